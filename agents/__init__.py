@@ -1,0 +1,1 @@
+"""What the system decides: a folder per Faust agent, inside it a folder per domain of pure rules."""

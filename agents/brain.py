@@ -1,0 +1,61 @@
+"""What the engine asks of an agent's brain: restore rows, fold a slice, and keep the result once it is committed.
+
+A brain is the memory of one partition. It does no I/O, reads no clock and knows no Kafka; it is driven by one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from schemas.events.clock import ContextSet
+from schemas.events.envelope import Event, Output, Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A decoded record and where it lay (topic without prefix)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    event: Event
+
+
+@dataclass(slots=True)
+class Folded:
+    """What one slice changes. ``rows``: key in the state topic -> encoded row, None = delete.
+
+    ``rejected`` are records that could not be applied (dead letters). ``more``: deadlines that are due by the tick are left,
+    so fold again, without records.
+    """
+
+    rows: dict[str, bytes | None] = field(default_factory=dict)
+    outputs: list[Output] = field(default_factory=list)
+    rejected: list[tuple[Arrived, Rejection]] = field(default_factory=list)
+    applied: int = 0
+    duplicates: int = 0
+    more: bool = False
+
+
+class Brain(Protocol):
+    """The memory of one partition of one agent."""
+
+    def restore(self, key: str, value: bytes | None) -> None:
+        """Take over a row as it was written (None = deleted). Rows come in any order, before the first ``fold``."""
+
+    def fold(
+        self, arrived: Sequence[Arrived], now: datetime | None, context: ContextSet, *, replay: bool, step: int = -1, wakes: int = 500
+    ) -> Folded:
+        """Fold records as of the applied tick ``now`` (None before the first tick). Total: never raises for what a record says.
+
+        Live: records in the order they arrived, then at most ``wakes`` deadlines that are due by ``now``. Replay: ``arrived`` is
+        a whole step up to the tick ``now``; it is put into D3's order here, and all deadlines up to ``now`` fire, each on its day.
+        ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``keep``.
+        """
+
+    def keep(self, folded: Folded) -> None:
+        """The slice is committed: the memory takes its changes over."""

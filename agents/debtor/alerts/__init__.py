@@ -1,0 +1,1 @@
+"""Alerts: raised once, cleared when the cause is gone."""

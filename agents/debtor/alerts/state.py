@@ -1,0 +1,17 @@
+"""Frozen values of a debtor's alerts."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One type of alert of a debtor: open or quiet. ``count`` numbers its raisings; no new one before ``quiet_until`` (ordinal)."""
+
+    alert_id: str
+    count: int = 1
+    open: bool = True
+    severity: str = "warning"
+    raised_at: str = ""
+    quiet_until: int = 0
+    acknowledged_by: str | None = None

@@ -1,0 +1,1 @@
+"""Cash-flow signals from a debtor's own account."""

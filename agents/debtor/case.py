@@ -1,0 +1,150 @@
+"""One debtor while one cause is worked on: its rows as they are by now, and what goes out. No I/O; thrown away afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
+
+from agents.debtor.order import local_day
+from agents.debtor.payments.decide import Posting
+from agents.debtor.payments.state import Balance
+from agents.debtor.state import Header, Row
+from schemas.base import Contract
+from schemas.events.clock import ContextSet
+from schemas.events.envelope import Event, Output, Rejection
+from schemas.events.policies import PolicyPublished
+from schemas.ids import stable_id
+
+ZERO = Decimal("0.00")
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A deadline of one row: the end of the day before ``day`` has passed."""
+
+    row_key: str
+    day: int
+
+
+@dataclass(slots=True)
+class Reaction:
+    """What one cause changes and sends. ``changes``: row key -> row, None = delete. A rejected or known event changes nothing."""
+
+    changes: dict[str, Row | None] = field(default_factory=dict)
+    outputs: list[Output] = field(default_factory=list)
+    rejection: Rejection | None = None
+    duplicate: bool = False
+
+
+@lru_cache(maxsize=4096)
+def start_of_day(day: int, zone: str) -> datetime:
+    """The instant at which a creditor's day begins, in UTC."""
+    return datetime.combine(date.fromordinal(day), time.min, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+class Case:
+    """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
+
+    __slots__ = (
+        "_base", "_day", "_number", "at", "cause_id", "changes", "context", "correlation_id", "customer_id", "header",
+        "may_send", "outputs", "policy", "rescore",
+    )  # fmt: skip
+
+    def __init__(self, customer_id: str, base: Mapping[str, Row], cause: Event | Wake, context: ContextSet, day: int) -> None:
+        self.customer_id, self._base, self.context, self.policy = customer_id, base, context, context.policy
+        self.changes: dict[str, Row | None] = {}
+        self.outputs: list[Output] = []
+        self._day, self._number, self.rescore = day, 0, False
+        header = base.get("")
+        self.header: Header = header if isinstance(header, Header) else Header(seen=day)
+        if isinstance(cause, Event):
+            self.cause_id, self.at = cause.id, cause.recorded
+            self.correlation_id = cause.correlation_id or cause.id
+        else:
+            self.at = start_of_day(cause.day, self.policy.time_zone)
+            self.cause_id = stable_id("wake", customer_id, cause.row_key, cause.day)
+            self.correlation_id = self.cause_id
+        live_from = context.live_from
+        self.may_send = live_from is None or day >= local_day(live_from, self.policy.time_zone)
+
+    @property
+    def day(self) -> int:
+        """The creditor's day, as an ordinal."""
+        return self._day
+
+    @property
+    def today(self) -> date:
+        """The creditor's day."""
+        return date.fromordinal(self._day)
+
+    def get(self, row_key: str) -> Any:
+        """The row as it is by now, or None."""
+        if row_key in self.changes:
+            return self.changes[row_key]
+        return self._base.get(row_key)
+
+    def put(self, row_key: str, row: Row | None) -> None:
+        """Change a row; None deletes it."""
+        self.changes[row_key] = row
+
+    def post(self, posting: Posting) -> None:
+        """Take over what a fact did to items and balances."""
+        self.changes.update(posting.rows)
+        self.set(balances=posting.balances)
+
+    def set(self, **parts: Any) -> None:
+        """Replace parts of the header."""
+        self.header = replace(self.header, **parts)
+
+    def rows(self, prefix: str) -> Iterator[tuple[str, Row]]:
+        """All rows of a kind, in the order of their keys. Only for what is rare: it looks at every row of the debtor."""
+        keys = {k for k in self._base if k.startswith(prefix)} | {k for k in self.changes if k.startswith(prefix)}
+        for key in sorted(keys):
+            row = self.get(key)
+            if row is not None:
+                yield key, row
+
+    def send(self, topic: str, type_: str, data: Contract, *, internal: bool = False) -> str:
+        """Add an output; its id follows from the cause and its number. Returns the id. Before ``live_from`` nothing goes out."""
+        self._number += 1
+        output_id = stable_id(type_, self.customer_id, self.cause_id, self._number)
+        if self.may_send or internal:
+            self.outputs.append(
+                Output(topic, self.customer_id, type_, output_id, self.at, self.at, data, self.cause_id, self.correlation_id)
+            )
+        return output_id
+
+    # -- amounts in the policy's currency
+    def rate(self, currency: str) -> Decimal | None:
+        """Units of the policy's currency for one unit of another; None where no rate is known."""
+        policy: PolicyPublished = self.policy
+        if currency == policy.currency:
+            return Decimal(1)
+        rates = self.context.rates
+        if rates is None or rates.base != policy.currency:
+            return None
+        return rates.rates.get(currency)
+
+    def total(self, part: str) -> Decimal | None:
+        """Sum of a part of the balances (``exposure``, ``open_amount``, ``overdue``, ``sales_90d``); None where a rate is missing."""
+        total = ZERO
+        for currency, balance in self.header.balances.items():
+            amount: Decimal = getattr(balance, part)
+            if amount:
+                rate = self.rate(currency)
+                if rate is None:
+                    return None
+                total += amount if rate == 1 else (amount * rate).quantize(CENT)
+        return total
+
+    def balance(self, currency: str) -> Balance:
+        """The balance of a currency."""
+        return self.header.balances.get(currency) or Balance()

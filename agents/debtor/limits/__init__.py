@@ -1,0 +1,1 @@
+"""The credit limit: policy, changes, holds."""

@@ -1,0 +1,263 @@
+"""From what the domains decided to what goes out: facts handed between domains, and the contracts of outputs."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+
+from msgspec.structs import replace
+
+from agents.debtor.alerts.decide import ACTIONS, Facts, Transition, fingerprint
+from agents.debtor.bank.decide import expected_inflow
+from agents.debtor.case import Case
+from agents.debtor.insolvency.decide import is_alarm, is_default
+from agents.debtor.limits.decide import TEXTS, Change, Standing
+from agents.debtor.payments.decide import worst_days_past_due
+from agents.debtor.payments.state import Item
+from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring import state as score_state
+from agents.version import CODE_VERSION
+from schemas.events.models import ExampleMatured
+from schemas.events.payments import InvoiceIssued
+from schemas.outputs.alerts import AlertChanged
+from schemas.outputs.common import Reason
+from schemas.outputs.limits import LimitChanged
+from schemas.outputs.scores import ScoreComputed
+from schemas.ids import stable_id
+
+RISING = Decimal("1.10")
+"""The last week's inflow above the usual one by this factor counts as rising cash flow."""
+
+def risk_facts(case: Case) -> score_state.Facts:
+    """What the score looks at besides the debtor's labels."""
+    header = case.header
+    stage, certain = header.insolvency.stage, True
+    if stage == "none" and header.insolvency.possible != "none":
+        stage, certain = header.insolvency.possible, False
+    notices = tuple(n.notice_id for n in header.insolvency.notices[-3:]) if stage != "none" else ()
+    return score_state.Facts(
+        days_past_due=worst_days_past_due(header.balances),
+        shock=header.bank.shock,
+        bank=header.bank.weeks >= case.policy.alerts.shock_warm_up_weeks,
+        stage=stage,  # type: ignore[arg-type]
+        certain=certain and stage != "none",
+        overdue_ids=header.overdue_ids,
+        notice_ids=notices,
+    )
+
+
+def invoice_score(case: Case, fact: InvoiceIssued, scored: score_state.Scored) -> ScoreComputed:
+    """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
+    return _score(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on)
+
+
+def debtor_score(case: Case, scored: score_state.Scored) -> ScoreComputed:
+    """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null where a rate is missing)."""
+    return _score(case, scored, None, case.total("open_amount"), case.policy.currency, None)
+
+
+def _score(
+    case: Case, scored: score_state.Scored, invoice_id: str | None, amount: Decimal | None, currency: str, due: date | None
+) -> ScoreComputed:
+    loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, case.policy.loss_given_default)
+    return ScoreComputed(
+        customer_id=case.customer_id,
+        policy_version=case.policy.version,
+        model_version=case.context.model.version,
+        code_version=CODE_VERSION,
+        invoice_id=invoice_id,
+        p_late=scored.p_late,
+        p_default=scored.p_default,
+        ready=scored.ready,
+        expected_loss=loss,
+        currency=currency,
+        band=scored.band,
+        reasons=scored.reasons,
+        due_date=due,
+        scored_at=case.at,
+    )
+
+
+def late_example(
+    case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...], learned: score_state.Learned
+) -> ExampleMatured:
+    """The label *late* for the shared model, with the debtor's own part of the forecast."""
+    return ExampleMatured(
+        customer_id=case.customer_id,
+        example_id=stable_id("example", "late", case.customer_id, invoice_id),
+        invoice_id=invoice_id,
+        target="late",
+        label=1 if label else 0,
+        keys=tuple(k for k in keys if k),
+        row_logit=learned.row_logit,
+        row_variance=learned.row_variance,
+        scored_on=date.fromordinal(item.issued),
+        matured_on=case.today,
+    )
+
+
+def default_example(case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
+    """The label *default* for the shared rates of risk classes."""
+    return ExampleMatured(
+        customer_id=case.customer_id,
+        example_id=stable_id("example", "default", case.customer_id, invoice_id),
+        invoice_id=invoice_id,
+        target="default",
+        label=1 if label else 0,
+        keys=keys,
+        scored_on=date.fromordinal(item.issued),
+        matured_on=case.today,
+    )
+
+
+def is_material(case: Case, item: Item) -> bool:
+    """Is the open rest large enough to count as a default? Where a rate is missing it is: better one too many."""
+    rate = case.rate(item.currency)
+    return rate is None or item.open * rate >= case.policy.default_amount
+
+
+def standing(case: Case) -> Standing:
+    """What the limit policy looks at."""
+    header = case.header
+    last, bank = header.score.last, header.bank
+    overdue = any(b.overdue_items for b in header.balances.values())
+    if overdue:
+        amount = case.total("overdue")
+        overdue = amount is None or amount >= case.policy.alerts.overdue_amount
+    return Standing(
+        band=last.band if last is not None else "medium",
+        exposure=case.total("exposure"),
+        sales_90d=case.total("sales_90d"),
+        overdue=overdue,
+        stage=header.insolvency.stage,
+        insolvent=is_default(header.insolvency.stage),
+        shock=bank.shock,
+        rising=bank.weeks > 0 and bank.last_inflow > expected_inflow(bank) * RISING,
+    )
+
+
+@lru_cache(maxsize=256)
+def limit_reasons(codes: tuple[str, ...]) -> tuple[Reason, ...]:
+    """Codes with their words."""
+    return tuple(Reason(code=code, text=TEXTS[code]) for code in codes)
+
+
+def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
+    """Take a change of the limit over; announce it if it says anything, numbered without gaps."""
+    before, after = case.header.limit, change.limit
+    if not change.codes:
+        case.set(limit=after)
+        return
+    opening = after.generation != before.generation or after.action != before.action or before.amount is None
+    sequence = 1 if opening else before.sequence + 1
+    assert after.amount is not None
+    act = after.action == "act"
+    topic, type_ = ("limit-changes", "duewatch.limit.changed.v1") if act else ("limit-proposals", "duewatch.limit.proposed.v1")
+    change_id = stable_id("limit", case.customer_id, after.action, after.generation, sequence)
+    data = LimitChanged(
+        customer_id=case.customer_id,
+        policy_version=case.policy.version,
+        model_version=case.context.model.version,
+        code_version=CODE_VERSION,
+        limit_change_id=change_id,
+        generation=after.generation,
+        sequence=sequence,
+        previous_limit=None if opening else before.amount,
+        new_limit=after.amount,
+        currency=after.currency,
+        terms_days=after.terms_days,
+        security_required=after.security,
+        hold=after.hold,
+        effective_from=case.today,
+        expires_on=_expiry(after.hold_until if after.hold else after.override_until),
+        reasons=limit_reasons(change.codes),
+        evidence=(case.cause_id, *people, *(case.header.overdue_ids if "overdue" in change.codes else ())),
+        supersedes=None if opening else before.last_id,
+    )
+    case.set(limit=replace(after, sequence=sequence, last_id=change_id))
+    case.send(topic, type_, data)
+    if act:
+        case.send("current-limits", "duewatch.limit.current.v1", data)
+
+
+def _expiry(day: int) -> date | None:
+    return date.fromordinal(day) if day else None
+
+
+def alert_facts(case: Case) -> Facts:
+    """What the alert rules look at."""
+    header = case.header
+    last = header.score.last
+    average = scoring.slow_average(header.score, case.day)
+    return Facts(
+        exposure=case.total("exposure"),
+        limit=header.limit.amount,
+        overdue_items=sum(b.overdue_items for b in header.balances.values()),
+        overdue_amount=case.total("overdue"),
+        p_late=last.p_late if last is not None else 0.0,
+        p_late_slow=average if average is not None else 1.0,
+        ready=last is not None and last.ready,
+        shock=header.bank.shock,
+        stage_alarm=is_alarm(header.insolvency.stage),
+        possible_alarm=is_alarm(header.insolvency.possible),
+    )
+
+
+def send_alert(case: Case, transition: Transition) -> None:
+    """Announce that an alert was raised or cleared."""
+    alert, alert_type = transition.alert, transition.alert_type
+    raised = transition.state == "raised"
+    data = AlertChanged(
+        customer_id=case.customer_id,
+        policy_version=case.policy.version,
+        model_version=case.context.model.version,
+        code_version=CODE_VERSION,
+        alert_id=alert.alert_id,
+        state="raised" if raised else "cleared",
+        alert_type=alert_type,  # type: ignore[arg-type]
+        severity=alert.severity,  # type: ignore[arg-type]
+        fingerprint=fingerprint(alert_type, case.customer_id),
+        raised_at=datetime.fromisoformat(alert.raised_at),
+        cleared_at=None if raised else case.at,
+        exposure=case.total("exposure"),
+        currency=case.policy.currency,
+        reasons=_alert_reasons(case, alert_type) if raised else (Reason(code=f"{alert_type}_over", text="Its cause is gone."),),
+        evidence=_alert_evidence(case, alert_type),
+        recommended_action=ACTIONS[alert_type] if raised else "Nothing to do.",
+    )
+    case.send("alerts", "duewatch.alert.raised.v1" if raised else "duewatch.alert.cleared.v1", data)
+
+
+def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
+    header = case.header
+    if alert_type == "overdue":
+        return (case.cause_id, *header.overdue_ids)
+    if alert_type == "insolvency":
+        return (case.cause_id, *(n.notice_id for n in header.insolvency.notices[-3:]))
+    return (case.cause_id,)
+
+
+def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
+    header, currency = case.header, case.policy.currency
+    if alert_type == "overdue":
+        text = f"{sum(b.overdue_items for b in header.balances.values())} invoice(s) overdue for {case.policy.alerts.overdue_days} days or more; {_money(case.total('overdue'), currency)} overdue in all."
+    elif alert_type == "score_drop":
+        last = header.score.last
+        average = scoring.slow_average(header.score, case.day) or 0.0
+        text = f"Probability of late payment {last.p_late if last else 0:.0%}, usually {average:.0%}."
+    elif alert_type == "over_limit":
+        text = f"Exposure {_money(case.total('exposure'), currency)} is above the limit of {_money(header.limit.amount, currency)}."
+    elif alert_type == "cash_flow_shock":
+        bank = header.bank
+        text = f"Inflow of the last week {_money(bank.last_inflow, bank.currency)}; a usual week brings {_money(expected_inflow(bank), bank.currency)}."
+    else:
+        insolvency = header.insolvency
+        certain = is_alarm(insolvency.stage)
+        stage = insolvency.stage if certain else insolvency.possible
+        text = f"Insolvency notice: {stage.replace('_', ' ')}" + ("." if certain else "; the match is not certain, a person must confirm it.")
+    return (Reason(code=alert_type, text=text),)
+
+
+def _money(amount: Decimal | None, currency: str) -> str:
+    return "an unknown amount (a rate is missing)" if amount is None else f"{amount:,.2f} {currency}"

@@ -1,0 +1,1 @@
+"""Open items, ageing, rolling DSO: what a debtor owes."""

@@ -1,0 +1,118 @@
+"""The probability of default: that of being late, a smoothed online rate per risk class, and rules for certain insolvency."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from agents.debtor.scoring.state import Facts
+from schemas.events.insolvency import Stage
+from schemas.events.models import ModelPublished
+
+BASE = 0.04
+"""P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.02. An assumption: the order of
+magnitude of one-year default rates of small firms; worth 50 labels."""
+BASE_LABELS, CLASS_LABELS = 50.0, 20.0
+"""Pseudo-labels of the base, and of a parent class within its child."""
+UNPAID_CLASSES = ((0, "none", 1.0), (14, "1-14", 2.3), (30, "15-30", 5.3), (60, "31-60", 12.0), (90, "61-90", 22.0))
+"""(days past due up to, name, odds against none before any label). The ratios of the provision matrix in IFRS 9, illustrative
+example 12 (0.3 % current, 1.6 % 1-30, 3.6 % 31-60, 6.6 % 61-90, 10.6 % over 90); 1-14 is the geometric mean of its neighbours."""
+UNPAID_LONGER = (">90", 35.0)
+SHOCK_ODDS, STEADY_ODDS = 3.0, 0.8
+"""Odds against a debtor without bank data, before any label: an assumption."""
+SUSPECTED_ODDS = 5.0
+"""The same for an alarming insolvency notice that is not certain, or a stage that fixes no probability."""
+
+CERTAIN: dict[Stage, float] = {
+    "opened": 0.99,
+    "refused": 0.99,
+    "preliminary": 0.99,
+    "converted": 0.99,
+    "reorganisation": 0.99,
+    "petition": 0.50,
+    "plan": 0.25,
+}
+"""Stage of a certain match -> least p_default. Bankruptcy or similar protection is a default by itself (CRR Art. 178(3)(e), (f));
+0.99 leaves room for a wrong notice. A petition may come from one creditor and be dismissed, a plan may hold: assumptions."""
+
+
+def risk_class(facts: Facts, labels: int) -> str:
+    """The finest class of ``p_default``, from what is known at scoring; its parents are its prefixes.
+
+    >>> risk_class(Facts(days_past_due=40, shock=True), labels=9)
+    'all|31-60|shock|clear|known'
+    """
+    cash = "shock" if facts.shock else "steady" if facts.bank else "unseen"
+    stage = "clear" if facts.stage not in CERTAIN else facts.stage if facts.certain else "suspected"
+    return f"all|{_unpaid(facts.days_past_due)}|{cash}|{stage}|{'known' if labels >= 5 else 'new'}"
+
+
+def _unpaid(days: int) -> str:
+    for up_to, name, _ in UNPAID_CLASSES:
+        if days <= up_to:
+            return name
+    return UNPAID_LONGER[0]
+
+
+def example_keys(risk: str, *, late: bool) -> tuple[str, ...]:
+    """The keys of a ``default`` example: an invoice paid in time says nothing of P(default | late), so it has none."""
+    return class_keys(risk) if late else ()
+
+
+@lru_cache(maxsize=4096)
+def class_keys(risk: str) -> tuple[str, ...]:
+    """A risk class and its parents, coarse to fine: keys of ``ModelPublished.default_counts``.
+
+    >>> class_keys("all|none|shock")
+    ('all', 'all|none', 'all|none|shock')
+    """
+    parts = risk.split("|")
+    return tuple("|".join(parts[: i + 1]) for i in range(len(parts)))
+
+
+_ODDS = {
+    **{name: odds for _, name, odds in UNPAID_CLASSES},
+    UNPAID_LONGER[0]: UNPAID_LONGER[1],
+    "shock": SHOCK_ODDS,
+    "steady": STEADY_ODDS,
+    "suspected": SUSPECTED_ODDS,
+    "petition": SUSPECTED_ODDS,
+    "plan": SUSPECTED_ODDS,
+}
+
+
+@lru_cache(maxsize=4096)
+def _levels(risk: str) -> tuple[tuple[str, float], ...]:
+    """(key, odds against the parent before any label) of every level below the root."""
+    return tuple((key, _ODDS.get(key.rpartition("|")[2], 1.0)) for key in class_keys(risk)[1:])
+
+
+def class_rate(risk: str, model: ModelPublished) -> float:
+    """P(default | late) of the class, smoothed towards its parent and so on up to ``BASE``.
+
+    >>> round(class_rate("all|none", ModelPublished()), 6), round(class_rate("all|31-60", ModelPublished()), 6)
+    (0.04, 0.333333)
+    """
+    counts = model.default_counts
+    bad, seen = counts.get("all", (0.0, 0.0))
+    rate = (bad + BASE_LABELS * BASE) / (seen + BASE_LABELS)
+    for key, odds in _levels(risk):
+        if odds != 1.0:
+            rate = rate * odds / (1.0 - rate + rate * odds)
+        known = counts.get(key)
+        if known is not None:
+            rate = (known[0] + CLASS_LABELS * rate) / (known[1] + CLASS_LABELS)
+    return rate
+
+
+def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> float:
+    """Probability of 90 days past due, write-off or insolvency: P(late) x P(default | late), or what a certain stage says.
+
+    Who defaults was late first; the product is what served best in score_quality.md 7. Defined for whatever is known.
+
+    >>> p_default(0.5, "all|none", Facts(), ModelPublished())
+    0.02
+    >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())
+    0.99
+    """
+    p = p_late * class_rate(risk, model)
+    return max(p, CERTAIN.get(facts.stage, 0.0)) if facts.certain else p

@@ -1,0 +1,77 @@
+"""The rows of a debtor: what they are, and how they are written. One header, and a row of its own for whatever grows in number.
+
+Row keys: ``""`` the header · ``i/<invoice>`` item · ``p/<payment>`` payment · ``w/<invoice>`` money that waits for its invoice ·
+``s/<currency>/<day>`` sales · ``f/<invoice>`` features at scoring · ``x/<cell>`` amount cell · ``n/<kind>/<id>`` something seen.
+In the state topic the key is customer, U+001F, row key. Values are JSON that a person can read; floats round-trip exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agents.debtor.alerts.state import Alert
+from agents.debtor.bank.state import Bank
+from agents.debtor.insolvency.state import Insolvency
+from agents.debtor.limits.state import Limit
+from agents.debtor.payments.state import Balance, Item, Payment, SalesDay, Stub, Waiting
+from agents.debtor.scoring.state import Cell, Features, ScoreState
+
+ROW_VERSION = 1
+"""Written into each header; a later version reads what an earlier one wrote."""
+
+SEPARATOR = "\x1f"
+
+
+class Master(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Master data that decisions look at."""
+
+    group: str | None = None
+    country: str | None = None
+    segment: str | None = None
+
+
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that is known of a debtor and does not grow with its invoices. ``wake``: the next day it needs a look, 0 = none."""
+
+    version: int = ROW_VERSION
+    seen: int = 0
+    """The first day."""
+    oldest_sale: int = 0
+    master: Master = Master()
+    balances: dict[str, Balance] = {}
+    bank: Bank = Bank()
+    insolvency: Insolvency = Insolvency()
+    score: ScoreState = ScoreState()
+    limit: Limit = Limit()
+    alerts: dict[str, Alert] = {}
+    overdue_ids: tuple[str, ...] = ()
+    """The invoices that made the last overdue alert, as evidence; at most three."""
+    wake: int = 0
+
+
+Row = Header | Item | Payment | Waiting | SalesDay | Features | Cell | Stub
+
+_KINDS: dict[str, type] = {
+    "": Header, "i": Item, "p": Payment, "w": Waiting, "s": SalesDay, "f": Features, "x": Cell, "n": Stub,
+}  # fmt: skip
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
+_ENCODER = msgspec.json.Encoder(decimal_format="string")
+
+
+def encode(row: Row) -> bytes:
+    """A row as JSON."""
+    return _ENCODER.encode(row)
+
+
+def decode(row_key: str, value: bytes) -> Row:
+    """A row from JSON. Raises msgspec.DecodeError where it is none, KeyError for an unknown kind of row."""
+    row: Row = _DECODERS[row_key[:1]].decode(value)
+    return row
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Customer and row key of a key in the state topic."""
+    customer_id, _, row_key = key.partition(SEPARATOR)
+    return customer_id, row_key

@@ -1,0 +1,263 @@
+"""The types that all contracts share: money, currencies, dates, times, and the base model.
+
+Amounts are decimal strings on the wire ("1234.50", never a number, never an exponent); dates of business are ISO dates;
+instants are UTC. Everything here raises ``ValueError`` with a text that names the mend; pydantic adds the field.
+"""
+
+# ruff: noqa: TRY004 - pydantic reports a ValueError with its field; a TypeError would pass it by
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from schemas.currencies import MINOR_UNITS
+
+_AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_FACTOR = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?\Z")
+# What the JSON Schema says, in the dialect of ECMA 262.
+_AMOUNT_PATTERN = r"^-?[0-9]{1,13}(\.[0-9]{1,2})?$"
+_NOT_NEGATIVE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,2})?$"
+_POSITIVE_PATTERN = r"^(?=.*[1-9])[0-9]{1,13}(\.[0-9]{1,2})?$"
+_FACTOR_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,12})?$"
+_RATE_PATTERN = r"^(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,12})?$"
+MAX_AMOUNT = Decimal("1e13")
+"""Amounts from here on are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 2)."""
+
+
+class Contract(BaseModel):
+    """A message body: frozen; unknown fields are tolerated when read, and never written."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def blame(field: str, reason: str, value: object = None) -> ValidationError:
+    """The error of a check over several fields that names the one to mend (pydantic would name none)."""
+    error = PydanticCustomError("value_error", "{reason}", {"reason": reason})
+    return ValidationError.from_exception_data("Contract", [InitErrorDetails(type=error, loc=(field,), input=value)])
+
+
+_JSON_TYPES = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object", type(None): "null"}
+
+
+def json_type(value: object) -> str:
+    """What JSON calls the type of a value."""
+    return _JSON_TYPES.get(type(value), type(value).__name__)
+
+
+def parse_amount(value: Any) -> Decimal:
+    """A decimal string to ``Decimal``; a ``Decimal`` passes (our own code builds contracts from values).
+
+    >>> parse_amount("1234.50")
+    Decimal('1234.50')
+    """
+    if isinstance(value, str):
+        if not _AMOUNT.match(value):
+            raise ValueError(f'{value[:40]!r} is no amount: send a decimal string with at most two decimals, such as "1234.50"')
+        value = Decimal(value)
+    elif not isinstance(value, Decimal):
+        raise ValueError(f'an amount is a decimal string such as "1234.50", not a JSON {json_type(value)}')
+    elif not value.is_finite():
+        raise ValueError(f"{value} is no amount of money")
+    amount: Decimal = value
+    if abs(amount) >= MAX_AMOUNT:
+        raise ValueError(f"{amount} is more than the largest amount, {MAX_AMOUNT:f}")
+    return amount
+
+
+def parse_positive(value: Any) -> Decimal:
+    """An amount above zero."""
+    amount = parse_amount(value)
+    if amount <= 0:
+        raise ValueError(f"{amount} is not above zero: direction is told by the type of the event, never by the sign")
+    return amount
+
+
+def parse_not_negative(value: Any) -> Decimal:
+    """An amount of zero or more."""
+    amount = parse_amount(value)
+    if amount < 0:
+        raise ValueError(f"{amount} is below zero")
+    return amount
+
+
+def format_amount(value: Decimal) -> str:
+    """The wire form: two decimals, never an exponent, never a minus before a zero.
+
+    >>> format_amount(Decimal("1E+2"))
+    '100.00'
+    """
+    return f"{value:z.2f}"
+
+
+def parse_factor(value: Any) -> Decimal:
+    """A factor or share, zero or more, as a decimal string.
+
+    >>> parse_factor("1.25")
+    Decimal('1.25')
+    """
+    if isinstance(value, str):
+        if not _FACTOR.match(value):
+            raise ValueError(f'{value[:40]!r} is no factor: send a decimal string of zero or more, such as "1.25"')
+        value = Decimal(value)
+    elif not isinstance(value, Decimal):
+        raise ValueError(f'a factor is a decimal string such as "1.25", not a JSON {json_type(value)}')
+    factor: Decimal = value
+    if not factor.is_finite() or factor < 0:
+        raise ValueError(f"{factor} is no factor: it must be zero or more")
+    return factor
+
+
+def parse_rate(value: Any) -> Decimal:
+    """A factor above zero."""
+    rate = parse_factor(value)
+    if rate == 0:
+        raise ValueError("a rate of 0 converts nothing: send how many units one unit is worth")
+    return rate
+
+
+def format_factor(value: Decimal) -> str:
+    """The wire form: as many decimals as there are, never an exponent.
+
+    >>> format_factor(Decimal("2E+1"))
+    '20'
+    """
+    return f"{value:f}"
+
+
+def parse_currency(value: Any) -> str:
+    """An active ISO 4217 code."""
+    if not isinstance(value, str) or value not in MINOR_UNITS:
+        raise ValueError(f"{str(value)[:40]!r} is no currency of ISO 4217: send a code such as EUR or USD")
+    return value
+
+
+def parse_date(value: Any) -> date:
+    """An ISO date; a ``date`` passes."""
+    if isinstance(value, str):
+        if not _DATE.match(value):
+            raise ValueError(f'{value[:40]!r} is no date: send YYYY-MM-DD such as "2026-03-31"')
+        try:
+            value = date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f'{value!r} is no date ({error}): send YYYY-MM-DD such as "2026-03-31"') from None
+    if not isinstance(value, date) or isinstance(value, datetime):
+        raise ValueError(f'a date is a string such as "2026-03-31", not a JSON {json_type(value)}')
+    if not 1970 <= value.year <= 2199:
+        raise ValueError(f"{value} is no plausible date of business: the year must lie between 1970 and 2199")
+    return value
+
+
+def parse_time(value: Any) -> datetime:
+    """An instant with its zone (RFC 3339) to UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f'{value[:40]!r} is no time: send RFC 3339 such as "2026-03-31T14:05:00Z"') from None
+    if not isinstance(value, datetime):
+        raise ValueError(f'a time is a string such as "2026-03-31T14:05:00Z", not a JSON {json_type(value)}')
+    if value.tzinfo is None:
+        raise ValueError(f'{value.isoformat()} has no time zone: send RFC 3339 with a zone such as "2026-03-31T14:05:00Z"')
+    try:
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value.isoformat()} is beyond the calendar: send a time of this age") from None
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC with a Z; microseconds only where there are any.
+
+    >>> format_time(datetime(2026, 3, 31, 14, 5, tzinfo=UTC))
+    '2026-03-31T14:05:00Z'
+    """
+    return value.isoformat()[:-6] + "Z"
+
+
+def _decimal_schema(pattern: str, example: str = "1234.50") -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+
+
+_WIRE = PlainSerializer(format_amount, return_type=str, when_used="json")
+
+Amount = Annotated[Decimal, PlainValidator(parse_amount), _WIRE, _decimal_schema(_AMOUNT_PATTERN)]
+"""Money with a sign; its currency is the field ``currency`` beside it."""
+PositiveAmount = Annotated[Decimal, PlainValidator(parse_positive), _WIRE, _decimal_schema(_POSITIVE_PATTERN)]
+NotNegativeAmount = Annotated[Decimal, PlainValidator(parse_not_negative), _WIRE, _decimal_schema(_NOT_NEGATIVE_PATTERN)]
+Factor = Annotated[
+    Decimal,
+    PlainValidator(parse_factor),
+    PlainSerializer(format_factor, return_type=str, when_used="json"),
+    _decimal_schema(_FACTOR_PATTERN, "1.25"),
+]
+"""A number without a unit, zero or more."""
+Rate = Annotated[
+    Decimal,
+    PlainValidator(parse_rate),
+    PlainSerializer(format_factor, return_type=str, when_used="json"),
+    _decimal_schema(_RATE_PATTERN, "0.9234"),
+]
+"""Units of one currency for a unit of another, above zero."""
+Currency = Annotated[
+    str,
+    StringConstraints(strict=True),
+    AfterValidator(parse_currency),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"}),
+]
+"""ISO 4217 code of an active currency."""
+BusinessDate = Annotated[
+    date,
+    PlainValidator(parse_date),
+    # Said, although it is pydantic's own form: after a plain validator pydantic warns of every date that it writes.
+    PlainSerializer(date.isoformat, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date"}),
+]
+"""A day in the creditor's calendar; no time zone."""
+Instant = Annotated[
+    datetime,
+    PlainValidator(parse_time),
+    PlainSerializer(format_time, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""UTC."""
+
+
+def _no_control_characters(value: str) -> str:
+    if any(ord(c) < 32 for c in value):
+        raise ValueError("an id contains a control character")
+    return value
+
+
+Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_no_control_characters)]
+"""An identifier of the sender: 1 to 128 characters, kept as it is."""
+Text = Annotated[str, StringConstraints(strict=True, max_length=2000)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def at_most_decimals(amount: Decimal, currency: str, field: str = "amount") -> Decimal:
+    """The amount, if it has no more decimals than its currency has.
+
+    Raises ValueError that names ``field`` otherwise.
+    ISO 4217 minor units; three-decimal currencies are held to two (ClickHouse columns hold two).
+    """
+    exponent = amount.as_tuple().exponent
+    allowed = MINOR_UNITS[currency]
+    if isinstance(exponent, int) and -exponent > allowed and amount != round(amount, allowed):
+        raise blame(field, f"{amount} has more decimals than {currency} allows ({allowed})", amount)
+    return amount

@@ -1,0 +1,1 @@
+"""Contracts at rest: numbered migrations, and the rows that they take."""

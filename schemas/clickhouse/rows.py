@@ -1,0 +1,379 @@
+"""What a Kafka record says, as rows of ClickHouse's tables: no I/O, no client, and no record that it cannot stand."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from schemas.base import Contract, format_time, parse_time
+from schemas.events import customers, payments
+from schemas.events.clock import Ticked
+from schemas.events.models import ExampleMatured, ModelPublished
+from schemas.outputs.operations import RecordRejected, SliceCommitted
+from schemas.registry import TOPICS
+
+Row = list[Any]
+"""Values in the order of the table's columns, as JSON takes them: money and instants are strings."""
+Rows = list[tuple[str, Row]]
+"""(table, row)."""
+
+_ENVELOPE = ("id", "partition", "offset", "time", "recorded_time")
+_CAUSES = ("causation_id", "correlation_id")
+_VERSIONS = ("policy_version", "model_version", "code_version")
+_LIMIT = (
+    *_ENVELOPE, *_CAUSES,
+    "customer_id", "limit_change_id", "generation", "sequence", "previous_limit", "new_limit", "currency", "terms_days",
+    "security_required", "hold", "effective_from", "expires_on", "reasons", "evidence", "supersedes",
+    *_VERSIONS,
+)  # fmt: skip
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "events_raw": (
+        "topic", "partition", "offset", "id", "hash", "record", "type", "time", "recorded_time", "customer_id", "key", "data",
+        "source", "subject", "correlation_id", "causation_id",
+    ),
+    "dead_letters_raw": (
+        "id", "time", "recorded_time", "topic", "partition", "offset", "reason", "field", "raw", "key", "headers", "recorded_at",
+        "code_version", "event_id", "hash", "record",
+    ),
+    "postings": (
+        "customer_id", "currency", "invoice_id", "entry", "entry_id", "number", "day", "due_on", "amount", "record", "recorded_time",
+    ),
+    "closures": ("customer_id", "invoice_id", "kind", "day", "record", "recorded_time"),
+    "payment_returns": ("customer_id", "currency", "payment_id", "return_id", "day", "amount", "record", "recorded_time"),
+    "recoveries": ("customer_id", "currency", "invoice_id", "recovery_id", "day", "amount", "record", "recorded_time"),
+    "customers_raw": (
+        "customer_id", "country", "industry", "segment", "terms_days", "parent_id", "group_id", "currency", "insured_limit",
+        "security_held", "offset", "record", "recorded_time",
+    ),
+    "ticks": ("prefix", "partition", "number", "time", "step", "last"),
+    "scores_raw": (
+        *_ENVELOPE, *_CAUSES,
+        "customer_id", "invoice_id", "p_late", "p_default", "ready", "expected_loss", "currency", "band", "reasons", "due_date",
+        "scored_at",
+        *_VERSIONS,
+    ),
+    "alerts_raw": (
+        *_ENVELOPE, *_CAUSES,
+        "customer_id", "alert_id", "state", "alert_type", "severity", "fingerprint", "raised_at", "cleared_at", "exposure",
+        "currency", "reasons", "evidence", "recommended_action",
+        *_VERSIONS,
+    ),
+    "limit_changes_raw": _LIMIT,
+    "limit_proposals_raw": _LIMIT,
+    "journal_raw": (
+        *_ENVELOPE,
+        "prefix", "agent", "agent_partition", "number", "runs", "order", "tick", "tick_offset", "context_version", "code_version",
+        "applied", "duplicates", "rejected", "outputs", "paused",
+    ),
+    "models_raw": (*_ENVELOPE, "version", "examples", "step", "data"),
+    "training_examples_raw": (
+        *_ENVELOPE,
+        "customer_id", "example_id", "invoice_id", "target", "label", "keys", "row_logit", "row_variance", "scored_on", "matured_on",
+    ),
+    "sink_positions": ("cluster_id", "topic_id", "topic", "partition", "next_offset", "written_at"),
+    "sink_refused": ("table", "row", "error", "refused_at"),
+}  # fmt: skip
+"""Table -> its columns in the order of the rows."""
+
+OUTPUT_TABLES = {
+    "scores": "scores_raw",
+    "alerts": "alerts_raw",
+    "limit-changes": "limit_changes_raw",
+    "limit-proposals": "limit_proposals_raw",
+}
+"""Topics whose contract is the table's row."""
+
+TOPICS_READ: tuple[str, ...] = (
+    *(topic.name for topic in TOPICS.values() if topic.direction != "internal" and topic.name != "current-limits"),
+    "clock",
+    "models",
+    "training-examples",
+)
+"""What the sink reads. ``current-limits`` says nothing that ``limit-changes`` does not."""
+
+NO_DAY = "1970-01-01"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it lay in the log; ``topic`` without its prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A record whose envelope and body are as its contract says."""
+
+    record: Record
+    attributes: dict[str, str]
+    time: str
+    recorded: str
+    data: Contract
+
+
+def rows_of(record: Record, loads: Callable[[bytes], Any] = json.loads) -> Rows:
+    """The rows of a record; none where it says nothing that we keep, or cannot be read (then the worker makes a dead letter of it)."""
+    if record.value is None:
+        return []
+    read = _read(record, loads)
+    if read is None:
+        return []
+    build = _BUILDERS.get(record.topic, _event)
+    return list(build(read))
+
+
+def hash_of(value: bytes) -> int:
+    """64 bits of BLAKE2b of a record's value."""
+    return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
+
+
+def identity(
+    topic: str, partition: int, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], value: bytes | None
+) -> int:
+    """64 bits that name a record by all that it says, wherever it lies: equal when it is sent again to the same partition.
+
+    Not the offset: the embedded broker starts over. Not the bytes alone: of two records with the same bytes one may lie in the
+    wrong partition, under the wrong key, or lack a header, and only that one is a dead letter.
+    """
+    told = sorted((n, v or b"") for n, v in headers if n.startswith("ce_") or n.lower() == "content-type")
+    parts = [topic.encode(), str(partition).encode(), b"-" if key is None else b"+" + key]
+    parts += [part for name, raw in told for part in (name.encode("utf-8", "surrogateescape"), raw)]
+    parts.append(value or b"")
+    framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return int.from_bytes(blake2b(framed, digest_size=8).digest(), "big")
+
+
+def _read(record: Record, loads: Callable[[bytes], Any]) -> _Read | None:
+    try:
+        attributes, body = _split(record, loads)
+        contract = TOPICS[record.topic].contracts[attributes["type"]]
+        time, recorded = _instant(attributes["time"]), _instant(attributes["recordedtime"])
+        if not attributes["id"]:
+            return None
+        return _Read(record, attributes, time, recorded, contract.model_validate_json(body))
+    # Whatever a stranger wrote, it is the worker's to judge, and no reason for the sink to stop.
+    except (ValidationError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def _split(record: Record, loads: Callable[[bytes], Any]) -> tuple[dict[str, str], bytes]:
+    attributes: dict[str, str] = {}
+    content_type = b""
+    for name, raw in record.headers:
+        if name.startswith("ce_"):
+            attributes[name[3:]] = (raw or b"").decode()
+        elif name.lower() == "content-type":
+            content_type = raw or b""
+    value = record.value or b""
+    if not content_type.lower().startswith(b"application/cloudevents"):
+        return attributes, value
+    envelope = loads(value)
+    attributes = {name: text for name, text in envelope.items() if name != "data" and isinstance(text, str)}
+    return attributes, json.dumps(envelope["data"]).encode()
+
+
+# A portfolio's events share their times: one file, one export, one day.
+@lru_cache(maxsize=4096)
+def _instant(text: str) -> str:
+    return format_time(parse_time(text))
+
+
+def _event(read: _Read) -> Iterator[tuple[str, Row]]:
+    record, attributes = read.record, read.attributes
+    value = record.value or b""
+    named = identity(record.topic, record.partition, record.key, record.headers, value)
+    yield (
+        "events_raw",
+        [
+            record.topic, record.partition, record.offset, attributes["id"], hash_of(value), named, attributes["type"],
+            read.time, read.recorded, getattr(read.data, "customer_id", ""), (record.key or b"").decode("utf-8", "replace"),
+            value.decode(), attributes.get("source", ""), attributes.get("subject", ""),
+            attributes.get("correlationid", ""), attributes.get("causationid", ""),
+        ],
+    )  # fmt: skip
+    facts = _FACTS.get(type(read.data))
+    if facts is not None:
+        for table, row in facts(read.data):
+            yield table, [*row, *([record.offset] if table == "customers_raw" else ()), named, read.recorded]
+
+
+def _invoice(fact: payments.InvoiceIssued) -> Iterator[tuple[str, Row]]:
+    invoice = fact.invoice_id
+    yield (
+        "postings",
+        [
+            fact.customer_id,
+            fact.currency,
+            invoice,
+            "invoice",
+            invoice,
+            0,
+            str(fact.issued_on),
+            str(fact.due_on),
+            f"{fact.amount:.2f}",
+        ],
+    )
+
+
+def _allocated(
+    fact: payments.PaymentReceived | payments.CreditNoteIssued, entry: str, entry_id: str, day: str
+) -> Iterator[tuple[str, Row]]:
+    """A posting per allocation, counted from 1, and one without invoice for the rest."""
+    rest: Decimal = fact.amount
+    for number, allocation in enumerate(fact.allocations, 1):
+        rest -= allocation.amount
+        amount = f"{allocation.amount:.2f}"
+        yield "postings", [fact.customer_id, fact.currency, allocation.invoice_id, entry, entry_id, number, day, NO_DAY, amount]
+    if rest or not fact.allocations:
+        yield "postings", [fact.customer_id, fact.currency, "", entry, entry_id, 0, day, NO_DAY, f"{rest:.2f}"]
+
+
+def _payment(fact: payments.PaymentReceived) -> Iterator[tuple[str, Row]]:
+    return _allocated(fact, "payment", fact.payment_id, str(fact.paid_on))
+
+
+def _credit_note(fact: payments.CreditNoteIssued) -> Iterator[tuple[str, Row]]:
+    return _allocated(fact, "credit_note", fact.credit_note_id, str(fact.issued_on))
+
+
+def _return(fact: payments.PaymentReturned) -> Iterator[tuple[str, Row]]:
+    amount = f"{fact.amount:.2f}"
+    yield "payment_returns", [fact.customer_id, fact.currency, fact.payment_id, fact.return_id, str(fact.returned_on), amount]
+
+
+def _cancelled(fact: payments.InvoiceCancelled) -> Iterator[tuple[str, Row]]:
+    yield "closures", [fact.customer_id, fact.invoice_id, "cancelled", str(fact.cancelled_on)]
+
+
+def _written_off(fact: payments.InvoiceWrittenOff) -> Iterator[tuple[str, Row]]:
+    yield "closures", [fact.customer_id, fact.invoice_id, "written_off", str(fact.written_off_on)]
+
+
+def _recovery(fact: payments.RecoveryReceived) -> Iterator[tuple[str, Row]]:
+    amount = f"{fact.amount:.2f}"
+    yield "recoveries", [fact.customer_id, fact.currency, fact.invoice_id, fact.recovery_id, str(fact.recovered_on), amount]
+
+
+def _customer(fact: customers.CustomerUpdated) -> Iterator[tuple[str, Row]]:
+    texts = [text or "" for text in (fact.country, fact.industry, fact.segment)]
+    ids = [text or "" for text in (fact.parent_id, fact.group_id, fact.currency)]
+    amounts = [None if amount is None else f"{amount:.2f}" for amount in (fact.insured_limit, fact.security_held)]
+    yield "customers_raw", [fact.customer_id, *texts, fact.terms_days, *ids, *amounts]
+
+
+_FACTS: dict[type[Contract], Callable[[Any], Iterator[tuple[str, Row]]]] = {
+    payments.InvoiceIssued: _invoice,
+    payments.PaymentReceived: _payment,
+    payments.CreditNoteIssued: _credit_note,
+    payments.PaymentReturned: _return,
+    payments.InvoiceCancelled: _cancelled,
+    payments.InvoiceWrittenOff: _written_off,
+    payments.RecoveryReceived: _recovery,
+    customers.CustomerUpdated: _customer,
+}
+"""Facts that the roll-ups count; the record's identity and recorded time follow their columns."""
+
+
+def _fields(read: _Read, table: str, **more: Any) -> Row:
+    """The row of a table whose columns are the contract's fields and the envelope's."""
+    record, attributes = read.record, read.attributes
+    values = read.data.model_dump(mode="json") | {
+        "id": attributes["id"],
+        "offset": record.offset,
+        "time": read.time,
+        "recorded_time": read.recorded,
+        "causation_id": attributes.get("causationid", ""),
+        "correlation_id": attributes.get("correlationid", ""),
+    }
+    values |= {"partition": record.partition} | more
+    return [values[column] for column in TABLES[table]]
+
+
+def _output(read: _Read) -> Iterator[tuple[str, Row]]:
+    table = OUTPUT_TABLES[read.record.topic]
+    yield table, _fields(read, table)
+
+
+def _journal(read: _Read) -> Iterator[tuple[str, Row]]:
+    committed = cast(SliceCommitted, read.data)
+    yield "journal_raw", _fields(read, "journal_raw", prefix=read.record.prefix, agent_partition=committed.partition)
+
+
+def _tick(read: _Read) -> Iterator[tuple[str, Row]]:
+    if isinstance(read.data, Ticked):
+        tick, record = read.data, read.record
+        yield "ticks", [record.prefix, record.partition, tick.number, format_time(tick.time), tick.step, tick.last]
+
+
+def _model(read: _Read) -> Iterator[tuple[str, Row]]:
+    if isinstance(read.data, ModelPublished):
+        yield "models_raw", _fields(read, "models_raw", data=(read.record.value or b"").decode())
+
+
+def _example(read: _Read) -> Iterator[tuple[str, Row]]:
+    if isinstance(read.data, ExampleMatured):
+        yield "training_examples_raw", _fields(read, "training_examples_raw")
+
+
+def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
+    letter = cast(RecordRejected, read.data)
+    try:
+        value = base64.b64decode(letter.raw)
+        key = None if letter.key is None else base64.b64decode(letter.key)
+        headers: list[tuple[str, bytes | None]] = [(name, base64.b64decode(text)) for name, text in letter.headers]
+    except (binascii.Error, ValueError):
+        return
+    named = identity(letter.topic, letter.partition, key, headers, value)
+    yield (
+        "dead_letters_raw",
+        _fields(
+            read, "dead_letters_raw",
+            partition=letter.partition, offset=letter.offset, event_id=_event_id(headers, value), hash=hash_of(value), record=named,
+        ),
+    )  # fmt: skip
+
+
+def _event_id(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> str:
+    """The CloudEvents id of a broken record, empty where it has none."""
+    for name, raw in headers:
+        if name == "ce_id":
+            return (raw or b"").decode("utf-8", "replace")
+    try:
+        envelope = json.loads(value)
+    except (ValueError, RecursionError):
+        return ""
+    found = envelope.get("id") if isinstance(envelope, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+_BUILDERS: dict[str, Callable[[_Read], Iterator[tuple[str, Row]]]] = {
+    **dict.fromkeys(OUTPUT_TABLES, _output),
+    "journal": _journal,
+    "clock": _tick,
+    "models": _model,
+    "training-examples": _example,
+    "dead-letters": _dead_letter,
+}
+
+
+def position_row(cluster_id: str, topic_id: str, topic: str, partition: int, next_offset: int, written_at: datetime) -> Row:
+    """Where the sink goes on; ``topic`` with its prefix."""
+    return [cluster_id, topic_id, topic, partition, next_offset, format_time(written_at)]

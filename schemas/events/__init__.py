@@ -1,0 +1,1 @@
+"""What comes in: facts in the past tense, one file per topic."""

@@ -1,0 +1,38 @@
+"""Topics ``clock`` and ``clock-single``: ticks, and the context that decisions are made in, by value (D3)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.base import Contract, Id, Instant
+from schemas.events.models import ModelPublished
+from schemas.events.policies import PolicyPublished
+from schemas.events.rates import RatesPublished
+
+
+class Ticked(Contract):
+    """Time is ``time`` when the positions have reached ``ends`` (topic without prefix -> offset) of this partition.
+
+    ``step`` counts the steps of a replay and is -1 live. ``announced`` are the ``ends`` of the next step of a replay, so that
+    whoever goes on with it knows what has been sent already.
+    """
+
+    number: int
+    time: Instant
+    ends: dict[str, int]
+    step: int = -1
+    announced: dict[str, int] = Field(default_factory=dict)
+    last: bool = False
+
+
+class ContextSet(Contract):
+    """What decisions depend on besides the debtor: the same for all partitions, in force from this record on."""
+
+    version: Id
+    policy: PolicyPublished = PolicyPublished()
+    rates: RatesPublished | None = None
+    model: ModelPublished = ModelPublished()
+    live_from: Instant | None = None
+    """Before its day state is folded and nothing goes out; then an opening limit per debtor. None = from the start."""
+    generation: int = 1
+    """Of limit changes: a rebuild by new code starts a new one."""

@@ -1,0 +1,24 @@
+"""Topic ``customers``: master data, the whole record each time (compacted)."""
+
+from __future__ import annotations
+
+from schemas.base import Contract, Currency, Id, NotNegativeAmount, Text
+
+
+class CustomerUpdated(Contract):
+    """What is known of a debtor. ``group_id`` is whatever ties debtors together (parent, segment, country); never a name.
+
+    ``insured_limit`` and ``security_held`` are in ``currency``. ``name`` is for the directory: the brain does not read it.
+    """
+
+    customer_id: Id
+    name: Text | None = None
+    country: Text | None = None
+    industry: Text | None = None
+    segment: Text | None = None
+    terms_days: int | None = None
+    parent_id: Id | None = None
+    group_id: Id | None = None
+    currency: Currency | None = None
+    insured_limit: NotNegativeAmount | None = None
+    security_held: NotNegativeAmount | None = None

@@ -1,0 +1,104 @@
+"""The CloudEvents envelope of an event, and the one judgement that needs both envelope and body: whether its date is possible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from schemas.base import Contract
+
+# How far a date of something that *happened* may lie after the day it was recorded: seven days forgive value dates, time
+# zones and long week-ends; an invoice may be dated up to a month ahead.
+LATEST: dict[str, tuple[str, int]] = {
+    "InvoiceIssued": ("issued_on", 31),
+    "PaymentReceived": ("paid_on", 7),
+    "PaymentReturned": ("returned_on", 7),
+    "CreditNoteIssued": ("issued_on", 31),
+    "InvoiceCancelled": ("cancelled_on", 7),
+    "InvoiceWrittenOff": ("written_off_on", 7),
+    "RecoveryReceived": ("recovered_on", 7),
+    "DisputeOpened": ("opened_on", 7),
+    "DisputeClosed": ("closed_on", 7),
+    "PromiseMade": ("made_on", 7),
+    "DunningSent": ("sent_on", 7),
+    "BankTransactionBooked": ("booked_on", 7),
+    "BankBalanceReported": ("balance_on", 7),
+    "InsolvencyMatched": ("published_on", 7),
+    "DecisionMade": ("decided_on", 7),
+}
+DUE_YEARS = 10
+"""A due date later than this many years after the record is a typing error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: CloudEvents attributes and the validated body. All instants are UTC.
+
+    ``time`` is when it happened, ``recorded`` when it was known; ``content`` is a hash of the body by which a resent event is
+    told from one that says something else.
+    """
+
+    id: str
+    type: str
+    source: str
+    time: datetime
+    recorded: datetime
+    data: Contract
+    content: str
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+    @property
+    def customer_id(self) -> str | None:
+        """The debtor that it is about, or None."""
+        return getattr(self.data, "customer_id", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Something to be sent: topic without prefix, key, and the event. ``data`` is any contract of the registry."""
+
+    topic: str
+    key: str
+    type: str
+    id: str
+    time: datetime
+    recorded: datetime
+    data: Contract
+    causation_id: str | None = None
+    correlation_id: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a record cannot be applied: ``reason`` in words for a person, with the mend; ``field`` where one is to blame."""
+
+    reason: str
+    field: str | None = None
+
+
+def impossible_date(data: Any, recorded: datetime) -> Rejection | None:
+    """Judge the dates of a body against the day it was recorded, never against the machine's clock.
+
+    >>> from schemas.events.payments import InvoiceCancelled
+    >>> from datetime import UTC
+    >>> fact = InvoiceCancelled(customer_id="c", invoice_id="i", cancelled_on=date(2026, 5, 1))
+    >>> impossible_date(fact, datetime(2026, 3, 1, tzinfo=UTC)).field
+    'cancelled_on'
+    """
+    rule = LATEST.get(type(data).__name__)
+    if rule is None:
+        return None
+    name, days = rule
+    value: date = getattr(data, name)
+    recorded_on = recorded.date()
+    if value > recorded_on + timedelta(days=days):
+        return Rejection(
+            f"{name} {value} lies more than {days} days after the record of {recorded_on}: correct the date or recordedtime", name
+        )
+    due = getattr(data, "due_on", None)
+    if due is not None and due > recorded_on + timedelta(days=366 * DUE_YEARS):
+        return Rejection(f"due_on {due} lies more than {DUE_YEARS} years after the record of {recorded_on}: correct it", "due_on")
+    return None

@@ -1,0 +1,147 @@
+"""Topic ``payments``: what happens to a debtor's invoices."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from schemas.base import BusinessDate, Contract, Currency, Id, PositiveAmount, Text, at_most_decimals, blame
+
+
+class Allocation(Contract):
+    """The part of a payment or credit note that settles one invoice, in the currency of the whole."""
+
+    invoice_id: Id
+    amount: PositiveAmount
+
+
+class _Money(Contract):
+    """Of one customer, with an amount above zero in a currency."""
+
+    customer_id: Id
+    amount: PositiveAmount
+    currency: Currency
+
+    @model_validator(mode="after")
+    def _decimals(self) -> Self:
+        at_most_decimals(self.amount, self.currency)
+        return self
+
+
+def _check_allocations(total: Decimal, currency: str, allocations: tuple[Allocation, ...]) -> None:
+    for allocation in allocations:
+        at_most_decimals(allocation.amount, currency, "allocations")
+    allocated = sum((a.amount for a in allocations), Decimal(0))
+    if allocated > total:
+        raise blame("allocations", f"the allocations add up to {allocated}, more than the amount {total}")
+
+
+class InvoiceIssued(_Money):
+    """An invoice was issued. ``terms_days`` are the agreed days to pay, where known."""
+
+    invoice_id: Id
+    issued_on: BusinessDate
+    due_on: BusinessDate
+    terms_days: int | None = None
+
+
+class PaymentReceived(_Money):
+    """Money came in. What ``allocations`` leave over is unapplied cash; empty = all of it."""
+
+    payment_id: Id
+    paid_on: BusinessDate
+    allocations: tuple[Allocation, ...] = ()
+
+    @model_validator(mode="after")
+    def _allocated(self) -> Self:
+        _check_allocations(self.amount, self.currency, self.allocations)
+        return self
+
+
+class PaymentReturned(_Money):
+    """A direct debit or transfer came back: the payment is undone by ``amount``, last allocations first."""
+
+    return_id: Id
+    payment_id: Id
+    returned_on: BusinessDate
+    reason: Text | None = None
+
+
+class CreditNoteIssued(_Money):
+    """A credit note lowers the open amount; what ``allocations`` leave over lowers the debtor's, not an invoice's."""
+
+    credit_note_id: Id
+    issued_on: BusinessDate
+    allocations: tuple[Allocation, ...] = ()
+
+    @model_validator(mode="after")
+    def _allocated(self) -> Self:
+        _check_allocations(self.amount, self.currency, self.allocations)
+        return self
+
+
+class InvoiceCancelled(Contract):
+    """An invoice is void: what was open of it is open no more; what was paid on it is unapplied cash again."""
+
+    customer_id: Id
+    invoice_id: Id
+    cancelled_on: BusinessDate
+    reason: Text | None = None
+
+
+class InvoiceWrittenOff(Contract):
+    """The creditor gave the open rest of an invoice up. It counts as a default."""
+
+    customer_id: Id
+    invoice_id: Id
+    written_off_on: BusinessDate
+    reason: Text | None = None
+
+
+class RecoveryReceived(_Money):
+    """Money came in on an invoice that had been written off; it settles nothing that is open."""
+
+    recovery_id: Id
+    invoice_id: Id
+    recovered_on: BusinessDate
+
+
+class DisputeOpened(Contract):
+    """The debtor contests an invoice: dunning is held, the amount stays open."""
+
+    customer_id: Id
+    dispute_id: Id
+    invoice_id: Id
+    opened_on: BusinessDate
+    reason: Text | None = None
+
+
+class DisputeClosed(Contract):
+    """The dispute is over."""
+
+    customer_id: Id
+    dispute_id: Id
+    invoice_id: Id
+    closed_on: BusinessDate
+    outcome: Literal["upheld", "rejected", "withdrawn"]
+
+
+class PromiseMade(_Money):
+    """The debtor promised to pay ``amount`` by the end of ``promised_for``."""
+
+    promise_id: Id
+    made_on: BusinessDate
+    promised_for: BusinessDate
+    invoice_id: Id | None = None
+
+
+class DunningSent(Contract):
+    """A reminder or demand went out."""
+
+    customer_id: Id
+    dunning_id: Id
+    level: int
+    sent_on: BusinessDate
+    invoice_ids: tuple[Id, ...] = ()

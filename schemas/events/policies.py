@@ -1,0 +1,91 @@
+"""Topic ``credit-policies``: the written credit policy, versioned; the clock hands the one in force to every partition."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, model_validator
+
+from schemas.base import Contract, Currency, Factor, Id, NotNegativeAmount, PositiveAmount, Probability, blame
+
+
+class Bands(Contract):
+    """A debtor is as good as the worse of its two probabilities says; below ``strong_below`` strong, from ``weak_from`` weak."""
+
+    late_strong_below: Probability = 0.40
+    late_weak_from: Probability = 0.75
+    default_strong_below: Probability = 0.03
+    default_weak_from: Probability = 0.15
+    hysteresis: Probability = 0.05
+    """A band is left only when a probability passes a threshold by this much where the threshold is 0.5, elsewhere by the same
+    distance in log-odds (4 x hysteresis): 0.05 turns 0.40 into 0.353 and 0.449, and 0.03 into 0.025 and 0.036."""
+
+
+class LimitRules(Contract):
+    """How a limit follows the debtor. Amounts are in the policy's currency."""
+
+    opening_limit: PositiveAmount = Decimal(10000)
+    """For a debtor of whom nothing is known."""
+    cover_days: int = Field(default=60, ge=1, le=365)
+    """The target limit covers this many days of the debtor's sales of the last 90 days."""
+    strong_factor: Factor = Decimal("1.5")
+    medium_factor: Factor = Decimal("1.0")
+    weak_factor: Factor = Decimal("0.5")
+    step_up: Factor = Decimal("1.25")
+    """At most this factor per review."""
+    review_days: int = Field(default=30, ge=1, le=365)
+    deadband: Factor = Decimal("0.10")
+    """A target closer than this share of the limit changes nothing."""
+    round_to: PositiveAmount = Decimal(100)
+    hold_days: int = Field(default=7, ge=1, le=90)
+    """A review that nobody answers lapses after so many days."""
+    terms_days: int = 30
+    strong_terms_days: int = 45
+    weak_terms_days: int = 14
+
+
+class AlertRules(Contract):
+    """When an alert is raised, and how long it stays quiet after its all-clear."""
+
+    overdue_days: int = Field(default=15, ge=1, le=365)
+    overdue_amount: NotNegativeAmount = Decimal(100)
+    """Overdue invoices below this sum, in the policy's currency, raise nothing."""
+    score_drop: Probability = 0.20
+    """A rise of p_late by this much against its slow average."""
+    over_limit_share: Factor = Decimal("1.00")
+    cool_down_days: int = Field(default=7, ge=0, le=365)
+    shock_threshold: float = Field(default=4.0, gt=0)
+    """CUSUM decision interval in standard deviations (Page 1954; h = 4, k = 0.5 are the textbook's)."""
+    shock_warm_up_weeks: int = Field(default=8, ge=2, le=104)
+
+
+class PolicyPublished(Contract):
+    """The whole policy. ``version`` is quoted by every decision that was made under it."""
+
+    version: Id = "default-1"
+    currency: Currency = "EUR"
+    time_zone: str = "UTC"
+    """The creditor's: a deadline is the end of the day there."""
+    action: Literal["observe", "act"] = "observe"
+    """observe: limit changes go to ``limit-proposals`` only."""
+    default_days: int = Field(default=90, ge=30, le=365)
+    """Days past due that count as a default (CRR Art. 178)."""
+    default_amount: NotNegativeAmount = Decimal(500)
+    """Materiality of a default, in the policy's currency (CRR Art. 178: EUR 500 for non-retail)."""
+    loss_given_default: Probability = 0.60
+    """Until recoveries teach it; a common supervisory value for unsecured claims lies at 0.40 to 0.75."""
+    horizon_days: int = Field(default=400, ge=90, le=4000)
+    """How long a closed item is remembered, so that a resent one does not open again."""
+    bands: Bands = Bands()
+    limits: LimitRules = LimitRules()
+    alerts: AlertRules = AlertRules()
+
+    @model_validator(mode="after")
+    def _zone_exists(self) -> Self:
+        try:
+            ZoneInfo(self.time_zone)
+        except (KeyError, ValueError, OSError):
+            raise blame("time_zone", f"{self.time_zone[:80]!r} is no time zone: use a name such as Europe/Berlin") from None
+        return self

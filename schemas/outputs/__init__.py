@@ -1,0 +1,1 @@
+"""What goes out: the contracts that alert subscribers, billing systems and analysts rely on."""

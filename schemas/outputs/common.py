@@ -1,0 +1,29 @@
+"""What every decision carries: reasons, and the versions that made it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from schemas.base import Contract, Id, Text
+
+ReasonFamily = Literal["fragile", "delays", "exposure", "follow-up", "good", "none"]
+"""The four root causes of an unpaid invoice (peers.md A9), good news, and neither."""
+
+
+class Reason(Contract):
+    """One reason: a fixed ``code``, words, evidence, and its signed part of the log-odds of being paid late (0 for a rule)."""
+
+    code: Id
+    contribution: float = 0.0
+    text: Text
+    evidence: tuple[str, ...] = ()
+    """Ids of events or invoices."""
+
+
+class Decided(Contract):
+    """Of a debtor, under a policy, a model and a code version."""
+
+    customer_id: Id
+    policy_version: Id
+    model_version: Id
+    code_version: Id

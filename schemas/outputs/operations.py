@@ -1,0 +1,53 @@
+"""Topics ``journal`` and ``dead-letters``: what a slice did, and what could not be applied."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from schemas.base import Contract, Id, Instant, Text
+
+
+class Run(Contract):
+    """Consecutive offsets ``[start, end)`` of one topic of the partition (markers and holes included)."""
+
+    topic: str
+    start: int
+    end: int
+
+
+class SliceCommitted(Contract):
+    """One transaction: the runs in the order applied, the tick, the context in force, the code (D5)."""
+
+    agent: str
+    partition: int
+    number: int
+    runs: tuple[Run, ...]
+    order: Literal["arrival", "replay"]
+    tick: int | None
+    tick_offset: int | None
+    context_version: Id
+    code_version: Id
+    applied: int
+    duplicates: int
+    rejected: int
+    outputs: int
+    paused: tuple[str, ...] = ()
+
+
+class RecordRejected(Contract):
+    """A dead letter: where the record lies, why it was not applied, what to mend, and its bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: Text
+    field: Text | None
+    raw: str
+    """base64 of the value as it came."""
+    key: str | None
+    """base64 of the key as it came."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """name, base64 of the value."""
+    recorded_at: Instant | None = None
+    """The broker's time stamp of the record."""
+    code_version: Id

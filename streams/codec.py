@@ -1,0 +1,262 @@
+"""Kafka records to events and outputs to Kafka records: CloudEvents 1.0, binary mode written, structured mode read too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from aiokafka.partitioner import murmur2
+from pydantic import ValidationError
+
+from schemas.base import Contract, format_time, parse_time
+from schemas.events.envelope import Event, Output, Rejection, impossible_date
+from schemas.ids import content_hash
+from schemas.registry import CONTRACTS, TOPICS
+
+type_of_header = tuple[str, bytes]
+Headers = Iterable[tuple[str, bytes | str | None]] | None
+
+MAX_BYTES = 1 << 20
+MAX_ATTRIBUTE = 256
+SOURCE = "duewatch"
+STRUCTURED = "application/cloudevents"
+JSON = b"application/json"
+REQUIRED = ("id", "type", "source", "specversion", "time", "recordedtime")
+OPTIONAL = ("subject", "causationid", "correlationid", "partitionkey", "datacontenttype", "dataschema")
+
+# What our own topics carry may be larger: the shared model travels in them by value.
+_LARGE = frozenset(name for name, topic in TOPICS.items() if topic.direction == "internal")
+
+
+class _RejectedError(Exception):
+    """Carries a rejection out of the steps of decoding; never leaves this module."""
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.rejection = Rejection(reason[:2000], field and field[:200])
+
+
+def decode(
+    topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int = 0, partitions: int | None = None
+) -> Event | Rejection:
+    """The event of a record, or in words why it is none and how to mend it. Never raises.
+
+    ``topic`` has no prefix. With ``partitions``, a record is refused whose key belongs to another partition than the one it lies
+    in: its sender uses another partitioner than the rest of the debtor's events.
+    """
+    try:
+        return _decode(topic, key, value, headers, partition, partitions)
+    except _RejectedError as error:
+        return error.rejection
+    except Exception as error:  # noqa: BLE001 - whatever a record contains, it ends as a dead letter and not in a crash
+        return Rejection(f"the record cannot be read: {type(error).__name__}: {error}"[:500])
+
+
+def _decode(
+    topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int, partitions: int | None
+) -> Event | Rejection:
+    if value is None:
+        raise _RejectedError("the value is empty (a tombstone): send an event; erase a customer by the command for it")
+    if len(value) > MAX_BYTES and topic not in _LARGE:
+        raise _RejectedError(f"the value has {len(value)} bytes, more than {MAX_BYTES}: send less in one event")
+    attributes, body = _split(value, headers)
+    contract = _contract(topic, attributes)
+    time, recorded = _instant(attributes, "time"), _instant(attributes, "recordedtime")
+    try:
+        data = contract.model_validate_json(body)
+    except ValidationError as error:
+        raise _explained(error) from None
+    customer_id: str | None = getattr(data, "customer_id", None)
+    if customer_id is not None and TOPICS[topic].key == "customer":
+        _check_key(key, customer_id, partition, partitions)
+    return impossible_date(data, recorded) or Event(
+        id=attributes["id"],
+        type=attributes["type"],
+        source=attributes["source"],
+        time=time,
+        recorded=recorded,
+        data=data,
+        content=content_hash(data.model_dump_json().encode()),
+        correlation_id=attributes.get("correlationid"),
+        causation_id=attributes.get("causationid"),
+    )
+
+
+def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
+    """Attributes and body, from either mode."""
+    attributes: dict[str, str] = {}
+    content_type = ""
+    for name, raw in headers or ():
+        if name[:3] == "ce_":
+            attributes[name[3:]] = _text(name, raw)
+        elif name.lower() == "content-type":
+            content_type = _text(name, raw).lower()
+    if content_type.startswith(STRUCTURED):
+        return _split_structured(value)
+    if not attributes:
+        raise _RejectedError("the CloudEvents headers are missing: send ce_id, ce_type, ce_source, ce_time and others, or structured mode")
+    if content_type and not content_type.startswith("application/json"):
+        raise _RejectedError(f"the content-type is {content_type[:80]!r}: send application/json", "content-type")
+    return attributes, value
+
+
+def _text(name: str, raw: bytes | str | None) -> str:
+    try:
+        return raw.decode()  # type: ignore[union-attr] # nearly always bytes; asked for forgiveness, it is the hot path
+    except UnicodeDecodeError:
+        raise _RejectedError(f"the header {name[:80]} is no UTF-8: send it as UTF-8", name) from None
+    except AttributeError:
+        return str(raw or "")
+
+
+def _split_structured(value: bytes) -> tuple[dict[str, str], bytes]:
+    try:
+        envelope = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise _RejectedError(f"the value is no JSON ({error}): send a structured CloudEvent as a JSON object") from None
+    return _attributes_of(envelope), orjson.dumps(envelope.get("data"))
+
+
+def _attributes_of(envelope: Any) -> dict[str, str]:
+    if not isinstance(envelope, dict):
+        raise _RejectedError(f"the value is a JSON {type(envelope).__name__}: send a structured CloudEvent as a JSON object")
+    if "data" not in envelope:
+        raise _RejectedError("data is missing: send the body as the JSON object data", "data")
+    known = {name: text for name in (*REQUIRED, *OPTIONAL) if (text := envelope.get(name)) is not None}
+    for name, text in known.items():
+        if not isinstance(text, str):
+            raise _RejectedError(f"{name} is a JSON {type(text).__name__}: send a string", name)
+    return known
+
+
+def _contract(topic: str, attributes: dict[str, str]) -> type[Contract]:
+    for name in REQUIRED:
+        text = attributes.get(name)
+        if not text:
+            raise _RejectedError(f"the attribute {name} is missing: send the header ce_{name}", name)
+        if len(text) > MAX_ATTRIBUTE or not text.isprintable():
+            raise _RejectedError(f"the attribute {name} has {len(text)} characters or control characters: at most {MAX_ATTRIBUTE}", name)
+    if attributes["specversion"] != "1.0":
+        raise _RejectedError(f"specversion is {attributes['specversion']!r}: send 1.0", "specversion")
+    contracts, name = TOPICS[topic].contracts, attributes["type"]
+    if name in contracts:
+        return contracts[name]
+    if name in CONTRACTS:
+        right = next(t.name for t in TOPICS.values() if name in t.contracts)
+        raise _RejectedError(f"the type {name} does not belong in the topic {topic}: send it to {right}", "type")
+    raise _RejectedError(f"the type {name!r} is unknown in the topic {topic}: send one of {', '.join(contracts)}", "type")
+
+
+# A portfolio's events share their times: one file, one export, one day.
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> datetime:
+    return parse_time(text)
+
+
+def _instant(attributes: dict[str, str], name: str) -> datetime:
+    try:
+        return _parsed(attributes[name])
+    except (ValueError, OverflowError) as error:
+        raise _RejectedError(f"{name}: {error}", name) from None
+
+
+def _explained(error: ValidationError) -> _RejectedError:
+    """One clear sentence of the first of pydantic's errors: the field, what is wrong, what came."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(map(str, first["loc"])) or None
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "json_invalid":
+        return _RejectedError(f"the body is no valid JSON ({message}): send a JSON object in UTF-8")
+    if first["type"] == "missing":
+        return _RejectedError(f"the field {field} is missing: send it", field)
+    if field is None:
+        return _RejectedError(f"the body does not fit: {message}")
+    came = "" if first["type"] == "value_error" else f" (got {first['input']!r:.80})"
+    return _RejectedError(f"{field}: {message}{came}", field)
+
+
+def _check_key(key: bytes | None, customer_id: str, partition: int, partitions: int | None) -> None:
+    if key is None:
+        raise _RejectedError("the key is missing: the key of the record is the customer_id", "key")
+    if key != customer_id.encode():
+        shown = key.decode(errors="replace")[:80]
+        raise _RejectedError(f"wrong key: {shown!r} is not the customer_id {customer_id!r}: the key of the record is the customer_id", "key")
+    if partitions and partition_of(key, partitions) != partition:
+        raise _RejectedError(
+            f"wrong partition {partition}: {customer_id!r} belongs in {partition_of(key, partitions)}: partition by murmur2, as Java does"
+            " (librdkafka: partitioner=murmur2_random)",
+            "key",
+        )
+
+
+@lru_cache(maxsize=1 << 17)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where the Java client's default partitioner puts a key (murmur2, the sign bit off)."""
+    return (int(murmur2(key)) & 0x7FFFFFFF) % partitions
+
+
+def encode(output: Output) -> tuple[bytes, list[type_of_header]]:
+    """Value and headers of an output, binary mode."""
+    attributes = _attributes(output)
+    headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+    headers.append(("content-type", JSON))
+    return output.data.model_dump_json().encode(), headers
+
+
+def _attributes(event: Event | Output) -> dict[str, str]:
+    customer_id = event.customer_id if isinstance(event, Event) else getattr(event.data, "customer_id", None)
+    attributes = {
+        "specversion": "1.0",
+        "id": event.id,
+        "type": event.type,
+        "source": event.source if isinstance(event, Event) else SOURCE,
+        "time": format_time(event.time),
+        "recordedtime": format_time(event.recorded),
+    }
+    key = event.key if isinstance(event, Output) else customer_id
+    for name, text in (
+        ("subject", customer_id),
+        ("causationid", event.causation_id),
+        ("correlationid", event.correlation_id),
+        ("partitionkey", key),
+    ):
+        if text:
+            attributes[name] = text
+    if isinstance(event, Output):
+        attributes.update(event.extra)
+    return attributes
+
+
+def encode_event(event: Event) -> tuple[bytes, list[type_of_header]]:
+    """Value and headers of an inbound event, binary mode: for whoever sends one (replay, ingest, tests)."""
+    headers = [(f"ce_{name}", text.encode()) for name, text in _attributes(event).items()]
+    headers.append(("content-type", JSON))
+    return event.data.model_dump_json().encode(), headers
+
+
+def to_structured(event: Event | Output) -> dict[str, Any]:
+    """A structured CloudEvent as a dict that is ready for JSON: data is an object, null fields are written."""
+    return {**_attributes(event), "datacontenttype": "application/json", "data": event.data.model_dump(mode="json")}
+
+
+def from_structured(envelope: dict[str, Any]) -> Event:
+    """The event of a structured CloudEvent, whatever its topic. Raises ValueError with a text for people."""
+    try:
+        attributes = _attributes_of(envelope)
+        name = attributes.get("type", "")
+        topic = next((t.name for t in TOPICS.values() if name in t.contracts), "payments")
+        contract = _contract(topic, attributes)
+        data = contract.model_validate_json(orjson.dumps(envelope["data"]))
+        time, recorded = _instant(attributes, "time"), _instant(attributes, "recordedtime")
+    except ValidationError as error:
+        raise ValueError(_explained(error).rejection.reason) from None
+    except _RejectedError as error:
+        raise ValueError(error.rejection.reason) from None
+    if impossible := impossible_date(data, recorded):
+        raise ValueError(impossible.reason)
+    content = content_hash(data.model_dump_json().encode())
+    causes = {"correlation_id": attributes.get("correlationid"), "causation_id": attributes.get("causationid")}
+    return Event(attributes["id"], name, attributes["source"], time, recorded, data, content, **causes)

@@ -1,0 +1,1 @@
+"""Files and registries in: what they hold becomes records for the source topics."""

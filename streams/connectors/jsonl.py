@@ -1,0 +1,134 @@
+"""JSON lines of structured CloudEvents: read as records to send, written from events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.base import parse_date, parse_time
+from schemas.events.envelope import Event
+from streams.connectors.records import SOURCE_OF_TYPE, SOURCE_TOPICS, Record, SourceError, raw_record, record_of
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (bytes read, bytes in all)."""
+
+PROGRESS_EVERY = 20_000
+LONE_SHARE = 0.01
+LONE_GAP = timedelta(days=400)
+"""Less than this share of a file's lines, further than this from all others in time: their ``recordedtime`` is a typing error.
+
+A replay's clock runs to the last record, so one line of the year 2199 would otherwise let every invoice fall overdue.
+"""
+
+
+class _Line(NamedTuple):
+    raw: bytes
+    attributes: dict[str, Any] | None
+    """None = no CloudEvent that could be read."""
+    data: Any
+    topic: str | None
+    """None = its type names no source topic."""
+    day: date | None
+
+
+def read_jsonl(path: Path, progress: Progress | None = None) -> list[Record]:
+    """Each line as a record for the topic of its event's type, else for the topic that the file is named after.
+
+    A line that cannot be read is sent as it is, at the place in time (and, in a file named after no topic, to the topic) of the
+    line before it. Empty lines are skipped. Raises SourceError when no topic can be told for any line.
+    """
+    size = path.stat().st_size
+    done = 0
+    lines: list[_Line] = []
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            done += len(raw)
+            if progress and number % PROGRESS_EVERY == 0:
+                progress(done, size)
+            text = raw.rstrip(b"\r\n")
+            if text.strip():
+                lines.append(_read_line(text))
+    if progress:
+        progress(size, size)
+    return _place(path, lines)
+
+
+def _read_line(raw: bytes) -> _Line:
+    try:
+        event = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return _Line(raw, None, None, None, None)
+    if not isinstance(event, dict) or "data" not in event:
+        return _Line(raw, None, None, None, None)
+    data = event.pop("data")
+    kind = event.get("type")
+    topic = SOURCE_OF_TYPE.get(kind) if isinstance(kind, str) else None
+    return _Line(raw, event, data, topic, _recorded_day(event))
+
+
+def _recorded_day(attributes: dict[str, Any]) -> date | None:
+    """The UTC day of ``recordedtime`` (of ``time`` where that is missing), or None where it says nothing plausible."""
+    text = attributes.get("recordedtime", attributes.get("time"))
+    if not isinstance(text, str):
+        return None
+    try:
+        # Nearly all times are in UTC already; reading only their day is five times as fast.
+        return parse_date(text[:10]) if text.endswith("Z") and text[10:11] == "T" else parse_date(parse_time(text).date())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _place(path: Path, lines: list[_Line]) -> list[Record]:
+    own = path.stem if path.stem in SOURCE_TOPICS else None
+    first, last = _plausible_span([line.day for line in lines if line.day])
+    day = next((line.day for line in lines if line.day and first <= line.day <= last), None)
+    before = own or next((line.topic for line in lines if line.topic), None)
+    if lines and (day is None or before is None):
+        missing = "a time that can be read" if before else f"the type of an event, and {path.stem!r} is no source topic"
+        raise SourceError(
+            f"{path}: no line has {missing}. Give it lines of structured CloudEvents (JSON), "
+            f"or name the file after its topic: {', '.join(sorted(SOURCE_TOPICS))}"
+        )
+    records: list[Record] = []
+    for line in lines:
+        if line.day and first <= line.day <= last:
+            day = line.day
+        topic = line.topic or own or before
+        assert topic is not None and day is not None  # noqa: PT018, S101 - said above, for the type checker
+        if line.attributes is None:
+            records.append(raw_record(topic, line.raw, day))
+        else:
+            records.append(record_of(topic, line.attributes, line.data, day))
+        before = topic
+    return records
+
+
+def _plausible_span(days: list[date]) -> tuple[date, date]:
+    """First and last day, without a few lone ones that lie more than a year off (see LONE_SHARE)."""
+    if not days:
+        return date.min, date.max
+    days.sort()
+    lone = int(len(days) * LONE_SHARE)
+    low, high = 0, len(days) - 1
+    for i in range(lone):
+        if days[i + 1] - days[i] > LONE_GAP:
+            low = i + 1
+        if days[-1 - i] - days[-2 - i] > LONE_GAP:
+            high = len(days) - 2 - i
+    return days[low], days[high]
+
+
+def write_jsonl(path: Path, events: Iterable[Event]) -> int:
+    """Write events as structured CloudEvents, one a line; returns how many."""
+    from streams.codec import to_structured
+
+    count = 0
+    with path.open("wb") as file:
+        for event in events:
+            file.write(orjson.dumps(to_structured(event)) + b"\n")
+            count += 1
+    return count

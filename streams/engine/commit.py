@@ -1,0 +1,170 @@
+"""Compose what a slice writes, and write it in one transaction."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from agents.brain import Folded
+from schemas.base import Contract
+from schemas.events.envelope import Output, Rejection
+from schemas.events.models import StepEnded
+from schemas.ids import stable_id
+from schemas.outputs.operations import RecordRejected, Run, SliceCommitted
+from streams.codec import encode
+from streams.engine.plan import Order, Record, Slice
+from streams.engine.tenure import CONTEXT, PAUSED, POSITIONS, Standing
+
+if TYPE_CHECKING:
+    from confluent_kafka import Producer
+
+COMMIT_TIMEOUT_S = 60.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Stage = Callable[[str], None]
+"""Called with ``before``, ``written`` and ``committed``: tests raise here what a broker or a kill would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """``topic`` without prefix; ``partition`` -1 = by the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that is not applied, and why."""
+
+    topic: str
+    record: Record
+    rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who writes: quoted in everything that the engine itself sends."""
+
+    agent: str
+    partition: int
+    partitions: int
+    prefix: str
+    state_topic: str
+    order: Order
+    code_version: str
+
+
+def compose(origin: Origin, made: Slice, after: Standing, before: Standing, folded: Folded, rejected: Sequence[Rejected]) -> list[Message]:
+    """All that one slice writes: changed rows, the engine's rows, outputs, dead letters, the step's end, the journal."""
+    messages = [_row(origin, key, value) for key, value in folded.rows.items()]
+    messages.append(_row(origin, POSITIONS, after.position_row()))
+    if made.context:
+        messages.append(_row(origin, CONTEXT, made.context.model_dump_json().encode()))
+    if after.paused != before.paused:
+        messages.append(_row(origin, PAUSED, orjson.dumps(sorted(after.paused))))
+    messages += [_output(output) for output in folded.outputs]
+    time = after.applied.time if after.applied else EPOCH
+    messages += [_dead_letter(origin, one, time) for one in rejected]
+    if made.tick and origin.order == "replay":
+        messages.append(_step_ended(origin, made.tick.step, time))
+    messages.append(_journal(origin, made, after, folded, len(rejected), time))
+    return messages
+
+
+def _row(origin: Origin, key: str, value: bytes | None) -> Message:
+    return Message(origin.state_topic, key.encode(), value, (), origin.partition)
+
+
+def _output(output: Output, partition: int = -1) -> Message:
+    value, headers = encode(output)
+    return Message(output.topic, output.key.encode() or None, value, headers, partition)
+
+
+def _own(topic: str, key: str, name: str, output_id: str, time: datetime, data: Contract, partition: int = -1) -> Message:
+    return _output(Output(topic=topic, key=key, type=name, id=output_id, time=time, recorded=time, data=data), partition)
+
+
+def _dead_letter(origin: Origin, one: Rejected, time: datetime) -> Message:
+    record = one.record
+    recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record.timestamp and record.timestamp > 0 else None
+    data = RecordRejected(
+        topic=one.topic,
+        partition=origin.partition,
+        offset=record.offset,
+        reason=one.rejection.reason[:2000],
+        field=one.rejection.field,
+        raw=b64encode(record.value or b"").decode(),
+        key=None if record.key is None else b64encode(record.key).decode(),
+        headers=tuple((name, b64encode(_bytes(text)).decode()) for name, text in record.headers or ()),
+        recorded_at=recorded_at,
+        code_version=origin.code_version,
+    )
+    letter_id = stable_id("dead-letter", origin.prefix, one.topic, origin.partition, record.offset)
+    return _own("dead-letters", "", "duewatch.record.rejected.v1", letter_id, recorded_at or time, data)
+
+
+def _bytes(text: bytes | str | None) -> bytes:
+    return text.encode() if isinstance(text, str) else text or b""
+
+
+def _step_ended(origin: Origin, step: int, time: datetime) -> Message:
+    data = StepEnded(step=step, partition=origin.partition, partitions=origin.partitions)
+    marker_id = stable_id("step", origin.partition, step)
+    return _own("training-examples", str(origin.partition), "duewatch.step.ended.v1", marker_id, time, data)
+
+
+def _journal(origin: Origin, made: Slice, after: Standing, folded: Folded, rejected: int, time: datetime) -> Message:
+    data = SliceCommitted(
+        agent=origin.agent,
+        partition=origin.partition,
+        number=after.number,
+        runs=tuple(Run(topic=run.topic, start=run.start, end=run.end) for run in made.runs),
+        order=origin.order,
+        tick=made.tick.number if made.tick else None,
+        tick_offset=made.tick_offset,
+        context_version=after.context.version if after.context else "none",
+        code_version=origin.code_version,
+        applied=folded.applied,
+        duplicates=folded.duplicates,
+        rejected=rejected,
+        outputs=len(folded.outputs),
+        paused=tuple(sorted(after.paused)),
+    )
+    slice_id = stable_id("slice", origin.prefix, origin.agent, origin.partition, after.number)
+    return _own("journal", str(origin.partition), "duewatch.slice.committed.v1", slice_id, time, data, origin.partition)
+
+
+def commit(producer: Producer, messages: Sequence[Message], names: Mapping[str, str], stage: Stage | None = None) -> None:
+    """One transaction with all messages. Whatever it raises, the outcome counts as unknown."""
+    if stage:
+        stage("before")
+    producer.begin_transaction()
+    for message in messages:
+        _produce(producer, names[message.topic], message)
+    if stage:
+        producer.flush()
+        stage("written")
+    producer.commit_transaction(COMMIT_TIMEOUT_S)
+    if stage:
+        stage("committed")
+
+
+def _produce(producer: Producer, topic: str, message: Message) -> None:
+    while True:
+        try:
+            producer.produce(
+                topic, value=message.value, key=message.key, partition=message.partition, headers=list(message.headers) or None
+            )
+        except BufferError:
+            producer.poll(0.1)  # the queue is full: let the broker take some
+        else:
+            return

@@ -1,0 +1,228 @@
+"""Decide what may be applied next: positions, slices and the cut of a tick, on plain values and without I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+from schemas.events.clock import ContextSet, Ticked
+
+Order = Literal["arrival", "replay"]
+
+
+class Record(Protocol):
+    """A fetched record, as both Kafka clients' shapes can be read."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Any: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Records of one topic, and the fetch positions [start, end) that they fill, markers and holes included."""
+
+    topic: str
+    start: int
+    end: int
+    records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The tick in force."""
+
+    number: int
+    time: datetime
+    step: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What is to be applied in one transaction: runs in their order, then the tick. ``clock_end`` None = the clock did not move."""
+
+    runs: tuple[Run, ...]
+    context: ContextSet | None = None
+    tick: Ticked | None = None
+    tick_offset: int | None = None
+    clock_end: int | None = None
+
+    def ends(self, clock: str) -> dict[str, int]:
+        """The positions that it moves."""
+        moved = {run.topic: run.end for run in self.runs}
+        if self.clock_end is not None:
+            moved[clock] = self.clock_end
+        return moved
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """``slice``: records of a slice in arrival order; ``held``: records of a topic-partition beyond which it is not fetched."""
+
+    slice: int = 500
+    held: int = 5_000
+
+
+class GapError(Exception):
+    """What was fetched does not continue where the last fetch ended."""
+
+
+@dataclass
+class Gathering:
+    """What has arrived for one partition and is not applied yet. Changed by ``arrived``, ``ticked`` and ``take`` only."""
+
+    sources: tuple[str, ...]
+    order: Order
+    positions: dict[str, int]
+    """Where the next slice begins, per source topic."""
+    applied: Applied | None = None
+    knows_context: bool = False
+    paused: set[str] = field(default_factory=set)
+    bounds: Bounds = Bounds()
+    fetched: dict[str, int] = field(init=False)
+    records: dict[str, deque[Record]] = field(init=False)
+    clock: deque[tuple[int, Ticked | ContextSet]] = field(init=False, default_factory=deque)
+    _context: ContextSet | None = field(init=False, default=None)
+    _clock_end: int | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.fetched = dict(self.positions)
+        self.records = {topic: deque() for topic in self.sources}
+
+    def arrived(self, topic: str, records: Iterable[Record], before: int, after: int) -> None:
+        """Take what one fetch returned, which moved the fetch position from ``before`` to ``after``. Raises GapError."""
+        if before != self.fetched[topic]:
+            raise GapError(f"{topic}: fetched from {before}, expected {self.fetched[topic]}")
+        self.records[topic].extend(records)
+        self.fetched[topic] = after
+
+    def ticked(self, offset: int, record: Ticked | ContextSet) -> None:
+        self.clock.append((offset, record))
+
+    def wants(self, topic: str) -> bool:
+        """Whether more of a topic is to be fetched: not when enough is held, except what the next tick waits for."""
+        if topic in self.paused:
+            return False
+        if len(self.records[topic]) < self.bounds.held:
+            return True
+        tick = self._next_tick()
+        return tick is not None and self.fetched[topic] < tick.ends.get(topic, 0)
+
+    def held(self) -> int:
+        return sum(map(len, self.records.values()))
+
+    def take(self, *, more: bool = False) -> Slice | None:
+        """The next slice, or None when nothing may be applied now. ``more``: deadlines of the applied tick are left."""
+        self._skip_to_tick()
+        if not self.knows_context:
+            return None
+        return self._take_step() if self.order == "replay" else self._take_arrived(more=more)
+
+    def _next_tick(self) -> Ticked | None:
+        return next((record for _, record in self.clock if isinstance(record, Ticked)), None)
+
+    def _skip_to_tick(self) -> None:
+        """Take contexts, and ticks that would go back in time, off the head of the clock."""
+        while self.clock:
+            offset, record = self.clock[0]
+            if isinstance(record, ContextSet):
+                self._context, self.knows_context = record, True
+            elif self.applied is None or (record.number > self.applied.number and record.time > self.applied.time):
+                return
+            self.clock.popleft()
+            self._clock_end = offset + 1
+
+    def _take_arrived(self, *, more: bool) -> Slice | None:
+        runs = self._arrived_runs()
+        reached = self.positions | {run.topic: run.end for run in runs}
+        tick = self._reached_tick(reached)
+        if not (tick or self._context or more or any(run.records for run in runs)):
+            return None
+        for run in runs:
+            for _ in run.records:
+                self.records[run.topic].popleft()
+        return self._slice(runs, tick)
+
+    def _arrived_runs(self) -> list[Run]:
+        counts = fair_shares({topic: len(self.records[topic]) for topic in self.sources}, self.bounds.slice)
+        runs = []
+        for topic in self.sources:
+            held, count = self.records[topic], counts[topic]
+            records = list(islice(held, count))
+            # All that was fetched is taken: the run reaches beyond its last record, over markers and holes.
+            end = self.fetched[topic] if count == len(held) else records[-1].offset + 1 if records else self.positions[topic]
+            if end > self.positions[topic]:
+                runs.append(Run(topic, self.positions[topic], end, records))
+        return runs
+
+    def _take_step(self) -> Slice | None:
+        tick = self._reached_tick(self.fetched)
+        if tick is None:
+            return None
+        runs = []
+        for topic in self.sources:
+            end = tick.ends.get(topic, 0)
+            if end > self.positions[topic]:
+                runs.append(Run(topic, self.positions[topic], end, pop_below(self.records[topic], end)))
+        return self._slice(runs, tick)
+
+    def _reached_tick(self, reached: Mapping[str, int]) -> Ticked | None:
+        if not self.clock:
+            return None
+        _, tick = self.clock[0]
+        return tick if isinstance(tick, Ticked) and is_reached(tick, reached, self.paused) else None
+
+    def _slice(self, runs: Sequence[Run], tick: Ticked | None) -> Slice:
+        self.positions.update({run.topic: run.end for run in runs})
+        offset = None
+        if tick:
+            offset, _ = self.clock.popleft()
+            self._clock_end = offset + 1
+            self.applied = Applied(tick.number, tick.time, tick.step)
+        made = Slice(tuple(runs), self._context, tick, offset, self._clock_end)
+        self._context = self._clock_end = None
+        return made
+
+
+def is_reached(tick: Ticked, positions: Mapping[str, int], paused: set[str]) -> bool:
+    """Whether the positions have reached the cut; topics that are paused, or not ours, do not matter."""
+    return all(positions[topic] >= end for topic, end in tick.ends.items() if topic in positions and topic not in paused)
+
+
+def pop_below(records: deque[Record], end: int) -> list[Record]:
+    """Take the records with offsets below ``end`` off the head."""
+    taken = []
+    while records and records[0].offset < end:
+        taken.append(records.popleft())
+    return taken
+
+
+def fair_shares(waiting: Mapping[str, int], room: int) -> dict[str, int]:
+    """How many of each topic's waiting records find room: all of the short ones, the rest divided evenly.
+
+    >>> fair_shares({"a": 10, "b": 500, "c": 0}, 100)
+    {'c': 0, 'a': 10, 'b': 90}
+    """
+    shares = {}
+    left = len(waiting)
+    for topic in sorted(waiting, key=lambda name: waiting[name]):
+        shares[topic] = min(waiting[topic], room // left)
+        room -= shares[topic]
+        left -= 1
+    return shares
+
+
+def continues(made: Slice, positions: Mapping[str, int]) -> bool:
+    """Whether every run begins exactly where the partition stands: only then may the slice be applied."""
+    return all(run.start == positions[run.topic] for run in made.runs)

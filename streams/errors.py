@@ -1,0 +1,32 @@
+"""Failures that a person can mend: told in one line, without a traceback."""
+
+from __future__ import annotations
+
+import sys
+
+# Asked for by name, so that a command which never loaded Kafka or ClickHouse does not load them to fail.
+_ELSEWHERE = (
+    ("streams.processes", "ChildFailedError"),
+    ("streams.embedded", "EmbeddedBrokerMissingError"),
+    ("confluent_kafka", "KafkaException"),
+    ("clickhouse_connect.driver.exceptions", "Error"),
+    ("pydantic", "ValidationError"),
+)
+
+
+class UserError(Exception):
+    """The message says what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(UserError):
+    """It was asked for wrongly."""
+
+    exit_code = 2
+
+
+def expected_errors() -> tuple[type[BaseException], ...]:
+    """Classes of failures that are no bug of ours, among the modules that are loaded."""
+    found = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
+    return (UserError, FileNotFoundError, PermissionError, *found)

@@ -1,0 +1,85 @@
+"""What a deployment measures: names, meaning and labels in one place, on a registry of our own.
+
+Labels are topics, outcomes, reasons and partition numbers: never customers, invoices or versions. Names are a contract with
+dashboards and alert rules.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+EVENTS_TOTAL = "duewatch_events_total"
+SLICES_TOTAL = "duewatch_slices_total"
+COMMIT_SECONDS = "duewatch_commit_seconds"
+TAKE_OVER_SECONDS = "duewatch_take_over_seconds"
+RETAKES_TOTAL = "duewatch_retakes_total"
+DEAD_LETTERS_TOTAL = "duewatch_dead_letters_total"
+PARTITION_LAG = "duewatch_partition_lag"
+EVENT_AGE_SECONDS = "duewatch_event_age_seconds"
+SINK_ROWS_TOTAL = "duewatch_sink_rows_total"
+
+NAMES = (
+    EVENTS_TOTAL,
+    SLICES_TOTAL,
+    COMMIT_SECONDS,
+    TAKE_OVER_SECONDS,
+    RETAKES_TOTAL,
+    DEAD_LETTERS_TOTAL,
+    PARTITION_LAG,
+    EVENT_AGE_SECONDS,
+    SINK_ROWS_TOTAL,
+)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+Outcome = Literal["applied", "duplicate", "dead_letter"]
+
+_COMMIT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+_TAKE_OVER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_AGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 86400.0)
+
+
+class Metrics:
+    """The instruments of one process. Make one and hand it down; tests make their own."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.events = self._counter(EVENTS_TOTAL, "Records that were dealt with, by what became of them.", "topic", "outcome")
+        self.slices = self._counter(SLICES_TOTAL, "Slices committed, each in one transaction.", "agent")
+        self.commit = self._histogram(COMMIT_SECONDS, "Time of a slice's transaction, in seconds.", _COMMIT_BUCKETS, "agent")
+        self.take_over = self._histogram(
+            TAKE_OVER_SECONDS, "From a partition's assignment until it is restored, in seconds.", _TAKE_OVER_BUCKETS, "agent"
+        )
+        self.retakes = self._counter(
+            RETAKES_TOTAL, "Partitions dropped and taken over again after a failed or unknown commit.", "agent", "reason"
+        )
+        self.dead_letters = self._counter(
+            DEAD_LETTERS_TOTAL, "Records that could not be decoded, validated or applied.", "reason"
+        )
+        self.lag = Gauge(
+            PARTITION_LAG,
+            "Records between the applied position and the end, by partition.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
+        self.event_age = self._histogram(
+            EVENT_AGE_SECONDS, "From when an event was recorded until its slice was committed, in seconds.", _AGE_BUCKETS, "topic"
+        )
+        self.sink_rows = self._counter(SINK_ROWS_TOTAL, "Rows written to ClickHouse.", "table")
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(name, meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
+
+    def record(self, topic: str, outcome: Outcome, count: int = 1) -> None:
+        """Count records of a topic (without its prefix) by what became of them."""
+        self.events.labels(topic, outcome).inc(count)
+
+    def render(self) -> bytes:
+        """All of it in Prometheus' text format, to be served as CONTENT_TYPE."""
+        return generate_latest(self.registry)

@@ -1,0 +1,75 @@
+"""A debtor's bank account: what comes in and goes out in a week, and the balance on Friday."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+from typing import Any
+
+from streams.simulate.days import START, iso, month_of, next_open
+from streams.simulate.notes import Notes, money
+from streams.simulate.profiles import INDUSTRIES, Fate, Profile
+
+RAMP = 21
+"""Days that inflow takes to fall, and to come back."""
+
+
+def cash_level(fate: Fate, day: int) -> float:
+    """Share of the usual inflow that still comes in on that day."""
+    if fate.cash_breaks is None or day < fate.cash_breaks:
+        return 1.0
+    if fate.cash_recovers is not None and day >= fate.cash_recovers:
+        return min(1.0, 1 - fate.depth * (1 - (day - fate.cash_recovers) / RAMP))
+    return 1 - fate.depth * min(1.0, (day - fate.cash_breaks + 7) / RAMP)
+
+
+def keep_account(profile: Profile, notes: Notes, rng: Random) -> None:
+    """Weekly receipts and costs, payroll on the month's last Friday, a balance; costs follow the usual sales, not this week's."""
+    fate, usual = profile.fate, profile.inflow_a_week
+    account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
+    balance = usual * rng.uniform(2, 8)
+    overdraft = -usual * rng.uniform(0.3, 1.5)
+    noise = rng.uniform(0.12, 0.4)
+    growth = rng.gauss(0.0, 0.002)
+    season = INDUSTRIES[profile.industry].season
+    for week, monday in enumerate(range(START + (profile.begins - START) // 7 * 7, profile.ends + 1, 7)):
+        friday = next_open(monday + 4)
+        if friday > profile.ends or (fate.filed is not None and fate.kind != "winds_up" and friday > fate.filed + 14):
+            break
+        level = math.exp(growth * week) * season[month_of(monday) - 1]
+        inflow = usual * level * cash_level(fate, friday) * math.exp(rng.gauss(0, noise))
+        costs = usual * level * 0.72 * math.exp(rng.gauss(0, noise * 0.6))
+        payroll = usual * math.exp(growth * week) * 1.05 if month_of(friday) != month_of(friday + 7) else 0.0
+        gain = max(0.0, balance - usual * 9) * 0.5  # what is not needed is drawn by the owners
+        room = balance + inflow - overdraft
+        spent = min(costs + payroll + gain, max(0.0, room))
+        balance += inflow - spent
+        _book(notes, next_open(monday + rng.randrange(3)), round(inflow * 100), "receipts of customers", account)
+        if payroll and spent > payroll:
+            _book(notes, friday, -round(payroll * 100), "wages and levies", account)
+            spent -= payroll
+        _book(notes, next_open(monday + rng.randrange(1, 4)), -round(spent * 100), "suppliers, rent, taxes", account)
+        notes.note("bank_balance.reported", friday, 21, balance=money(round(balance * 100)), balance_on=iso(friday), **account)
+
+
+def book_return(profile: Profile, notes: Notes, day: int, cents: int) -> None:
+    """A direct debit of ours that the debtor's bank sent back: out and in again on one day."""
+    account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
+    _book(notes, day, -cents, "direct debit", account)
+    _book(notes, day, cents, "return of a direct debit", account | {"return_reason": "AM04"})
+
+
+def _book(notes: Notes, day: int, cents: int, text: str, account: dict[str, Any]) -> None:
+    if cents:
+        notes.note(
+            "bank_transaction.booked",
+            day,
+            20,
+            transaction_id=notes.new_id("T"),
+            amount=money(cents),
+            booked_on=iso(day),
+            valued_on=iso(day),
+            status="booked",
+            remittance=text,
+            **account,
+        )

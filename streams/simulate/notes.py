@@ -1,0 +1,79 @@
+"""What one debtor's life leaves behind: structured CloudEvents with ids that say nothing, some of them recorded late."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.ids import stable_id
+from schemas.registry import TOPIC_OF_TYPE
+from streams.simulate.days import iso
+
+SOURCE = "duewatch/simulate"
+LATE = 0.03
+"""Share of events that are recorded one to five days after they happened."""
+
+
+class Simulated(NamedTuple):
+    """An event as a line of JSON, and what it is sorted by."""
+
+    topic: str
+    recorded: str
+    id: str
+    line: bytes
+
+
+class Notes:
+    """Collects a debtor's events up to the last day of the portfolio; what is recorded after it nobody knows."""
+
+    def __init__(self, rng: Random, customer_id: str, ends: int) -> None:
+        self._rng = rng
+        self._customer_id = customer_id
+        self._ends = ends
+        self._number = 0
+        self.events: list[Simulated] = []
+
+    def new_id(self, kind: str) -> str:
+        """A business id that tells neither order nor outcome."""
+        self._number += 1
+        return f"{kind}-{stable_id(self._customer_id, kind, self._number)[:13]}"
+
+    def note(self, kind: str, day: int, hour: int, /, *, punctual: bool = False, **body: Any) -> int | None:
+        """Note that something happened on ``day``; returns the day of the record, or None where that lies beyond the end."""
+        self._number += 1
+        rng = self._rng
+        recorded = day
+        if not punctual and rng.random() < LATE:
+            recorded += rng.randint(1, 5)
+        minute = rng.randrange(3300)
+        if recorded > self._ends:
+            return None
+        name = f"duewatch.{kind}.v1"
+        event_id = stable_id("simulated", self._customer_id, self._number)
+        at = f"T{hour:02}:{minute // 60:02}:{minute % 60:02}Z"
+        event = {
+            "specversion": "1.0",
+            "id": event_id,
+            "type": name,
+            "source": SOURCE,
+            "time": iso(day) + at,
+            "recordedtime": f"{iso(recorded)}T{hour:02}:{55 + minute % 5:02}:00Z",
+            "subject": self._customer_id,
+            "partitionkey": self._customer_id,
+            "datacontenttype": "application/json",
+            "data": {"customer_id": self._customer_id, **body},
+        }
+        self.events.append(Simulated(TOPIC_OF_TYPE[name], str(event["recordedtime"]), event_id, orjson.dumps(event)))
+        return recorded
+
+
+def money(cents: int) -> str:
+    """As a decimal string.
+
+    >>> money(-123405)
+    '-1234.05'
+    """
+    sign, cents = ("-", -cents) if cents < 0 else ("", cents)
+    return f"{sign}{cents // 100}.{cents % 100:02}"

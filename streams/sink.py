@@ -1,0 +1,278 @@
+"""Copy every event, in and out, into ClickHouse: one process per prefix, which goes on where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row, rows_of
+from schemas.registry import TOPICS
+from streams.clickhouse import open_client, patiently, quoted
+from streams.errors import UserError
+from streams.logs import LIBRDKAFKA, configure_logs
+from streams.metrics import Metrics
+from streams.migrate import migrate
+from streams.sink_progress import Place, Progress
+from streams.sink_web import SinkWeb
+from streams.sink_writer import Batch, Writer
+from streams.topics import full_name
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+BATCH_ROWS = 20_000
+BATCH_S = 0.5
+POLL_RECORDS = 5_000
+POLL_S = 0.1
+TOPICS_TIMEOUT_S = 60.0
+METADATA_TIMEOUT_S = 10.0
+
+CONSUMER = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "isolation.level": "read_committed",
+    # An offset that is not there (any more) means: from the start. Reading twice changes nothing.
+    "auto.offset.reset": "earliest",
+    "fetch.wait.max.ms": 100,
+    "queued.min.messages": 20_000,
+    # Memory stays bounded while ClickHouse is away.
+    "queued.max.messages.kbytes": 65_536,
+    "topic.metadata.refresh.interval.ms": 60_000,
+    "log_level": 3,
+}
+
+
+class SinkError(UserError):
+    """The sink cannot start; the message says why and what to do."""
+
+
+class Sink:
+    """The loop: fetch, make rows, write, remember. One thread; ``stop`` ends it after a last write."""
+
+    def __init__(self, settings: Settings, client: Client, metrics: Metrics, stop: threading.Event) -> None:
+        self.settings = settings
+        self.progress = Progress()
+        self._stop = stop
+        self._client = client
+        self._writer = Writer(client, settings.database, metrics, stop)
+        self._batch = Batch()
+        self._named: dict[str, str] = {full_name(settings.prefix, name): name for name in TOPICS_READ}
+        self._topic_ids: dict[str, str] = {}
+        self._cluster_id = ""
+        self._consumer: Consumer | None = None
+
+    def open(self) -> None:
+        """Find the topics, and go to where the last run got to. Raises SinkError when they are not there in time."""
+        admin = AdminClient({**self.settings.for_librdkafka(), "log_level": 3})
+        partitions = self._await_topics(admin)
+        self._cluster_id = str(admin.list_topics(timeout=METADATA_TIMEOUT_S).cluster_id or "")
+        self._topic_ids = _topic_ids(admin, list(partitions))
+        config = {**CONSUMER, **self.settings.for_librdkafka(), "group.id": full_name(self.settings.prefix, "sink")}
+        self._consumer = Consumer(config, logger=logging.getLogger(LIBRDKAFKA))
+        resumed = self._positions()
+        starts = []
+        for topic, count in partitions.items():
+            for partition in range(count):
+                offset = self._start(topic, partition, resumed.get((topic, partition)))
+                self.progress.add(self._named[topic], partition, max(offset, 0))
+                starts.append(TopicPartition(topic, partition, offset))
+        if resumed:
+            self._recall()
+        self._consumer.assign(starts)
+        log.info("sink.started", prefix=self.settings.prefix, partitions=len(starts), resumed=len(resumed))
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def run(self) -> None:
+        """Until ``stop`` is set. Raises what ClickHouse last said when it does not take the last batch."""
+        while not self._stop.is_set():
+            self.turn()
+        self.flush()
+
+    def turn(self, poll_s: float = POLL_S) -> None:
+        """One round: fetch what there is, and write when enough is gathered, it is old enough, or nothing else comes."""
+        if self._consumer is None:
+            raise RuntimeError("the sink is not open")
+        messages = self._consumer.consume(POLL_RECORDS, poll_s)
+        self._take(messages)
+        full = self._batch.count >= BATCH_ROWS or self._batch.age_s >= BATCH_S
+        if full or (not messages and self.progress.unwritten):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is gathered, then the positions."""
+        batch, self._batch = self._batch, Batch()
+        reached = self.progress.reached()
+        self._writer.write(batch, self._position_rows(reached))
+        self.progress.written(reached)
+
+    def _take(self, messages: list[Message]) -> None:
+        for message in messages:
+            topic, partition, offset = (
+                self._named[str(message.topic())],
+                int(message.partition() or 0),
+                int(message.offset() or 0),
+            )
+            error = message.error()
+            if error is None:
+                self._batch.add(self._rows(topic, partition, offset, message))
+                self.progress.read(topic, partition, offset + 1)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the only name that the library has for it
+                self.progress.at_end(topic, partition, offset)
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                log.warning("kafka.error", topic=topic, partition=partition, error=str(error))
+
+    def _rows(self, topic: str, partition: int, offset: int, message: Message) -> Rows:
+        headers = [(name, raw.encode() if isinstance(raw, str) else raw) for name, raw in message.headers() or ()]
+        record = Record(topic, partition, offset, _bytes(message.key()), _bytes(message.value()), headers, self.settings.prefix)
+        rows = rows_of(record, orjson.loads)
+        for table, row in rows:
+            if table in {"ticks", "journal_raw"}:
+                self.progress.gathered(table, row)
+        return rows
+
+    def _await_topics(self, admin: AdminClient) -> dict[str, int]:
+        """Topic on the broker -> partitions. Somebody else creates them, perhaps this very moment."""
+        deadline, missing = time.monotonic() + TOPICS_TIMEOUT_S, set(self._named)
+        while not self._stop.is_set():
+            try:
+                there = admin.list_topics(timeout=METADATA_TIMEOUT_S).topics
+            except KafkaException as error:
+                there = {}
+                log.warning("kafka.away", error=str(error))
+            found = {name: len(topic.partitions) for name, topic in there.items() if topic.error is None and topic.partitions}
+            missing = set(self._named) - set(found)
+            if not missing:
+                return {name: found[name] for name in self._named}
+            if time.monotonic() > deadline:
+                break
+            self._stop.wait(0.2)
+        raise SinkError(
+            f"topics are missing on {self.settings.bootstrap}: {', '.join(sorted(missing))}. Create them: duewatch topics"
+        )
+
+    def _positions(self) -> dict[tuple[str, int], int]:
+        """(topic, partition) -> next offset, of this very cluster and these very topics."""
+        found = self._query(
+            "SELECT topic_id, topic, partition, argMax(next_offset, written_at) FROM {database}.sink_positions "
+            "WHERE cluster_id = {cluster:String} GROUP BY topic_id, topic, partition",
+            {"cluster": self._cluster_id},
+        )
+        return {(topic, n): offset for topic_id, topic, n, offset in found if self._topic_ids.get(topic) == topic_id}
+
+    def _start(self, topic: str, partition: int, position: int | None) -> int:
+        """The position of the last run; from the start where there is none, or where the log ends before it."""
+        if position is None or self._consumer is None:
+            return OFFSET_BEGINNING
+        try:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=METADATA_TIMEOUT_S)
+        except KafkaException:
+            return OFFSET_BEGINNING
+        return position if position <= end else OFFSET_BEGINNING
+
+    def _recall(self) -> None:
+        """Ticks and journal as far as the last run wrote them."""
+        prefix = {"prefix": self.settings.prefix}
+        ticks = self._query(
+            "SELECT partition, argMax((number, toString(time), step, last), time) FROM {database}.ticks "
+            "WHERE prefix = {prefix:String} GROUP BY partition",
+            prefix,
+        )
+        for partition, (number, at, step, last) in ticks:
+            self.progress.recall_tick(partition, number, at.replace(" ", "T") + "Z", step, last)
+        journal = self._query(
+            "SELECT agent, agent_partition, max(tick) FROM {database}.journal_raw "
+            "WHERE prefix = {prefix:String} AND tick IS NOT NULL GROUP BY agent, agent_partition",
+            prefix,
+        )
+        for agent, partition, tick in journal:
+            self.progress.recall_journal(agent, partition, tick)
+
+    def _query(self, sql: str, parameters: dict[str, str]) -> list[Any]:
+        text = sql.replace("{database}", quoted(self.settings.database))
+        told = patiently(lambda: self._client.query(text, parameters=parameters), self._stop, _told)
+        return list(told.result_rows)
+
+    def _position_rows(self, reached: Iterable[Place]) -> list[Row]:
+        now = datetime.now(UTC)
+        rows = []
+        for topic, partition, offset in reached:
+            name = full_name(self.settings.prefix, topic)
+            rows.append(position_row(self._cluster_id, self._topic_ids.get(name, ""), name, partition, offset, now))
+        return rows
+
+
+def _told(error: Exception, pause_s: float) -> None:
+    log.warning("clickhouse.away", error=str(error)[:300], again_in_s=pause_s)
+
+
+def _bytes(raw: str | bytes | None) -> bytes | None:
+    return raw.encode() if isinstance(raw, str) else raw
+
+
+def _topic_ids(admin: AdminClient, topics: list[str]) -> dict[str, str]:
+    """Topic -> the broker's id of it, empty where the broker has none: a topic made again is another."""
+    try:
+        told = admin.describe_topics(TopicCollection(topics), request_timeout=METADATA_TIMEOUT_S)
+        return {name: str(future.result().topic_id or "") for name, future in told.items()}
+    except (KafkaException, ValueError, AttributeError):
+        return dict.fromkeys(topics, "")
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGTERM or Ctrl-C; 0 when all that was read is in ClickHouse. Raises UserError when it cannot start."""
+    configure_logs(settings.log_format, settings.log_level)
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    with ExitStack() as opened:
+        client = (
+            patiently(lambda: open_client(settings.clickhouse_dsn), stop, _told)
+            if _is_server(settings)
+            else open_client(settings.clickhouse_dsn)
+        )
+        opened.callback(client.close)
+        for migration in migrate(client, settings.database):
+            log.info("clickhouse.migrated", migration=migration.name)
+        metrics = Metrics()
+        sink = Sink(settings, client, metrics, stop)
+        opened.callback(sink.close)
+        opened.enter_context(SinkWeb(settings, sink.progress, metrics))
+        try:
+            sink.open()
+        except SinkError:
+            if stop.is_set():
+                return 0
+            raise
+        sink.run()
+    log.info("sink.stopped")
+    return 0
+
+
+def _is_server(settings: Settings) -> bool:
+    return not settings.clickhouse_dsn.startswith("chdb:")
+
+
+__all__ = ["TOPICS", "Sink", "SinkError", "run"]

@@ -1,0 +1,100 @@
+"""Gather rows and write them to ClickHouse: all of a batch, then the positions it reaches; nothing is lost while it is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+
+from schemas.clickhouse.rows import TABLES, Row
+from streams.clickhouse import DATA_ERRORS, SETTINGS, error_code, patiently
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from streams.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+FORMAT = "JSONCompactEachRow"
+# After a signal to stop, ClickHouse has this long to take the last batch; it is read again otherwise.
+LAST_TRIES_S = 10.0
+
+
+class Batch:
+    """Rows by table, in the order in which they came. Reading any of them twice changes nothing."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self.count = 0
+        self.began: float | None = None
+
+    def add(self, rows: Iterable[tuple[str, Row]]) -> None:
+        if self.began is None:
+            self.began = time.monotonic()
+        for table, row in rows:
+            self.rows[table].append(row)
+            self.count += 1
+
+    @property
+    def age_s(self) -> float:
+        """Since its first record, 0 when there is none."""
+        return 0.0 if self.began is None else time.monotonic() - self.began
+
+
+class Writer:
+    """Writes batches to one database. Use it from one thread."""
+
+    def __init__(self, client: Client, database: str, metrics: Metrics, stop: threading.Event) -> None:
+        self._client = client
+        self._database = database
+        self._metrics = metrics
+        self._stop = stop
+
+    def write(self, batch: Batch, positions: Iterable[Row]) -> None:
+        """All rows, then the positions. Tries until ClickHouse has them; after ``stop`` only some seconds more, then raises."""
+        for table, rows in batch.rows.items():
+            self._write_table(table, rows)
+            self._metrics.sink_rows.labels(table).inc(len(rows))
+        reached = list(positions)
+        if reached:
+            self._write_table("sink_positions", reached)
+
+    def _write_table(self, table: str, rows: list[Row]) -> None:
+        """Rows that ClickHouse does not take are found by halving, logged and kept in ``sink_refused``: the others go in."""
+        if not rows:
+            return
+        try:
+            patiently(lambda: self._insert(table, rows), self._stop, self._told, LAST_TRIES_S)
+        except Exception as error:
+            if error_code(error) not in DATA_ERRORS or table == "sink_refused":
+                raise
+            if len(rows) == 1:
+                self._refuse(table, rows[0], error)
+                return
+            half = len(rows) // 2
+            self._write_table(table, rows[:half])
+            self._write_table(table, rows[half:])
+
+    def _insert(self, table: str, rows: list[Row]) -> None:
+        self._client.raw_insert(
+            f"`{self._database}`.{table}",
+            column_names=TABLES[table],
+            insert_block=b"\n".join(map(orjson.dumps, rows)),
+            settings=SETTINGS,
+            fmt=FORMAT,
+        )
+
+    def _refuse(self, table: str, row: Row, error: Exception) -> None:
+        log.error("sink.row_refused", table=table, error=str(error)[:500])
+        told = [table, orjson.dumps(row).decode(), str(error)[:2000], datetime.now(UTC).isoformat()]
+        self._write_table("sink_refused", [told])
+
+    def _told(self, error: Exception, pause_s: float) -> None:
+        log.warning("clickhouse.away", error=str(error)[:300], again_in_s=pause_s)

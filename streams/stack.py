@@ -1,0 +1,103 @@
+"""The parts of a replay on this machine: broker, worker and sink as child processes, watched, and stopped in the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streams.embedded import EmbeddedBroker
+from streams.errors import UserError
+from streams.processes import Child, ChildFailedError, free_port, spawn
+from streams.settings import Settings
+
+RESTARTS = 5
+STOP_S = 20.0
+LOOK_EVERY_S = 0.2
+
+
+class PartFailedError(UserError):
+    """A part keeps ending; the message holds the end of its log."""
+
+
+@dataclass(slots=True)
+class _Part:
+    name: str
+    command: str
+    child: Child
+    settings: Settings
+    restarts: int = 0
+
+
+@dataclass(slots=True)
+class Stack:
+    """Worker and sink of one prefix, and the broker when it is the embedded one. A context manager: nothing outlives it."""
+
+    settings: Settings
+    logs: Path
+    broker: EmbeddedBroker | None = None
+    notice: Callable[[str], None] = print
+    _parts: list[_Part] = field(default_factory=list)
+    _looked: float = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self.stop(graceful=kind is None or issubclass(kind, KeyboardInterrupt))
+
+    def start(self) -> None:
+        """Start worker and sink; they become ready by themselves."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for command in ("sink", "worker"):
+            settings = self.settings.changed(web_port=free_port())
+            self._parts.append(_Part(command, command, self._spawn(command, settings), settings))
+
+    def _spawn(self, command: str, settings: Settings) -> Child:
+        argv = [sys.executable, "-m", "streams.cli", command]
+        return spawn(argv, settings.as_environment(), self.logs / f"{command}.log", name=f"the {command}")
+
+    def tend(self) -> None:
+        """Start again what has ended. Raises PartFailedError when it keeps ending, or when the broker is gone."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = now
+        if self.broker is not None and not self.broker.running:
+            raise PartFailedError(f"the embedded broker has ended; its log is {self.logs / 'broker.log'}")
+        for part in self._parts:
+            if not part.child.running:
+                self._again(part)
+
+    def _again(self, part: _Part) -> None:
+        log = self.logs / f"{part.command}.log"
+        ended = f"the {part.name} ended unexpectedly (status {part.child.returncode})"
+        if part.restarts >= RESTARTS:
+            raise PartFailedError(f"{ended}, {RESTARTS + 1} times. Its log {log} ends:\n{part.child.log_tail()}")
+        part.restarts += 1
+        self.notice(f"{ended}: starting it again ({part.restarts} of {RESTARTS}); see {log}")
+        part.child.kill()
+        part.child = self._spawn(part.command, part.settings)
+
+    def pid(self, name: str) -> int:
+        """Of a part, as it runs now."""
+        return next(part.child.pid for part in self._parts if part.name == name)
+
+    def stop(self, *, graceful: bool = True) -> None:
+        """Stop the worker, then the sink, then the broker. May be repeated."""
+        for part in sorted(self._parts, key=lambda part: part.name, reverse=True):
+            # The embedded broker forgets everything: a worker need not leave its group there.
+            if graceful and (part.name == "sink" or self.broker is None):
+                part.child.stop(STOP_S)
+            else:
+                part.child.kill()
+        self._parts.clear()
+        if self.broker is not None:
+            self.broker.stop()
+
+
+__all__ = ["ChildFailedError", "PartFailedError", "Stack"]

@@ -1,0 +1,49 @@
+"""Run a worker in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import faust
+import structlog
+
+from streams.app import Wired, build_app
+from streams.logs import configure_logs, logging_config
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status."""
+    configure_logs(settings.log_format, settings.log_level)
+    # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
+    sys.setswitchinterval(0.001)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    made = build() if build else build_app(settings)
+    # The command line of Faust would do these three.
+    made.app.finalize()
+    made.app.worker_init()
+    made.app.worker_init_post_autodiscover()
+    log.info("worker.started", prefix=settings.prefix, mode=settings.mode, clock=settings.clock)
+    worker = faust.Worker(
+        made.app,
+        loop=loop,
+        loglevel=settings.log_level,
+        logging_config=logging_config(settings.log_format, settings.log_level),
+        quiet=True,
+        daemon=True,
+        override_logging=True,
+        redirect_stdouts=False,
+    )
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

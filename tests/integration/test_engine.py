@@ -1,0 +1,93 @@
+"""The engine against Apache Kafka: kills, failed commits and zombies lose nothing, count nothing twice, and no tick precedes its cut."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import orjson
+import pytest
+
+from tests.integration.portfolio import Load, deployment, header, read_all, rows, toy_worker, truth, wait_for
+
+
+def outputs(settings):
+    return [header(message, "ce_causationid") for message in read_all(settings, "alerts")]
+
+
+def journal(settings):
+    return [orjson.loads(message.value()) for message in read_all(settings, "journal")]
+
+
+def assert_exactly_once(settings, sent):
+    causes = outputs(settings)
+    assert len(causes) == len(set(causes)) == sent
+    assert rows(settings) == truth(settings)
+
+
+def assert_runs_join(settings):
+    """Each slice begins where the one before ended, and its number follows."""
+    for partition in range(settings.partitions):
+        slices = sorted((s for s in journal(settings) if s["agent"] == "debtor" and s["partition"] == partition), key=lambda s: s["number"])
+        assert [s["number"] for s in slices] == list(range(1, len(slices) + 1))
+        at = {}
+        for one in slices:
+            for run in one["runs"]:
+                assert run["start"] == at.get(run["topic"], 0)
+                at[run["topic"]] = run["end"]
+
+
+def assert_ticks_follow_their_cuts(settings):
+    ends = {}
+    for message in read_all(settings, "clock"):
+        if header(message, "ce_type") == "duewatch.clock.ticked.v1":
+            tick = orjson.loads(message.value())
+            ends[message.partition(), tick["number"]] = tick["ends"]
+    applied = 0
+    for partition in range(settings.partitions):
+        slices = sorted((s for s in journal(settings) if s["agent"] == "debtor" and s["partition"] == partition), key=lambda s: s["number"])
+        at, last = {}, -1
+        for one in slices:
+            at.update({run["topic"]: run["end"] for run in one["runs"]})
+            if one["tick"] is not None:
+                applied += 1
+                assert one["tick"] > last
+                last = one["tick"]
+                assert all(at.get(topic, 0) >= end for topic, end in ends[partition, one["tick"]].items())
+    assert applied > 0
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_doubled_when_workers_die_freeze_and_commits_fail(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    chance = random.Random(7)
+    workers = [toy_worker(settings, tmp_path / f"w{i}.log", 0.02) for i in (0, 1)]
+    load = Load(settings, per_second=400)
+    load.start()
+    try:
+        wait_for(lambda: len(outputs(settings)) > 1000, 60)
+        for fault in ("kill", "freeze", "kill", "stop"):
+            number = chance.randrange(2)
+            match fault:
+                case "kill":
+                    workers[number].kill()
+                case "stop":
+                    assert workers[number].stop(20) == 0
+                case "freeze":
+                    workers[number].signal(signal.SIGSTOP)
+                    time.sleep(9)
+                    workers[number].signal(signal.SIGCONT)
+            if not workers[number].running:
+                workers[number] = toy_worker(settings, tmp_path / f"w{number}.log", 0.02)
+            time.sleep(chance.uniform(3, 6))
+        load.stop()
+        wait_for(lambda: len(outputs(settings)) >= load.sent, 60, 1.0)
+        time.sleep(2)
+    finally:
+        load.ended.set()
+        for worker in workers:
+            worker.kill()
+    assert_exactly_once(settings, load.sent)
+    assert_runs_join(settings)
+    assert_ticks_follow_their_cuts(settings)

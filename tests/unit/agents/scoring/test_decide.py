@@ -1,0 +1,195 @@
+"""Scores of invoices and debtors: defined for whatever is known, coherent, explained, and stable."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from math import log
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.debtor.scoring import decide
+from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
+from agents.debtor.scoring.reasons import FAMILIES, explain
+from agents.debtor.scoring.state import Cell, Facts, LastScore, Logit, Scored, ScoreState
+from schemas.events.insolvency import STAGES
+from schemas.events.models import ModelPublished
+from schemas.events.policies import Bands
+from schemas.outputs.scores import Band
+
+BANDS: tuple[Band, ...] = ("strong", "medium", "weak")
+probabilities = st.floats(0, 1).map(lambda p: round(p, 6))
+facts = st.builds(
+    Facts,
+    days_past_due=st.integers(0, 4000),
+    shock=st.booleans(),
+    bank=st.booleans(),
+    stage=st.sampled_from(STAGES),
+    certain=st.booleans(),
+)
+forecasts = st.lists(st.floats(-5, 5), min_size=6, max_size=6).map(lambda c: Logit(sum(c), 0.0, tuple(c)))
+
+
+def no_cell(_key: str) -> Cell | None:
+    return None
+
+
+def debtor(known: Facts, score: ScoreState | None = None, model: ModelPublished | None = None) -> Scored:
+    return decide.score_debtor(score or ScoreState(), known, no_cell, model or ModelPublished(), bands=Bands())
+
+
+@given(facts)
+def test_a_score_is_defined_for_whatever_is_known(known):
+    scored = debtor(known)
+    assert 0 < scored.p_default <= scored.p_late < 1
+    assert len(scored.reasons) <= 4
+    assert scored.ready == (known.bank or known.shock or known.days_past_due > 0 or known.stage != "none")
+
+
+def test_with_nothing_known_it_is_the_prior():
+    scored = debtor(Facts())
+    assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.02, False, "medium")
+    assert [reason.code for reason in scored.reasons] == ["new_debtor"]
+
+
+def test_bank_data_alone_move_the_score():
+    unseen, steady, shock = (debtor(known) for known in (Facts(), Facts(bank=True), Facts(bank=True, shock=True)))
+    assert steady.p_default < unseen.p_default < shock.p_default
+    assert shock.p_late > unseen.p_late
+    assert "cash_flow_shock" in {reason.code for reason in shock.reasons}
+
+
+@given(facts, forecasts, st.integers(0, 9), st.floats(0, 5))
+def test_reasons_add_up_to_the_log_odds(known, forecast, labels, lift):
+    known = msgspec.structs.replace(known, stage="opened", certain=True)
+    found = explain(forecast, labels, known, lift)
+    assert 1 <= len(found) <= 4
+    assert sum(reason.contribution for reason in found) == pytest.approx(forecast.total + lift, abs=1e-9)
+
+
+def test_the_largest_influences_are_named_and_the_rest_is_other():
+    found = explain(Logit(1.0, 0.0, (-0.5, 2.0, 0.1, -1.0, 0.4, 0.0)), 9, Facts())
+    assert [(r.code, r.contribution) for r in found[:3]] == [
+        ("weekday_rhythm", 2.0),
+        ("recent_delays", -1.0),
+        ("base_rate", -0.5),
+    ]
+    assert found[3].code == "other"
+    assert found[3].contribution == pytest.approx(0.5)
+    assert "punctually" in found[1].text
+    assert set(FAMILIES) > {"weekday_rhythm", "recent_delays"}
+
+
+def test_rules_come_first_with_their_evidence():
+    known = Facts(days_past_due=40, stage="opened", certain=True, overdue_ids=("i-1",), notice_ids=("n-1",))
+    scored = debtor(known)
+    assert [(r.code, r.evidence) for r in scored.reasons[:2]] == [("insolvency", ("n-1",)), ("overdue_now", ("i-1",))]
+    assert scored.reasons[0].contribution == pytest.approx(log(0.99 / 0.01))
+
+
+@given(st.sampled_from(sorted(CERTAIN)), probabilities)
+def test_a_certain_stage_sets_a_floor_and_a_possible_one_only_raises(stage, p_late):
+    certain, possible = (Facts(stage=stage, certain=c) for c in (True, False))
+    assert p_default(p_late, risk_class(certain, 0), certain, ModelPublished()) >= CERTAIN[stage]
+    raised = p_default(p_late, risk_class(possible, 0), possible, ModelPublished())
+    assert p_late * 0.04 - 1e-12 <= raised <= p_late
+
+
+def test_default_rises_with_days_past_due_before_any_label():
+    rates = [class_rate(risk_class(Facts(days_past_due=d), 9), ModelPublished()) for d in (0, 1, 15, 31, 61, 91)]
+    assert rates == sorted(set(rates))
+
+
+def test_labels_of_a_class_move_it_and_its_children():
+    risk = risk_class(Facts(days_past_due=40), 9)
+    taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 500.0)})
+    assert class_rate(risk, taught) < 0.02 < class_rate(risk, ModelPublished())
+    assert class_keys(risk)[:2] == ("all", "all|31-60")
+    assert example_keys(risk, late=False) == ()
+    assert example_keys(risk, late=True) == class_keys(risk)
+
+
+@given(probabilities, probabilities, st.sampled_from([None, *BANDS]))
+def test_a_band_once_given_is_kept_for_the_same_probabilities(p_late, default, previous):
+    first = decide.band(Bands(), p_late, default, previous)
+    assert decide.band(Bands(), p_late, default, first) == first
+
+
+@given(probabilities, probabilities, probabilities, st.sampled_from([None, *BANDS]))
+def test_a_higher_probability_is_never_a_better_band(p_late, higher, default, previous):
+    low, high = sorted((p_late, higher))
+    assert BANDS.index(decide.band(Bands(), low, default, previous)) <= BANDS.index(decide.band(Bands(), high, default, previous))
+
+
+@given(probabilities, probabilities, st.sampled_from(BANDS))
+def test_hysteresis_only_ever_holds_on_to_the_previous_band(p_late, default, previous):
+    plain, held = decide.band(Bands(), p_late, default, None), decide.band(Bands(), p_late, default, previous)
+    lowest, highest = sorted((BANDS.index(plain), BANDS.index(previous)))
+    assert lowest <= BANDS.index(held) <= highest
+
+
+@pytest.mark.parametrize(("p", "previous", "expected"), [
+    (0.41, None, "medium"), (0.41, "strong", "strong"), (0.46, "strong", "medium"), (0.39, "medium", "medium"),
+    (0.35, "medium", "strong"), (0.76, "medium", "medium"), (0.79, "medium", "weak"),
+    (0.72, "weak", "weak"), (0.70, "weak", "medium"),
+])  # fmt: skip
+def test_thresholds_with_a_margin(p, previous, expected):
+    assert decide.band(Bands(), p, 0.01, previous) == expected
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_thresholds_at_the_edges_of_probability_hold(edge):
+    bands = Bands(late_strong_below=edge, late_weak_from=1.0)
+    assert decide.band(bands, 0.5, 0.0, "medium") == ("strong" if edge else "medium")
+
+
+def test_expected_loss_is_to_the_cent_and_never_negative():
+    assert decide.expected_loss(0.123456, Decimal("1234.56"), 0.45) == Decimal("68.59")
+    assert decide.expected_loss(0.5, Decimal(-10), 0.6) == Decimal("0.00")
+
+
+def test_a_debtors_score_is_that_of_its_usual_next_invoice():
+    active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    invoice = decide.score_invoice(active, ScoreState(), Facts(), no_cell, ModelPublished(bias=0.3), bands=Bands())
+    score = decide.issued(ScoreState(), "EUR", invoice.features)
+    own = decide.score_debtor(score, Facts(), no_cell, ModelPublished(bias=0.3), bands=Bands(), group_id="g")
+    assert own == invoice
+
+
+def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
+    scored = debtor(Facts())
+    assert decide.moved(None, scored)
+    last = LastScore(0.5, 0.02, "medium", False, 1, 0.5)
+    assert not decide.moved(last, scored)
+    assert decide.moved(msgspec.structs.replace(last, p_late=0.49), scored)
+    assert not decide.moved(msgspec.structs.replace(last, p_late=0.490001), scored)
+    assert decide.moved(msgspec.structs.replace(last, band="strong"), scored)
+
+
+def test_the_slow_average_goes_half_the_way_in_thirty_days():
+    low = debtor(Facts(), ScoreState(cells={"c": Cell(-2.0, 0.1, 0, 1)}, labels=3))
+    high = debtor(Facts(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=3))
+    score = decide.published(decide.published(ScoreState(), low, 100), high, 110)
+    assert decide.slow_average(score, 110) == low.p_late
+    assert decide.slow_average(score, 140) == pytest.approx((low.p_late + high.p_late) / 2)
+    again = decide.published(decide.published(score, high, 120), high, 120)
+    assert decide.slow_average(again, 140) == pytest.approx(decide.slow_average(score, 140))
+    assert decide.slow_average(ScoreState(), 1) is None
+
+
+def test_the_average_starts_anew_when_the_prior_ends():
+    prior, known = debtor(Facts()), debtor(Facts(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=1))
+    score = decide.published(decide.published(ScoreState(), prior, 100), known, 110)
+    assert decide.slow_average(score, 110) == known.p_late > prior.p_late
+
+
+def test_a_header_survives_json():
+    score = decide.published(
+        decide.issued(ScoreState(), "EUR", decide.active(date(2026, 3, 2), Decimal("100.10"), "DE", "g").features),
+        debtor(Facts()),
+        9,
+    )
+    assert msgspec.json.decode(msgspec.json.encode(score), type=ScoreState) == score

@@ -1,0 +1,46 @@
+"""Metric names are a contract, labels stay few."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from streams.metrics import NAMES, Metrics
+
+
+def families(metrics: Metrics):
+    return {family.name: family for family in text_string_to_metric_families(metrics.render().decode())}
+
+
+def test_every_name_is_served_with_its_meaning():
+    found = families(Metrics())
+    for name in NAMES:
+        family = found[name.removesuffix("_total")]
+        assert family.documentation.endswith(".")
+
+
+def test_nothing_of_ours_is_served_under_another_name():
+    ours = {name for name in families(Metrics()) if name.startswith("duewatch_")}
+    assert ours == {name.removesuffix("_total") for name in NAMES}
+
+
+def test_outcomes_are_counted_by_topic():
+    metrics = Metrics()
+    metrics.record("payments", "applied", 3)
+    metrics.record("payments", "duplicate")
+    samples = families(metrics)["duewatch_events"].samples
+    values = {sample.labels["outcome"]: sample.value for sample in samples if sample.name == "duewatch_events_total"}
+    assert values == {"applied": 3, "duplicate": 1}
+
+
+def test_processes_do_not_share_instruments():
+    one, other = Metrics(), Metrics()
+    one.sink_rows.labels("events").inc()
+    assert "events" not in {sample.labels.get("table") for sample in families(other)["duewatch_sink_rows"].samples}
+
+
+def test_no_label_could_hold_a_customer():
+    allowed = {"topic", "outcome", "agent", "reason", "partition", "table"}
+    metrics = Metrics()
+    instruments = [value for value in vars(metrics).values() if hasattr(value, "_labelnames")]
+    assert len(instruments) == len(NAMES)
+    assert {label for instrument in instruments for label in instrument._labelnames} <= allowed

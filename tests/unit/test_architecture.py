@@ -1,0 +1,91 @@
+"""The bones hold: imports run one way, what decides is pure, names are our own, nothing names a machine."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PURE = sorted(path for name in ("react.py", "decide.py", "state.py") for path in (ROOT / "agents").rglob(name))
+FORBIDDEN_MODULES = {
+    "asyncio",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+FORBIDDEN_CALLS = {"eval", "exec", "hash", "id", "input", "now", "open", "print", "today", "utcnow", "uuid1", "uuid4"}
+MACHINE = re.compile(r"/(?:home|Users)/[a-z]+/|/work/main|(?:--index-url|--extra-index-url|--find-links)[ =]\S*://\S+")
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+def _called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def _impure(source: str) -> list[str]:
+    nodes = list(ast.walk(ast.parse(source)))
+    imports = [f"imports {name}" for node in nodes for name in _imported(node) if name.split(".")[0] in FORBIDDEN_MODULES]
+    return imports + [f"calls {name}()" for node in nodes if (name := _called(node)) in FORBIDDEN_CALLS]
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_decides_reads_no_clock_no_chance_and_no_file(path):
+    assert _impure(path.read_text(encoding="utf-8")) == []
+
+
+IMPURE = [
+    "import random",
+    "from time import time",
+    "datetime.now(UTC)",
+    "date.today()",
+    "open('x')",
+    "uuid.uuid4()",
+    "import os.path",
+]
+
+
+@pytest.mark.parametrize("source", IMPURE)
+def test_the_check_itself_finds_what_is_impure(source):
+    assert len(_impure(source)) == 1
+
+
+def test_imports_run_one_way():
+    command = Path(sys.executable).with_name("lint-imports")
+    answer = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("name", ["streams", "schemas", "agents"])
+def test_top_level_name_is_ours_and_not_another_package(name):
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin == str(ROOT / name / "__init__.py")
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a checkout")
+def test_no_tracked_file_names_a_machine_or_a_registry():
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    paths = [ROOT / name for name in names if name and name != "tests/unit/test_architecture.py"]
+    texts = {path: path.read_bytes().decode(errors="ignore") for path in paths if path.is_file()}
+    assert {str(path.relative_to(ROOT)): MACHINE.findall(text) for path, text in texts.items() if MACHINE.search(text)} == {}
