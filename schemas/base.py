@@ -238,8 +238,11 @@ Instant = Annotated[
 """UTC."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f]")
+
+
 def _no_control_characters(value: str) -> str:
-    if any(ord(c) < 32 for c in value):
+    if _CONTROL.search(value):
         raise ValueError("an id contains a control character")
     return value
 

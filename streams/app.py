@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from faust.types import TP
@@ -20,7 +20,7 @@ from streams.engine.core import AgentSpec, Engine
 from streams.logs import logging_config
 from streams.metrics import CONTENT_TYPE, Metrics
 from streams.topics import full_name
-from streams.transport import SliceApp, SliceTransport
+from streams.transport import SliceApp, SliceConsumer, SliceTransport
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -39,7 +39,7 @@ class Wired:
 
 
 class WorkerApp(SliceApp):
-    """Its leader is whoever has the single partition of ``clock-single``: membership decides it, the transactional id fences it."""
+    """Its leader is whoever has the one partition of ``clock-single``: membership decides it, its transactional id fences it."""
 
     leader_tp: TP
 
@@ -47,11 +47,15 @@ class WorkerApp(SliceApp):
         return self.leader_tp in self.consumer.assignment()
 
 
-def build_app(settings: Settings, *, debtor: Brains | None = None, learner: Brains | None = None, stage: Stage | None = None) -> Wired:
+def build_app(
+    settings: Settings, *, debtor: Brains | None = None, learner: Brains | None = None, stage: Stage | None = None
+) -> Wired:
     """A fresh app with everything wired. Tests bring their own brains, and a ``stage`` at which commits fail."""
     app = _app(settings)
     metrics = Metrics()
-    engines = tuple(Engine(app, spec, settings, metrics, stage) for spec in specs(settings, debtor or _debtor, learner or _learner))
+    engines = tuple(
+        Engine(app, spec, settings, metrics, stage) for spec in specs(settings, debtor or _debtor, learner or _learner)
+    )
     debtor_agent.register(app, engines[0])
     learner_agent.register(app, engines[1])
     clock = LiveClock(settings) if settings.clock == "leader" else None
@@ -76,6 +80,7 @@ def _learner() -> Brain:
 
 def specs(settings: Settings, debtor: Brains, learner: Brains) -> tuple[AgentSpec, ...]:
     """The agents of a worker. The learner applies what arrives in a replay too: its brain waits for the end of each step."""
+    replay = settings.mode == "replay"
     return (
         AgentSpec(
             name="debtor",
@@ -83,7 +88,8 @@ def specs(settings: Settings, debtor: Brains, learner: Brains) -> tuple[AgentSpe
             clock="clock",
             state="debtor-state",
             partitions=settings.partitions,
-            order="replay" if settings.mode == "replay" else "arrival",
+            order="replay" if replay else "arrival",
+            replay=replay,
             brain=debtor,
         ),
         AgentSpec(
@@ -93,6 +99,7 @@ def specs(settings: Settings, debtor: Brains, learner: Brains) -> tuple[AgentSpe
             state="learner-state",
             partitions=1,
             order="arrival",
+            replay=replay,
             brain=learner,
         ),
     )
@@ -133,10 +140,11 @@ def _app(settings: Settings) -> WorkerApp:
 def _subscribe(app: WorkerApp, engines: tuple[Engine, ...]) -> None:
     topics = [app.topic(name, key_type=None, value_type=None) for engine in engines for name in engine.source_names()]
 
-    @app.on_worker_init.connect
     def subscribe(_app: faust.App, **_: Any) -> None:
         for topic in topics:
             app.topics.add(topic)
+
+    app.on_worker_init.connect(cast("Any", subscribe))
 
 
 def _pages(app: WorkerApp, engines: tuple[Engine, ...], metrics: Metrics) -> None:
@@ -146,7 +154,7 @@ def _pages(app: WorkerApp, engines: tuple[Engine, ...], metrics: Metrics) -> Non
 
     @app.page("/health/ready")
     async def ready(view: Any, _request: Any) -> Any:
-        started = app.consumer.flow_active and not app.rebalancing
+        started = cast("SliceConsumer", app.consumer).flow_active and not app.rebalancing
         partitions = {engine.spec.name: sorted(engine.tenures) for engine in engines}
         good = started and all(engine.ready for engine in engines)
         return view.json({"ready": good, "partitions": partitions}, status=200 if good else 503)

@@ -254,7 +254,7 @@ class _Reign:
 def _to_the_end(consumer: Consumer, partitions: int) -> Sequence[Message]:
     """All records of the assigned partitions, to their present ends. Raises KafkaException."""
     messages: list[Message] = []
-    ended = set()
+    ended: set[tuple[str | None, int | None]] = set()
     while len(ended) < partitions:
         for message in consumer.consume(1_000, 1.0):
             error = message.error()

@@ -16,8 +16,8 @@ from schemas.events.envelope import Event, Output, Rejection, impossible_date
 from schemas.ids import content_hash
 from schemas.registry import CONTRACTS, TOPICS
 
-type_of_header = tuple[str, bytes]
-Headers = Iterable[tuple[str, bytes | str | None]] | None
+Header = tuple[str, bytes]
+Headers = Iterable[tuple[str, bytes | str | None]] | Any
 
 MAX_BYTES = 1 << 20
 MAX_ATTRIBUTE = 256
@@ -97,7 +97,9 @@ def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
     if content_type.startswith(STRUCTURED):
         return _split_structured(value)
     if not attributes:
-        raise _RejectedError("the CloudEvents headers are missing: send ce_id, ce_type, ce_source, ce_time and others, or structured mode")
+        raise _RejectedError(
+            "the CloudEvents headers are missing: send ce_id, ce_type, ce_source, ce_time and others, or structured mode"
+        )
     if content_type and not content_type.startswith("application/json"):
         raise _RejectedError(f"the content-type is {content_type[:80]!r}: send application/json", "content-type")
     return attributes, value
@@ -138,7 +140,9 @@ def _contract(topic: str, attributes: dict[str, str]) -> type[Contract]:
         if not text:
             raise _RejectedError(f"the attribute {name} is missing: send the header ce_{name}", name)
         if len(text) > MAX_ATTRIBUTE or not text.isprintable():
-            raise _RejectedError(f"the attribute {name} has {len(text)} characters or control characters: at most {MAX_ATTRIBUTE}", name)
+            raise _RejectedError(
+                f"the attribute {name} has {len(text)} characters or control characters: at most {MAX_ATTRIBUTE}", name
+            )
     if attributes["specversion"] != "1.0":
         raise _RejectedError(f"specversion is {attributes['specversion']!r}: send 1.0", "specversion")
     contracts, name = TOPICS[topic].contracts, attributes["type"]
@@ -183,11 +187,13 @@ def _check_key(key: bytes | None, customer_id: str, partition: int, partitions: 
         raise _RejectedError("the key is missing: the key of the record is the customer_id", "key")
     if key != customer_id.encode():
         shown = key.decode(errors="replace")[:80]
-        raise _RejectedError(f"wrong key: {shown!r} is not the customer_id {customer_id!r}: the key of the record is the customer_id", "key")
-    if partitions and partition_of(key, partitions) != partition:
         raise _RejectedError(
-            f"wrong partition {partition}: {customer_id!r} belongs in {partition_of(key, partitions)}: partition by murmur2, as Java does"
-            " (librdkafka: partitioner=murmur2_random)",
+            f"wrong key: {shown!r} is not the customer_id {customer_id!r}: the key of the record is the customer_id", "key"
+        )
+    if partitions and (right := partition_of(key, partitions)) != partition:
+        raise _RejectedError(
+            f"wrong partition {partition}: {customer_id!r} belongs in {right}: partition by murmur2, as Java does (librdkafka:"
+            " partitioner=murmur2_random)",
             "key",
         )
 
@@ -198,7 +204,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     return (int(murmur2(key)) & 0x7FFFFFFF) % partitions
 
 
-def encode(output: Output) -> tuple[bytes, list[type_of_header]]:
+def encode(output: Output) -> tuple[bytes, list[Header]]:
     """Value and headers of an output, binary mode."""
     attributes = _attributes(output)
     headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
@@ -216,21 +222,19 @@ def _attributes(event: Event | Output) -> dict[str, str]:
         "time": format_time(event.time),
         "recordedtime": format_time(event.recorded),
     }
-    key = event.key if isinstance(event, Output) else customer_id
-    for name, text in (
-        ("subject", customer_id),
-        ("causationid", event.causation_id),
-        ("correlationid", event.correlation_id),
-        ("partitionkey", key),
-    ):
-        if text:
-            attributes[name] = text
+    optional = {
+        "subject": customer_id,
+        "causationid": event.causation_id,
+        "correlationid": event.correlation_id,
+        "partitionkey": event.key if isinstance(event, Output) else customer_id,
+    }
+    attributes.update({name: text for name, text in optional.items() if text})
     if isinstance(event, Output):
         attributes.update(event.extra)
     return attributes
 
 
-def encode_event(event: Event) -> tuple[bytes, list[type_of_header]]:
+def encode_event(event: Event) -> tuple[bytes, list[Header]]:
     """Value and headers of an inbound event, binary mode: for whoever sends one (replay, ingest, tests)."""
     headers = [(f"ce_{name}", text.encode()) for name, text in _attributes(event).items()]
     headers.append(("content-type", JSON))

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import click
+import orjson
 
 from schemas.events.clock import ContextSet
 from streams.connectors.records import Record
 from streams.connectors.source import Step, read_sources, sources_hash, steps
-from streams.driver import Driver
+from streams.driver import Driver, Ends
 from streams.embedded import EmbeddedBroker
-from streams.errors import UserError
+from streams.errors import UsageError, UserError
 from streams.progress import Bar, progress_bar
 from streams.replay_context import replay_context
 from streams.settings import Settings, load_settings
+from streams.sink_file import running_sink
+from streams.sql import query
 from streams.stack import Stack
 from streams.topics import create_topics
 
 DEFAULT_DATA = Path("duewatch-data")
+POLL_S = 0.1
 
 
 class InterruptedReplay(UserError):
@@ -92,16 +99,18 @@ def _clickhouse(target: Target) -> dict[str, object]:
     """Database ``duewatch``, unless the URL names another."""
     if target.clickhouse is None:
         return {"clickhouse": f"chdb://{target.folder / 'clickhouse'}", "database": "duewatch"}
-    scheme, _, rest = target.clickhouse.partition("://")
-    if scheme not in {"clickhouse", "http", "https"}:
-        raise UserError(f"--clickhouse {target.clickhouse}: write clickhouse://USER:PASSWORD@HOST:8123/DATABASE")
-    host, _, database = rest.partition("/")
-    return {"clickhouse": f"clickhouse://{host}", "database": database or "duewatch"}
+    url = urlsplit(target.clickhouse)
+    if url.scheme not in {"clickhouse", "http", "https"} or not url.hostname:
+        raise UsageError("--clickhouse takes a URL such as clickhouse://USER:PASSWORD@HOST:8123/DATABASE")
+    host = url.netloc if url.port or url.scheme != "https" else f"{url.netloc}:8443"
+    return {"clickhouse": f"clickhouse://{host}", "database": url.path.strip("/") or "duewatch"}
 
 
 @contextmanager
 def started(target: Target, prefix: str) -> Iterator[Stack]:
     """Broker (where none is named), topics, worker and sink of a prefix; all stopped in the end."""
+    if running_sink(target.folder) is not None:
+        raise UserError(f"another duewatch is running on {target.folder}: stop it first, or use another --data")
     logs = target.folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     broker = EmbeddedBroker(logs / "broker.log").start() if target.kafka is None else None
@@ -117,7 +126,7 @@ def started(target: Target, prefix: str) -> Iterator[Stack]:
         yield stack
 
 
-def drive(stack: Stack, given: Input, bar: Bar) -> Summary:
+def drive(stack: Stack, given: Input, target: Target, bar: Bar) -> Summary:
     """Send everything, and wait until all that it led to is in ClickHouse. Raises UserError."""
     stack.notice = bar.notice
     began = time.perf_counter()
@@ -126,10 +135,57 @@ def drive(stack: Stack, given: Input, bar: Bar) -> Summary:
         bar.advance(done)
     bar.say("until it is in ClickHouse")
     decided = time.perf_counter()
-    wait_until_sunk(stack, driver.ends)
+    wait_until_sunk(stack, driver.ends, len(given.steps) - 1)
     seconds = time.perf_counter() - began
     driver.spent["sinking"] = time.perf_counter() - decided
-    return Summary(given.records, seconds, count_outputs(stack), dict(driver.spent))
+    counts = {name: int(count) for name, count in ask(target, COUNTS)[0].items()}
+    return Summary(given.records, seconds, counts, dict(driver.spent))
+
+
+def wait_until_sunk(stack: Stack, ends: Ends, last: int) -> None:
+    """Wait until ClickHouse has every source record, the last tick of every partition, and all that was sent because of them.
+
+    Raises PartFailedError when the sink keeps ending.
+    """
+    agreed = 0
+    while agreed < 2:
+        stack.tend()
+        time.sleep(POLL_S)
+        told = sink_progress(stack.settings)
+        agreed = agreed + 1 if told is not None and _has_all(told, ends, last) else 0
+
+
+def sink_progress(settings: Settings) -> dict[str, Any] | None:
+    """What the sink says of itself, None while it does not answer."""
+    port = running_sink(settings.data_dir)
+    if port is None:
+        return None
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=10) as answer:
+            told: dict[str, Any] = orjson.loads(answer.read())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    return told
+
+
+def _has_all(told: dict[str, Any], ends: Ends, last: int) -> bool:
+    reached = all(
+        told["topics"].get(topic, {}).get(str(partition), {}).get("next_offset", 0) >= end
+        for partition, own in ends.items()
+        for topic, end in own.items()
+    )
+    ticked = all(told["ticks"].get(str(partition), {}).get("number", -1) >= last for partition in ends)
+    return bool(told["drained"]) and reached and ticked
+
+
+def ask(target: Target, sql: str) -> list[dict[str, Any]]:
+    """Rows of a question to the ClickHouse of a replay. Raises ClickHouseError."""
+    answer = query(sql, target.folder, target.clickhouse, "JSONEachRow")
+    return [orjson.loads(line) for line in answer.splitlines() if line]
+
+
+COUNTS = """SELECT (SELECT count() FROM alerts WHERE state = 'raised') AS alerts,
+(SELECT count() FROM limit_changes) AS `limit changes`, (SELECT count() FROM dead_letters) AS `dead letters`"""
 
 
 def run_replay(
@@ -139,7 +195,7 @@ def run_replay(
     given = read_input(sources, mapping, until, policy)
     try:
         with started(target, given.prefix) as stack, progress_bar("replay", given.records) as bar:
-            summary = drive(stack, given, bar)
+            summary = drive(stack, given, target, bar)
     except KeyboardInterrupt:
         raise InterruptedReplay(how_to_go_on(target)) from None
     click.echo(told(summary, target))

@@ -17,7 +17,6 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row, rows_of
-from schemas.registry import TOPICS
 from streams.clickhouse import open_client, patiently, quoted
 from streams.errors import UserError
 from streams.logs import LIBRDKAFKA, configure_logs
@@ -81,7 +80,7 @@ class Sink:
         """Find the topics, and go to where the last run got to. Raises SinkError when they are not there in time."""
         admin = AdminClient({**self.settings.for_librdkafka(), "log_level": 3})
         partitions = self._await_topics(admin)
-        self._cluster_id = str(admin.list_topics(timeout=METADATA_TIMEOUT_S).cluster_id or "")
+        self._cluster_id = str(admin.list_topics(timeout=METADATA_TIMEOUT_S).cluster_id)
         self._topic_ids = _topic_ids(admin, list(partitions))
         config = {**CONSUMER, **self.settings.for_librdkafka(), "group.id": full_name(self.settings.prefix, "sink")}
         self._consumer = Consumer(config, logger=logging.getLogger(LIBRDKAFKA))
@@ -144,7 +143,7 @@ class Sink:
                 log.warning("kafka.error", topic=topic, partition=partition, error=str(error))
 
     def _rows(self, topic: str, partition: int, offset: int, message: Message) -> Rows:
-        headers = [(name, raw.encode() if isinstance(raw, str) else raw) for name, raw in message.headers() or ()]
+        headers = [(str(name), _bytes(raw)) for name, raw in list(message.headers() or ())]
         record = Record(topic, partition, offset, _bytes(message.key()), _bytes(message.value()), headers, self.settings.prefix)
         rows = rows_of(record, orjson.loads)
         for table, row in rows:
@@ -195,11 +194,10 @@ class Sink:
         """Ticks and journal as far as the last run wrote them."""
         prefix = {"prefix": self.settings.prefix}
         ticks = self._query(
-            "SELECT partition, argMax((number, toString(time), step, last), time) FROM {database}.ticks "
-            "WHERE prefix = {prefix:String} GROUP BY partition",
+            "SELECT partition, number, toString(time), step, last FROM {database}.ticks FINAL WHERE prefix = {prefix:String}",
             prefix,
         )
-        for partition, (number, at, step, last) in ticks:
+        for partition, number, at, step, last in ticks:
             self.progress.recall_tick(partition, number, at.replace(" ", "T") + "Z", step, last)
         journal = self._query(
             "SELECT agent, agent_partition, max(tick) FROM {database}.journal_raw "
@@ -248,11 +246,7 @@ def run(settings: Settings) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     with ExitStack() as opened:
-        client = (
-            patiently(lambda: open_client(settings.clickhouse_dsn), stop, _told)
-            if _is_server(settings)
-            else open_client(settings.clickhouse_dsn)
-        )
+        client = _open(settings, stop)
         opened.callback(client.close)
         for migration in migrate(client, settings.database):
             log.info("clickhouse.migrated", migration=migration.name)
@@ -271,8 +265,9 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _is_server(settings: Settings) -> bool:
-    return not settings.clickhouse_dsn.startswith("chdb:")
-
-
-__all__ = ["TOPICS", "Sink", "SinkError", "run"]
+def _open(settings: Settings, stop: threading.Event) -> Client:
+    """A server may be away for a while; the engine in this process is there, or says why not."""
+    dsn = settings.clickhouse.get_secret_value()
+    if dsn.startswith("chdb:"):
+        return open_client(dsn)
+    return patiently(lambda: open_client(dsn), stop, _told)

@@ -63,7 +63,7 @@ class SinkWeb:
         runner: web.AppRunner | None = None
         try:
             # A client of its own, that cannot write: SELECTs do not wait for batches.
-            self._client = open_client(self._settings.clickhouse_dsn, self._settings.database, readonly=True)
+            self._client = open_client(self._settings.clickhouse.get_secret_value(), self._settings.database, readonly=True)
             runner = web.AppRunner(self._app(), access_log=None)
             self._loop.run_until_complete(runner.setup())
             site = web.TCPSite(runner, "127.0.0.1", 0)

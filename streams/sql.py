@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import sys
 import urllib.error
 import urllib.parse
@@ -59,7 +58,7 @@ def _ask(sql: str, dsn: str, database: str, output: str) -> bytes:
 def _ask_sink(sql: str, port: int, output: str) -> bytes:
     url = f"http://127.0.0.1:{port}/?" + urllib.parse.urlencode({"format": output})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data=sql.encode(), method="POST")) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(urllib.request.Request(url, data=sql.encode(), method="POST")) as answer:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
         raise ClickHouseError(explained(error.read().decode("utf-8", "replace"))) from None
@@ -71,7 +70,7 @@ def _ask_sink(sql: str, port: int, output: str) -> bytes:
 
 def explained(text: str) -> str:
     """ClickHouse's own words, without the version and the trace."""
-    shown = text.split("(version ")[0].split("Stack trace")[0].strip()
+    shown = text.split("(version ", maxsplit=1)[0].split("Stack trace", maxsplit=1)[0].strip()
     if "READONLY" in text or "readonly" in text:
         return f"only questions are answered here, nothing is written and no files are read: {shown[:500]}"
     return shown[:2000]

@@ -83,7 +83,12 @@ def _create(admin: AdminClient, settings: Settings, topics: list[Topic]) -> set[
     if not topics:
         return set()
     asked = [
-        NewTopic(full_name(settings.prefix, topic.name), partitions_of(topic, settings), settings.replication, config=topic.broker_config())
+        NewTopic(
+            full_name(settings.prefix, topic.name),
+            partitions_of(topic, settings),
+            settings.replication,
+            config=topic.broker_config(),
+        )
         for topic in topics
     ]
     answers = admin.create_topics(asked, operation_timeout=TIMEOUT_S, request_timeout=TIMEOUT_S)

@@ -131,7 +131,7 @@ class SliceConsumer(AIOKafkaDriver):
         while not (self.should_stop or fetcher.should_stop):
             await asyncio.sleep(0)
             if not self.flow_active:
-                await self.wait(self.can_resume_flow)
+                await self.wait(cast("Any", self.can_resume_flow))
             if not self._open():
                 await asyncio.sleep(0.005)
                 continue

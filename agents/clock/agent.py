@@ -10,6 +10,7 @@ import faust
 def register(app: faust.App, tick: Callable[[], Awaitable[None]], seconds: float) -> None:
     """Give the app the timer; ``tick`` never raises."""
 
-    @app.timer(interval=seconds, on_leader=True, name="clock")
     async def clock(_app: faust.App) -> None:
         await tick()
+
+    app.timer(interval=seconds, on_leader=True, name="clock")(clock)

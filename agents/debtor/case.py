@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
 from agents.debtor.order import local_day
-from agents.debtor.payments.decide import Posting
+from agents.debtor.payments.decide import Posting, worst_days_past_due
 from agents.debtor.payments.state import Balance
 from agents.debtor.state import Header, Row
 from schemas.base import Contract
@@ -44,6 +44,19 @@ class Reaction:
     duplicate: bool = False
 
 
+class Sums(NamedTuple):
+    """What a debtor owes in all currencies, in the policy's; all None where a rate is missing: never a guess."""
+
+    open_amount: Decimal | None
+    exposure: Decimal | None
+    overdue: Decimal | None
+    sales_90d: Decimal | None
+
+
+NOTHING = Sums(ZERO, ZERO, ZERO, ZERO)
+UNKNOWN = Sums(None, None, None, None)
+
+
 @lru_cache(maxsize=4096)
 def start_of_day(day: int, zone: str) -> datetime:
     """The instant at which a creditor's day begins, in UTC."""
@@ -54,7 +67,7 @@ class Case:
     """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
 
     __slots__ = (
-        "_base", "_day", "_number", "at", "cause_id", "changes", "context", "correlation_id", "customer_id", "header",
+        "_base", "_day", "_number", "_summed", "_sums", "at", "cause_id", "changes", "context", "correlation_id", "customer_id", "header",
         "may_send", "outputs", "policy", "rescore",
     )  # fmt: skip
 
@@ -63,6 +76,8 @@ class Case:
         self.changes: dict[str, Row | None] = {}
         self.outputs: list[Output] = []
         self._day, self._number, self.rescore = day, 0, False
+        self._summed: Mapping[str, Balance] | None = None
+        self._sums = NOTHING
         header = base.get("")
         self.header: Header = header if isinstance(header, Header) else Header(seen=day)
         if isinstance(cause, Event):
@@ -98,7 +113,18 @@ class Case:
     def post(self, posting: Posting) -> None:
         """Take over what a fact did to items and balances."""
         self.changes.update(posting.rows)
-        self.set(balances=posting.balances)
+        self._set_balances(posting.balances)
+
+    def set_balance(self, currency: str, balance: Balance) -> None:
+        """Replace the balance of one currency."""
+        if balance != self.header.balances.get(currency):
+            self._set_balances({**self.header.balances, currency: balance})
+
+    def _set_balances(self, balances: dict[str, Balance]) -> None:
+        """The score looks again if the worst days past due are others now."""
+        if worst_days_past_due(balances) != worst_days_past_due(self.header.balances):
+            self.rescore = True
+        self.set(balances=balances)
 
     def set(self, **parts: Any) -> None:
         """Replace parts of the header."""
@@ -133,16 +159,26 @@ class Case:
             return None
         return rates.rates.get(currency)
 
-    def total(self, part: str) -> Decimal | None:
-        """Sum of a part of the balances (``exposure``, ``open_amount``, ``overdue``, ``sales_90d``); None where a rate is missing."""
-        total = ZERO
-        for currency, balance in self.header.balances.items():
-            amount: Decimal = getattr(balance, part)
-            if amount:
+    @property
+    def sums(self) -> Sums:
+        """The balances of all currencies together, in the policy's currency."""
+        balances = self.header.balances
+        if balances is not self._summed:
+            self._summed, self._sums = balances, self._add_up(balances)
+        return self._sums
+
+    def _add_up(self, balances: Mapping[str, Balance]) -> Sums:
+        total = NOTHING
+        for currency, balance in balances.items():
+            part = Sums(balance.open_amount, balance.exposure, balance.overdue, balance.sales_90d)
+            if currency != self.policy.currency:
                 rate = self.rate(currency)
                 if rate is None:
-                    return None
-                total += amount if rate == 1 else (amount * rate).quantize(CENT)
+                    if part == NOTHING:
+                        continue
+                    return UNKNOWN
+                part = Sums(*((amount * rate).quantize(CENT) for amount in part if amount is not None))
+            total = part if total is NOTHING else Sums(*(a + b for a, b in zip(total, part, strict=True)))  # type: ignore[operator]
         return total
 
     def balance(self, currency: str) -> Balance:

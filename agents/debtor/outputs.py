@@ -54,7 +54,7 @@ def invoice_score(case: Case, fact: InvoiceIssued, scored: score_state.Scored) -
 
 def debtor_score(case: Case, scored: score_state.Scored) -> ScoreComputed:
     """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null where a rate is missing)."""
-    return _score(case, scored, None, case.total("open_amount"), case.policy.currency, None)
+    return _score(case, scored, None, case.sums.open_amount, case.policy.currency, None)
 
 
 def _score(
@@ -121,14 +121,14 @@ def standing(case: Case) -> Standing:
     """What the limit policy looks at."""
     header = case.header
     last, bank = header.score.last, header.bank
-    overdue = any(b.overdue_items for b in header.balances.values())
-    if overdue:
-        amount = case.total("overdue")
-        overdue = amount is None or amount >= case.policy.alerts.overdue_amount
+    sums, overdue = case.sums, False
+    for balance in header.balances.values():
+        if balance.overdue_items:
+            overdue = sums.overdue is None or sums.overdue >= case.policy.alerts.overdue_amount
     return Standing(
         band=last.band if last is not None else "medium",
-        exposure=case.total("exposure"),
-        sales_90d=case.total("sales_90d"),
+        exposure=sums.exposure,
+        sales_90d=sums.sales_90d,
         overdue=overdue,
         stage=header.insolvency.stage,
         insolvent=is_default(header.insolvency.stage),
@@ -191,10 +191,10 @@ def alert_facts(case: Case) -> Facts:
     last = header.score.last
     average = scoring.slow_average(header.score, case.day)
     return Facts(
-        exposure=case.total("exposure"),
+        exposure=case.sums.exposure,
         limit=header.limit.amount,
         overdue_items=sum(b.overdue_items for b in header.balances.values()),
-        overdue_amount=case.total("overdue"),
+        overdue_amount=case.sums.overdue,
         p_late=last.p_late if last is not None else 0.0,
         p_late_slow=average if average is not None else 1.0,
         ready=last is not None and last.ready,
@@ -220,7 +220,7 @@ def send_alert(case: Case, transition: Transition) -> None:
         fingerprint=fingerprint(alert_type, case.customer_id),
         raised_at=datetime.fromisoformat(alert.raised_at),
         cleared_at=None if raised else case.at,
-        exposure=case.total("exposure"),
+        exposure=case.sums.exposure,
         currency=case.policy.currency,
         reasons=_alert_reasons(case, alert_type) if raised else (Reason(code=f"{alert_type}_over", text="Its cause is gone."),),
         evidence=_alert_evidence(case, alert_type),
@@ -241,13 +241,13 @@ def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
 def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
     header, currency = case.header, case.policy.currency
     if alert_type == "overdue":
-        text = f"{sum(b.overdue_items for b in header.balances.values())} invoice(s) overdue for {case.policy.alerts.overdue_days} days or more; {_money(case.total('overdue'), currency)} overdue in all."
+        text = f"{sum(b.overdue_items for b in header.balances.values())} invoice(s) overdue for {case.policy.alerts.overdue_days} days or more; {_money(case.sums.overdue, currency)} overdue in all."
     elif alert_type == "score_drop":
         last = header.score.last
         average = scoring.slow_average(header.score, case.day) or 0.0
         text = f"Probability of late payment {last.p_late if last else 0:.0%}, usually {average:.0%}."
     elif alert_type == "over_limit":
-        text = f"Exposure {_money(case.total('exposure'), currency)} is above the limit of {_money(header.limit.amount, currency)}."
+        text = f"Exposure {_money(case.sums.exposure, currency)} is above the limit of {_money(header.limit.amount, currency)}."
     elif alert_type == "cash_flow_shock":
         bank = header.bank
         text = f"Inflow of the last week {_money(bank.last_inflow, bank.currency)}; a usual week brings {_money(expected_inflow(bank), bank.currency)}."

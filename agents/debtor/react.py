@@ -51,7 +51,8 @@ def react(state: Mapping[str, Row], cause: Event | Wake, context: ContextSet, cu
     """
     case = Case(customer_id, state, cause, context, day)
     if isinstance(cause, Wake):
-        _on_wake(case, cause)
+        if not _on_wake(case, cause):
+            return Reaction(case.changes, case.outputs)
     else:
         refused = _on_event(case, cause)
         if refused is not None:
@@ -103,7 +104,7 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     scored = scoring.score_invoice(active, case.header.score, facts, _cell(case), case.context.model, bands=policy.bands)
     case.put(f"f/{fact.invoice_id}", scored.features)
     oldest = min(case.header.oldest_sale or issued, issued)
-    case.set(score=scoring.issued(case.header.score, fact.currency, scored.features), oldest_sale=oldest)
+    case.set(score=scoring.issued(case.header.score, scored.forecast), oldest_sale=oldest)
     case.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(case, fact, scored))
     case.rescore = True
     return None
@@ -123,7 +124,6 @@ def _payment_received(case: Case, fact: PaymentReceived, content: str) -> Reject
             fact, content, case.header.balances, case.get, case.day, policy.alerts.overdue_days, policy.horizon_days
         )
     )
-    case.rescore = True
     return None
 
 
@@ -132,7 +132,6 @@ def _payment_returned(case: Case, fact: PaymentReturned, _: str) -> Rejection | 
     if isinstance(posting, Rejection):
         return posting
     case.post(posting)
-    case.rescore = True
     return None
 
 
@@ -141,7 +140,6 @@ def _credit_note_issued(case: Case, fact: CreditNoteIssued, _: str) -> Rejection
     if wrong is not None:
         return wrong
     case.post(payments.issue_credit_note(fact, case.header.balances, case.get, case.day, case.policy.alerts.overdue_days))
-    case.rescore = True
     return None
 
 
@@ -163,7 +161,6 @@ def _close(case: Case, invoice_id: str, how: str) -> Rejection | None:
     if isinstance(posting, Rejection):
         return posting
     case.post(posting)
-    case.rescore = True
     return None
 
 
@@ -313,23 +310,26 @@ _RULES: dict[type, _Rule] = {
 
 
 # -- deadlines
-def _on_wake(case: Case, wake: Wake) -> None:
+def _on_wake(case: Case, wake: Wake) -> bool:
+    """Apply a deadline; tells whether anything can follow from it (nothing follows from forgetting)."""
     row = case.get(wake.row_key)
     if isinstance(row, Item):
+        if not row.open and row.late >= 0 and row.default >= 0:
+            case.put(wake.row_key, None)
+            return False
         _item_due(case, wake.row_key, row)
     elif isinstance(row, SalesDay):
-        _sales_age(case, wake.row_key, row)
+        return _sales_age(case, wake.row_key, row)
     elif isinstance(row, Payment | Stub):
         case.put(wake.row_key, None)
+        return False
     # The header's own deadlines (a week of bank movements, a review, a hold) are judged in _conclude, whatever the cause.
+    return True
 
 
 def _item_due(case: Case, row_key: str, item: Item) -> None:
-    """Labels that mature, ageing, and in the end forgetting of one invoice."""
+    """Labels that mature, and ageing, of one invoice."""
     day, invoice_id = case.day, row_key[2:]
-    if not item.open and item.late >= 0 and item.default >= 0:
-        case.put(row_key, None)
-        return
     due = max(item.due, item.issued)
     if item.late < 0 and day > due:
         item = _learn_late(case, invoice_id, item, int(bool(item.open) or item.closed_on > due))
@@ -341,9 +341,8 @@ def _item_due(case: Case, row_key: str, item: Item) -> None:
     if item.default < 0 and day >= item.due + payments.DEFAULT_DAY:
         material = bool(item.open) and outputs.is_material(case, item)
         item = _learn_default(case, invoice_id, item, int(material))
-    case.set(balances={**case.header.balances, item.currency: balance})
+    case.set_balance(item.currency, balance)
     case.put(row_key, replace(item, wake=payments.next_wake(item, day, case.policy.alerts.overdue_days)))
-    case.rescore = True
 
 
 def _learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
@@ -357,6 +356,7 @@ def _learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
         case.put("x/" + key, cell)
     example = outputs.late_example(case, invoice_id, item, label, active.shared, learned)
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    case.rescore = True
     return replace(item, late=label)
 
 
@@ -372,17 +372,18 @@ def _learn_default(case: Case, invoice_id: str, item: Item, label: int) -> Item:
     return payments.rewoken(replace(item, default=label), case.day, case.policy.alerts.overdue_days)
 
 
-def _sales_age(case: Case, row_key: str, sales: SalesDay) -> None:
+def _sales_age(case: Case, row_key: str, sales: SalesDay) -> bool:
     """A day of sales leaves the window of 90 days, and later is forgotten."""
     if not sales.in_window:
         case.put(row_key, None)
-        return
+        return False
     _, currency, issued = row_key.split("/")
     balance = case.balance(currency)
     balance = replace(balance, sales_90d=balance.sales_90d - sales.amount)
-    case.set(balances={**case.header.balances, currency: balance})
+    case.set_balance(currency, balance)
     forget = max(int(issued) + case.policy.horizon_days, case.day + 1)
     case.put(row_key, replace(sales, in_window=False, wake=forget))
+    return True
 
 
 # -- what follows from the state, whatever the cause
@@ -417,9 +418,7 @@ def _judge_bank(case: Case) -> None:
 def _score_debtor(case: Case) -> None:
     header, model = case.header, case.context.model
     facts = outputs.risk_facts(case)
-    scored = scoring.score_debtor(
-        header.score, facts, _cell(case), model, bands=case.policy.bands, group_id=header.master.group
-    )
+    scored = scoring.score_debtor(header.score, facts, model, bands=case.policy.bands, group_id=header.master.group)
     if scoring.moved(header.score.last, scored):
         case.set(score=scoring.published(header.score, scored, case.day))
         case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))

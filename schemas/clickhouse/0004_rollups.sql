@@ -80,7 +80,7 @@ WITH
     arraySort(arrayConcat(
         arrayMap(s -> (s.1, if(s.2, zero, toDecimal128(s.3, 2)), if(s.2, toDecimal128(s.3, 2), zero), s.4), arrayDistinct(a.settled)),
         if(a.known, [(a.issued_on, zero, zero, toUInt64(0))], []),
-        if(a.known AND closed_on < never, [(closed_on, zero, zero, toUInt64(0))], [])
+        if(a.known AND closed_on < never AND closed_on > a.issued_on, [(closed_on, zero, zero, toUInt64(0))], [])
     )) AS entries,
     arrayMap((day, paid, credited) -> (
         day,
@@ -243,3 +243,112 @@ SELECT currency, toDate32(each_day) AS day,
        ) AS dso_countback
 FROM ranked AS r
 WHERE is_sale = 0;
+
+-- What each debtor owes as of the last tick: the rules of debtor_daily for its last day, without the days before.
+CREATE VIEW IF NOT EXISTS {database}.debtor_amounts AS
+WITH
+    (SELECT toInt32(as_day) FROM {database}.as_of) AS today,
+    toDecimal128(0, 2) AS zero,
+    by_day AS (
+        SELECT customer_id, currency, toInt32(s.day) AS step_day, sum(s.open_step) AS opened, sum(s.unapplied_step) AS freed,
+               sumIf(s.open_step, toInt32(s.due_on) >= today) AS not_due,
+               sumIf(s.open_step, today - toInt32(s.due_on) BETWEEN 1 AND 30) AS due_1_30,
+               sumIf(s.open_step, today - toInt32(s.due_on) BETWEEN 31 AND 60) AS due_31_60,
+               sumIf(s.open_step, today - toInt32(s.due_on) BETWEEN 61 AND 90) AS due_61_90,
+               sumIf(s.open_step, today - toInt32(s.due_on) > 90) AS due_over_90,
+               sum(s.sales_step) AS sold
+        FROM {database}.invoice_steps AS s
+        WHERE toInt32(s.day) <= today
+        GROUP BY customer_id, currency, step_day
+    ),
+    amounts AS (
+        SELECT customer_id, currency, sum(opened) AS open, sum(freed) AS unapplied, sum(b.not_due) AS not_due,
+               sum(b.due_1_30) AS due_1_30, sum(b.due_31_60) AS due_31_60, sum(b.due_61_90) AS due_61_90,
+               sum(b.due_over_90) AS due_over_90, sumIf(sold, today - step_day < 90) AS sales_90d,
+               arrayReverseSort(groupArrayIf((step_day, sold), sold > 0)) AS sales,
+               arrayCumSum(sales.2) AS sold_since
+        FROM by_day AS b
+        GROUP BY customer_id, currency
+    ),
+    reached AS (
+        SELECT *, open - not_due AS overdue, if(a.sales_90d = 0, 1, a.sales_90d) AS divisor,
+               arrayFirstIndex(sum -> sum >= a.open, sold_since) AS found,
+               sales[found].1 AS last_day, sold_since[found] - sales[found].2 AS sold_after, if(found = 0, 1, sales[found].2) AS last_sold
+        FROM amounts AS a
+    )
+SELECT customer_id, currency, toDecimal64(open - r.unapplied, 2) AS exposure, toDecimal64(open, 2) AS open_amount,
+       toDecimal64(r.unapplied, 2) AS unapplied, toDecimal64(overdue, 2) AS overdue_amount, toDecimal64(r.not_due, 2) AS not_due,
+       toDecimal64(r.due_1_30, 2) AS due_1_30, toDecimal64(r.due_31_60, 2) AS due_31_60, toDecimal64(r.due_61_90, 2) AS due_61_90,
+       toDecimal64(r.due_over_90, 2) AS due_over_90, toDecimal64(r.sales_90d, 2) AS sales_90d,
+       if(r.sales_90d = 0, NULL, toDecimal64(round(toDecimal128(open, 10) * 90 / divisor, 2), 2)) AS dso_standard,
+       if(r.sales_90d = 0, NULL, toDecimal64(round(toDecimal128(r.not_due, 10) * 90 / divisor, 2), 2)) AS dso_best_possible,
+       if(r.sales_90d = 0, NULL, toDecimal64(round(toDecimal128(overdue, 10) * 90 / divisor, 2), 2)) AS dso_add,
+       multiIf(r.sales_90d = 0, NULL, open <= 0, toDecimal64(0, 2),
+               toDecimal64(round(today - last_day + toDecimal128(open - sold_after, 10) / last_sold, 2), 2)) AS dso_countback
+FROM reached AS r;
+
+-- The last score of each debtor itself (not of an invoice), and its last limit.
+CREATE VIEW IF NOT EXISTS {database}.debtor_scores AS
+SELECT customer_id, p_late, p_default, expected_loss, coalesce(currency, '') AS currency, band, scored_at
+FROM {database}.scores_raw
+WHERE invoice_id IS NULL
+ORDER BY customer_id, scored_at DESC, recorded_time DESC, offset DESC
+LIMIT 1 BY customer_id;
+
+CREATE VIEW IF NOT EXISTS {database}.current_limits AS
+SELECT customer_id, generation, sequence, new_limit AS credit_limit, currency, terms_days, security_required, hold,
+       effective_from, expires_on
+FROM {database}.limit_changes_raw
+ORDER BY customer_id, generation DESC, sequence DESC
+LIMIT 1 BY customer_id;
+
+-- One row per debtor and currency, also where there is a limit or a score but no invoice yet. Score and band are the debtor's, in
+-- every row; the loss, the limit and the insured amount stand in the row of their own currency, so that sums count them once.
+CREATE VIEW IF NOT EXISTS {database}.debtors AS
+WITH
+    toDecimal64(0, 2) AS zero,
+    amounts AS (
+        SELECT customer_id, toString(currency) AS currency,
+               exposure, open_amount, unapplied, overdue_amount, not_due, due_1_30, due_31_60, due_61_90,
+               due_over_90, sales_90d, dso_standard, dso_best_possible, dso_add, dso_countback
+        FROM {database}.debtor_amounts
+        UNION ALL
+        SELECT customer_id, toString(currency),
+               zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, NULL, NULL, NULL, NULL
+        FROM {database}.current_limits
+        UNION ALL
+        SELECT customer_id, toString(currency),
+               zero, zero, zero, zero, zero, zero, zero, zero, zero, zero, NULL, NULL, NULL, NULL
+        FROM {database}.debtor_scores
+        WHERE customer_id NOT IN (SELECT customer_id FROM {database}.postings)
+          AND customer_id NOT IN (SELECT customer_id FROM {database}.limit_changes_raw)
+    ),
+    owed AS (
+        SELECT customer_id, currency,
+               toDecimal64(sum(m.exposure), 2) AS exposure, toDecimal64(sum(m.open_amount), 2) AS open_amount,
+               toDecimal64(sum(m.unapplied), 2) AS unapplied,
+               toDecimal64(sum(m.overdue_amount), 2) AS overdue_amount, toDecimal64(sum(m.not_due), 2) AS not_due,
+               toDecimal64(sum(m.due_1_30), 2) AS due_1_30, toDecimal64(sum(m.due_31_60), 2) AS due_31_60,
+               toDecimal64(sum(m.due_61_90), 2) AS due_61_90, toDecimal64(sum(m.due_over_90), 2) AS due_over_90,
+               toDecimal64(sum(m.sales_90d), 2) AS sales_90d, max(m.dso_standard) AS dso_standard,
+               max(m.dso_best_possible) AS dso_best_possible, max(m.dso_add) AS dso_add,
+               max(m.dso_countback) AS dso_countback
+        FROM amounts AS m
+        GROUP BY customer_id, currency
+    )
+SELECT a.customer_id AS customer_id, a.currency AS currency,
+       a.exposure AS exposure, a.open_amount AS open_amount, a.unapplied AS unapplied,
+       a.overdue_amount AS overdue_amount, a.not_due AS not_due, a.due_1_30 AS due_1_30, a.due_31_60 AS due_31_60,
+       a.due_61_90 AS due_61_90, a.due_over_90 AS due_over_90, a.sales_90d AS sales_90d,
+       a.dso_standard AS dso_standard, a.dso_best_possible AS dso_best_possible, a.dso_add AS dso_add,
+       a.dso_countback AS dso_countback,
+       if(s.customer_id = '', NULL, s.p_late) AS p_late, if(s.customer_id = '', NULL, s.p_default) AS p_default,
+       if(s.currency = a.currency, s.expected_loss, NULL) AS expected_loss, if(s.customer_id = '', NULL, s.band) AS band,
+       if(l.customer_id != '' AND l.currency = a.currency, l.credit_limit, NULL) AS credit_limit,
+       if(c.currency = '' OR c.currency = a.currency, coalesce(c.insured_limit, zero), zero) AS insured,
+       c.group_id AS group_id, c.segment AS segment, c.industry AS industry, c.country AS country,
+       (SELECT as_of FROM {database}.as_of) AS as_of
+FROM owed AS a
+LEFT JOIN {database}.debtor_scores AS s ON s.customer_id = a.customer_id
+LEFT JOIN {database}.current_limits AS l ON l.customer_id = a.customer_id
+LEFT JOIN {database}.customers AS c ON c.customer_id = a.customer_id;

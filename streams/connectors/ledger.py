@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
@@ -26,6 +27,7 @@ from streams.connectors.records import Record, SourceError, raw_record, record_o
 _AT = {"customer.updated": "T07:59:59Z", "invoice.issued": "T08:00:00Z", "payment.received": "T18:00:00Z"}
 Cells = dict[str, str] | list[str]
 """By column, or as they come where the row does not fit the header."""
+_AMOUNT = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{1,2}0*)")
 _ABOUT_DEBTOR = ("country", "name", "industry", "segment", "group")
 
 
@@ -87,7 +89,7 @@ def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) 
         if told := builder.fault_of(row):
             ledger.broken += 1
             fault = fault or f"line {line}: {told}"
-        builder.add(row)
+        builder.add(row, sound=told is None)
     kept = ledger.rows - ledger.left_out
     if not kept:
         raise SourceError(f"{path} holds no invoice ({ledger.rows} rows, {ledger.left_out} left out by mapping {mapping.name})")
@@ -149,12 +151,7 @@ def _parse_amount(text: str, *, decimal_comma: bool) -> Decimal | None:
     """
     plain = text.replace(" ", "").replace("\u00a0", "").replace("'", "")
     plain = plain.replace(".", "").replace(",", ".") if decimal_comma else plain.replace(",", "")
-    try:
-        amount = Decimal(plain)
-    except InvalidOperation:
-        return None
-    exponent = amount.as_tuple().exponent
-    return amount if isinstance(exponent, int) and exponent >= -2 else None
+    return Decimal(plain) if _AMOUNT.fullmatch(plain) else None
 
 
 class _Builder:
@@ -258,7 +255,7 @@ class _Builder:
             return f"{columns.customer_id if row.invoice_id else columns.invoice_id} is empty"
         return None
 
-    def add(self, row: _Row | _UnreadableRow) -> None:
+    def add(self, row: _Row | _UnreadableRow, *, sound: bool) -> None:
         """Make the row's records. A row whose day cannot be read takes the place of the row before it."""
         issued = row.issued_on if isinstance(row, _Row) else None
         if isinstance(issued, date):
@@ -267,6 +264,8 @@ class _Builder:
             self._nowhere.append(row)
             return
         self._place(row, self._day)
+        if sound and isinstance(row, _Row):
+            self._know(row, self._day)
 
     def finish(self) -> None:
         """Place what came before the first readable day, and put each debtor's master data before its first event."""
@@ -297,13 +296,15 @@ class _Builder:
         }
         self._send("invoice.issued", row.invoice_id, day, invoice)
         self._ledger.invoices += 1
-        if self.fault_of(row) is None:
-            paid_on = row.paid_on if row.paid_amount else None  # nothing paid = no payment
-            seen_on = min(day, paid_on) if isinstance(paid_on, date) else day
-            if (seen_on, row.about) < self._debtors.get(row.customer_id, (date.max, ())):
-                self._debtors[row.customer_id] = (seen_on, row.about)
         if row.paid_on is not None and row.paid_amount:
             self._place_payment(row, day)
+
+    def _know(self, row: _Row, issued: date) -> None:
+        """Keep what the debtor's first row says of it."""
+        paid_on = row.paid_on if row.paid_amount else None  # nothing paid = no payment
+        seen_on = min(issued, paid_on) if isinstance(paid_on, date) else issued
+        if (seen_on, row.about) < self._debtors.get(row.customer_id, (date.max, ())):
+            self._debtors[row.customer_id] = (seen_on, row.about)
 
     def _place_payment(self, row: _Row, issued: date) -> None:
         amount = _wire(row.paid_amount)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ Headers = list[tuple[str, bytes]]
 # Master data first, so that a debtor's first invoice is scored with its group; then D3: invoices, payments, the rest as it was
 # recorded. What a day's payments tell is not known to the invoices of that day: bank statements come in the evening.
 RANK_CONTEXT, RANK_CUSTOMER, RANK_INVOICE, RANK_PAYMENT, RANK_OTHER = range(5)
+_JSON = ("content-type", b"application/json")
+_SHARED = frozenset({"specversion", "type", "source", "subject", "partitionkey"})
+"""Attributes that many events have alike: one header serves them all."""
 _RANKS = {
     "duewatch.policy.published.v1": RANK_CONTEXT,
     "duewatch.rates.published.v1": RANK_CONTEXT,
@@ -57,16 +61,21 @@ def order_within_day(attributes: dict[str, Any], data: dict[str, Any]) -> tuple[
     return rank, recorded, blake2b(text.encode(), digest_size=8).digest()
 
 
+@lru_cache(maxsize=1 << 16)
+def _shared_header(name: str, text: str) -> tuple[str, bytes]:
+    return f"ce_{name}", text.encode()
+
+
 def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date) -> Record:
     """The record of a CloudEvent in binary mode: attributes become headers, ``data`` the value.
 
     Nothing is judged here. An attribute or a body that is wrong goes out as it is: the worker says what is wrong with it.
     """
-    headers: Headers = [("content-type", b"application/json")]
+    headers: Headers = [_JSON]
     for name, value in attributes.items():
         if value is not None and name != "datacontenttype":
             text = value if isinstance(value, str) else orjson.dumps(value).decode()
-            headers.append((f"ce_{name}", text.encode()))
+            headers.append(_shared_header(name, text) if name in _SHARED else (f"ce_{name}", text.encode()))
     body: dict[str, Any] = data if isinstance(data, dict) else {}
     key = attributes.get("partitionkey")
     if not isinstance(key, str):

@@ -63,7 +63,9 @@ class Origin:
     code_version: str
 
 
-def compose(origin: Origin, made: Slice, after: Standing, before: Standing, folded: Folded, rejected: Sequence[Rejected]) -> list[Message]:
+def compose(
+    origin: Origin, made: Slice, after: Standing, before: Standing, folded: Folded, rejected: Sequence[Rejected]
+) -> list[Message]:
     """All that one slice writes: changed rows, the engine's rows, outputs, dead letters, the step's end, the journal."""
     messages = [_row(origin, key, value) for key, value in folded.rows.items()]
     messages.append(_row(origin, POSITIONS, after.position_row()))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from faust.types import TP
@@ -25,7 +25,7 @@ from schemas.registry import TOPICS
 from streams.codec import decode
 from streams.engine import restore
 from streams.engine.commit import Origin, Rejected, Stage, commit, compose
-from streams.engine.plan import GapError, Order, Record, Slice, continues
+from streams.engine.plan import GapError, Order, Record, Rules, Slice, continues
 from streams.engine.tenure import Standing, Tenure, begin
 from streams.metrics import Metrics
 from streams.topics import full_name
@@ -50,6 +50,8 @@ class AgentSpec:
     state: str
     partitions: int
     order: Order
+    replay: bool
+    """Of the deployment: an agent may apply what arrives in a replay, too, and tell its steps apart by itself."""
     brain: Callable[[], Brain]
 
     @property
@@ -89,9 +91,9 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         app.receivers.append(self)
-        app.on_partitions_assigned.connect(self._assigned)
-        app.on_partitions_revoked.connect(self._revoked)
-        app.on_before_shutdown.connect(self._finish)
+        app.on_partitions_assigned.connect(cast("Any", self._assigned))
+        app.on_partitions_revoked.connect(cast("Any", self._revoked))
+        app.on_before_shutdown.connect(cast("Any", self._finish))
 
     @property
     def concurrency(self) -> int:
@@ -115,7 +117,7 @@ class Engine:
             if tp.topic in by_topic:
                 by_topic[tp.topic].add(tp.partition)
         if len({frozenset(numbers) for numbers in by_topic.values()}) > 1:
-            # Its state would miss events. Better no worker than a wrong one: stop all workers, then start them with one topic list.
+            # Its state would miss events: better no worker than a wrong one. Stop all, then start them with one topic list.
             raise RuntimeError(f"agent {self.spec.name}: its topics differ in partitions, the assignment is refused: {by_topic}")
         self.wanted = set(next(iter(by_topic.values())))
         log.info("partitions.assigned", agent=self.spec.name, partitions=sorted(self.wanted))
@@ -158,11 +160,12 @@ class Engine:
 
     def _restore(self, number: int) -> Tenure:
         """In a thread: fence whoever had the partition, then read its rows back."""
-        timeout_ms = int(1000 * (60.0 if self.spec.order == "replay" else self.settings.transaction_timeout_s))
+        timeout_ms = int(1000 * (60.0 if self.spec.replay else self.settings.transaction_timeout_s))
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
         rows = restore.read_rows(self._kafka, self._names[self.spec.state], number)
         spec = self.spec
-        tenure = begin(number, spec.brain(), producer, rows, spec.sources, spec.clock, spec.order, self.settings.max_slice)
+        rules = Rules(spec.order, spec.replay, self.settings.max_slice)
+        tenure = begin(number, spec.brain(), producer, rows, spec.sources, spec.clock, rules)
         first = restore.offsets(self._kafka, [(name, number) for name in self.source_names()], first=True)
         for (name, _), offset in first.items():
             topic = self._short[name]
@@ -212,7 +215,9 @@ class Engine:
             if not isinstance(event, Rejection) and isinstance(event.data, Ticked | ContextSet):
                 tenure.gathering.ticked(record.offset, event.data)
             else:
-                log.error("clock.unreadable", agent=self.spec.name, partition=tenure.partition, offset=record.offset, reason=str(event))
+                log.error(
+                    "clock.unreadable", agent=self.spec.name, partition=tenure.partition, offset=record.offset, reason=str(event)
+                )
 
     def lost(self, tps: Iterable[TP]) -> None:
         """Records were taken from the fetcher and belong to no tenure that stands: theirs begin again."""
@@ -292,7 +297,7 @@ class Engine:
 
     def _fold(self, tenure: Tenure, made: Slice, after: Standing, arrived: list[Arrived]) -> Folded:
         assert after.context is not None  # noqa: S101 - for the type checker; checked above
-        replay = self.spec.order == "replay"
+        replay = self.spec.replay
         return tenure.brain.fold(
             arrived,
             after.applied.time if after.applied else None,
@@ -340,7 +345,9 @@ class Engine:
         """
         self.counts.given_up += 1
         self.metrics.retakes.labels(self.spec.name, type(error).__name__).inc()
-        log.warning("partition.dropped", agent=self.spec.name, partition=tenure.partition, error=f"{type(error).__name__}: {error}"[:300])
+        log.warning(
+            "partition.dropped", agent=self.spec.name, partition=tenure.partition, error=f"{type(error).__name__}: {error}"[:300]
+        )
         if self.tenures.get(tenure.partition) is tenure:
             del self.tenures[tenure.partition]
         if not self._stopping:
@@ -351,10 +358,9 @@ class Engine:
     async def _finish(self, _app: SliceApp, **_: Any) -> None:
         """Before the shutdown: finish what is in flight, begin nothing."""
         self._stopping = True
-        for _ in range(1000):
+        for _attempt in range(1000):
             if not any(tenure.busy for tenure in self.tenures.values()):
                 break
             await asyncio.sleep(0.01)
         self.tenures.clear()
         self._pool.shutdown(wait=False, cancel_futures=True)
-

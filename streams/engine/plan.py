@@ -50,7 +50,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What is to be applied in one transaction: runs in their order, then the tick. ``clock_end`` None = the clock did not move."""
+    """What one transaction applies: runs in their order, then the tick. ``clock_end`` None = the clock did not move."""
 
     runs: tuple[Run, ...]
     context: ContextSet | None = None
@@ -67,10 +67,16 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """``slice``: records of a slice in arrival order; ``held``: records of a topic-partition beyond which it is not fetched."""
+class Rules:
+    """``arrival``: records as they come, ``most`` in a slice; ``replay``: nothing beyond a tick's cut before the tick.
 
-    slice: int = 500
+    ``lazy``: a tick makes no slice by itself, it comes with the next records. Beyond ``held`` records a topic-partition is not
+    fetched.
+    """
+
+    order: Order = "arrival"
+    lazy: bool = False
+    most: int = 500
     held: int = 5_000
 
 
@@ -83,13 +89,12 @@ class Gathering:
     """What has arrived for one partition and is not applied yet. Changed by ``arrived``, ``ticked`` and ``take`` only."""
 
     sources: tuple[str, ...]
-    order: Order
+    rules: Rules
     positions: dict[str, int]
     """Where the next slice begins, per source topic."""
     applied: Applied | None = None
     knows_context: bool = False
     paused: set[str] = field(default_factory=set)
-    bounds: Bounds = Bounds()
     fetched: dict[str, int] = field(init=False)
     records: dict[str, deque[Record]] = field(init=False)
     clock: deque[tuple[int, Ticked | ContextSet]] = field(init=False, default_factory=deque)
@@ -114,7 +119,7 @@ class Gathering:
         """Whether more of a topic is to be fetched: not when enough is held, except what the next tick waits for."""
         if topic in self.paused:
             return False
-        if len(self.records[topic]) < self.bounds.held:
+        if len(self.records[topic]) < self.rules.held:
             return True
         tick = self._next_tick()
         return tick is not None and self.fetched[topic] < tick.ends.get(topic, 0)
@@ -127,7 +132,7 @@ class Gathering:
         self._skip_to_tick()
         if not self.knows_context:
             return None
-        return self._take_step() if self.order == "replay" else self._take_arrived(more=more)
+        return self._take_step() if self.rules.order == "replay" else self._take_arrived(more=more)
 
     def _next_tick(self) -> Ticked | None:
         return next((record for _, record in self.clock if isinstance(record, Ticked)), None)
@@ -147,7 +152,8 @@ class Gathering:
         runs = self._arrived_runs()
         reached = self.positions | {run.topic: run.end for run in runs}
         tick = self._reached_tick(reached)
-        if not (tick or self._context or more or any(run.records for run in runs)):
+        by_clock = bool(tick or self._context) and not self.rules.lazy
+        if not (by_clock or more or any(run.records for run in runs)):
             return None
         for run in runs:
             for _ in run.records:
@@ -155,7 +161,7 @@ class Gathering:
         return self._slice(runs, tick)
 
     def _arrived_runs(self) -> list[Run]:
-        counts = fair_shares({topic: len(self.records[topic]) for topic in self.sources}, self.bounds.slice)
+        counts = fair_shares({topic: len(self.records[topic]) for topic in self.sources}, self.rules.most)
         runs = []
         for topic in self.sources:
             held, count = self.records[topic], counts[topic]

@@ -86,7 +86,7 @@ def offsets(kafka: Mapping[str, str], places: Sequence[tuple[str, int]], *, firs
 
 def list_offsets(admin: AdminClient, places: Sequence[tuple[str, int]], *, first: bool = False) -> dict[tuple[str, int], int]:
     """The same by a client that is there already: one request per broker."""
-    spec = OffsetSpec.earliest() if first else OffsetSpec.latest()
+    spec = OffsetSpec.earliest() if first else OffsetSpec.latest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topic, partition): spec for topic, partition in places}
     answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=OFFSETS_TIMEOUT_S)
     return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}

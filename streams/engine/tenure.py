@@ -11,7 +11,7 @@ import orjson
 from agents.brain import Brain
 from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
-from streams.engine.plan import Applied, Bounds, Gathering, Order
+from streams.engine.plan import Applied, Gathering, Rules
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -75,7 +75,13 @@ class Tenure:
 
 
 def begin(
-    partition: int, brain: Brain, producer: Producer, rows: Mapping[str, bytes], sources: tuple[str, ...], clock: str, order: Order, most: int
+    partition: int,
+    brain: Brain,
+    producer: Producer,
+    rows: Mapping[str, bytes],
+    sources: tuple[str, ...],
+    clock: str,
+    rules: Rules,
 ) -> Tenure:
     """A tenure from what was restored: the brain gets its rows, the engine reads its own."""
     for key, value in rows.items():
@@ -86,11 +92,10 @@ def begin(
     standing = replace(standing, positions=dict.fromkeys((*sources, clock), 0) | dict(standing.positions))
     gathering = Gathering(
         sources=sources,
-        order=order,
+        rules=rules,
         positions={topic: standing.positions[topic] for topic in sources},
         applied=standing.applied,
         knows_context=standing.context is not None,
         paused=set(standing.paused),
-        bounds=Bounds(slice=most),
     )
     return Tenure(partition, brain, producer, standing, gathering, clock, standing.positions[clock])

@@ -17,7 +17,7 @@ LATEST = 60
 """Days past due at which somebody who can pay has paid at the latest: nobody who is sound comes near 90."""
 REMINDERS = (7, 21, 42)
 """Days past due of the three levels."""
-LOST, CANCELLED, CREDITED, DISPUTED, OVERPAID, PAID_TWICE, RETURNED = 0.02, 0.007, 0.02, 0.025, 0.008, 0.003, 0.004
+LOST, CANCELLED, CREDITED, DISPUTED, OVERPAID, PAID_TWICE, RETURNED = 0.02, 0.007, 0.02, 0.025, 0.008, 0.003, 0.01
 """Shares of invoices (of payments, the last three) to which it happens without any bad will."""
 
 

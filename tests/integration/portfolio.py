@@ -52,7 +52,7 @@ def payment(number: int, customer: str, amount: int = 5) -> tuple[bytes, list[tu
     return encode(Output("payments", customer, "duewatch.payment.received.v1", f"e{number}", NOW, NOW, fact))
 
 
-@dataclass
+@dataclass(eq=False)
 class Load(threading.Thread):
     """Sends payments of a number of customers at a rate, until stopped."""
 
@@ -111,7 +111,7 @@ def read_all(settings: Settings, topic: str, isolation: str = "read_committed") 
 
 
 def _to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
-    ended = set()
+    ended: set[int | None] = set()
     while len(ended) < partitions:
         for message in consumer.consume(10_000, 1.0):
             error = message.error()
@@ -130,7 +130,11 @@ def header(message: Message, name: str) -> str:
 def rows(settings: Settings) -> dict[str, Any]:
     """The toy's rows: customer -> [count, sum]."""
     last = {message.key(): message.value() for message in read_all(settings, "debtor-state")}
-    return {(key or b"").decode(): orjson.loads(value) for key, value in last.items() if value and not (key or b"").startswith(b"\x00")}
+    return {
+        (key or b"").decode(): orjson.loads(value)
+        for key, value in last.items()
+        if value and not (key or b"").startswith(b"\x00")
+    }
 
 
 def truth(settings: Settings) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""A brain that counts per customer, and a worker with it: `python -m tests.integration.toy FAIL_SHARE` (settings from the environment)."""
+"""A brain that counts per customer, and a worker with it: `python -m tests.integration.toy FAIL_SHARE`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ class ToyBrain:
             self.rows[key] = (count, total)
 
     def fold(
-        self, arrived: Sequence[Arrived], now: datetime | None, context: ContextSet, *, replay: bool, step: int = -1, wakes: int = 500
+        self,
+        arrived: Sequence[Arrived],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        replay: bool,
+        step: int = -1,
+        wakes: int = 500,
     ) -> Folded:
         folded = Folded(applied=len(arrived))
         changed: dict[str, tuple[int, str]] = {}
@@ -71,7 +78,14 @@ class ToyLearner:
             self.ended[int(key)] = set(orjson.loads(value))
 
     def fold(
-        self, arrived: Sequence[Arrived], now: datetime | None, context: ContextSet, *, replay: bool, step: int = -1, wakes: int = 500
+        self,
+        arrived: Sequence[Arrived],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        replay: bool,
+        step: int = -1,
+        wakes: int = 500,
     ) -> Folded:
         folded = Folded(applied=len(arrived))
         ended = {number: set(partitions) for number, partitions in self.ended.items()}
@@ -84,7 +98,9 @@ class ToyLearner:
                 number: int = data.step  # type: ignore[attr-defined]
                 model = ModelPublished(version=f"toy-{number}", step=number)
                 at = one.event.time
-                folded.outputs.append(Output("models", "model", "duewatch.model.published.v1", stable_id("m", number), at, at, model))
+                folded.outputs.append(
+                    Output("models", "model", "duewatch.model.published.v1", stable_id("m", number), at, at, model)
+                )
         return folded
 
     def keep(self, folded: Folded) -> None:

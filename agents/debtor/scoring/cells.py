@@ -13,13 +13,10 @@ from agents.debtor.scoring.state import Active, Cell, Features, Learned, Logit, 
 from agents.logistic import SHARED_PRIORS, sigmoid, step
 from schemas.events.models import ModelPublished
 
-CALENDAR_VARIANCES = (1.0, 0.4, 0.2)
-"""Prior variances of the debtor's cells c, cx, cw."""
-AMOUNT_VARIANCES = (0.1, 0.1, 0.3, 0.1, 0.05)
-"""Prior variances of the debtor's cells ca, cA, cE, cxa, cwa."""
-CALENDAR_REOPENED = (2.0, 0.2, 0.1)
+VARIANCES = (1.0, 0.4, 0.2, 0.1, 0.1, 0.3, 0.1, 0.05)
+"""Prior variances of the debtor's cells: calendar c, cx, cw; amounts ca, cA, cE, cxa, cwa."""
+REOPENED = (2.0, *(v / 2.0 for v in VARIANCES[1:]))
 """Variances at least this large after an alarm of the CUSUM: 2.0 for c, half the prior for the others."""
-AMOUNT_REOPENED = (0.05, 0.05, 0.15, 0.05, 0.025)
 DRIFT = 0.0003
 """Per day since it was last touched, a debtor's cell regains this share of its prior variance."""
 CUSUM_SLACK, CUSUM_BAR, SIBLINGS = 0.7, 5.0, 0.2
@@ -57,9 +54,10 @@ def activate(features: Features) -> Active:
     return Active(_shared(features.group, weekday, closed, features.shock), _calendar(weekday, closed), amounts, features)
 
 
-def activate_nothing(group_id: str | None, *, shock: bool = False) -> Active:
-    """The cells of a debtor of whom no invoice is known: its own level and, if its cash flow broke, the shock (by place)."""
-    return Active(("", "", "", "s:shock") if shock else (), ("c",), (), Features(-1, False, group_id or "-", Decimal(0), shock))
+def shock_mean(model: ModelPublished) -> float:
+    """What a cash-flow shock adds to the log-odds, in the model in force."""
+    known = model.cells.get("s:shock")
+    return _SHOCK_MEAN if known is None else known[0]
 
 
 @lru_cache(maxsize=65536)
@@ -113,15 +111,20 @@ def _shared_part(active: Active, model: ModelPublished) -> tuple[float, float]:
     return z, variance
 
 
-def _reopened(cell: Cell | None, prior: float, reopened: float, epoch: int, day: int) -> tuple[float, float]:
-    """Mean and variance of a debtor's cell on ``day``: new, reopened since its last label, or drifted."""
-    if cell is None:
-        return 0.0, prior
-    if epoch > cell.epoch:
-        return cell.mean, max(cell.variance, reopened)
-    if day > cell.day:
-        return cell.mean, min(cell.variance + DRIFT * prior * (day - cell.day), prior)
-    return cell.mean, cell.variance
+def _as_of(day: int, epoch: int, cells: list[Cell | None]) -> list[tuple[float, float]]:
+    """Mean and variance of the debtor's cells on ``day``: new, reopened since their last label, or drifted."""
+    found = []
+    for cell, prior, reopened in zip(cells, VARIANCES, REOPENED, strict=True):
+        if cell is None:
+            found.append((0.0, prior))
+            continue
+        variance = cell.variance
+        if epoch > cell.epoch:
+            variance = max(variance, reopened)
+        elif day > cell.day:
+            variance = min(variance + DRIFT * prior * (day - cell.day), prior)
+        found.append((cell.mean, variance))
+    return found
 
 
 def learn_late(active: Active, label: int, day: int, score: ScoreState, get: Get, model: ModelPublished) -> Learned:
@@ -130,25 +133,17 @@ def learn_late(active: Active, label: int, day: int, score: ScoreState, get: Get
     The shared part is that of the model in force; the learner moves it later by the example (D7), which costs nothing (10).
     """
     epoch, own = score.epoch, score.cells
-    calendar = [
-        _reopened(own.get(key), prior, reopened, epoch, day)
-        for key, prior, reopened in zip(active.calendar, CALENDAR_VARIANCES, CALENDAR_REOPENED, strict=True)
-    ]
-    amounts = [
-        _reopened(get(key), prior, reopened, epoch, day)
-        for key, prior, reopened in zip(active.amounts, AMOUNT_VARIANCES, AMOUNT_REOPENED, strict=True)
-    ]
+    before = _as_of(day, epoch, [*map(own.get, active.calendar), *map(get, active.amounts)])
     row = row_variance = 0.0
-    for mean, variance in (*calendar, *amounts):
-        row += mean
-        row_variance += variance
+    for m, v in before:
+        row += m
+        row_variance += v
     z, variance = _shared_part(active, model)
     z += row
     gain, shrink = step(z, variance + row_variance, label)
-    cells = own.copy()
-    for key, (m, v) in zip(active.calendar, calendar, strict=True):
-        cells[key] = Cell(m + v * gain, v - v * v * shrink, epoch, day)
-    rows = {key: Cell(m + v * gain, v - v * v * shrink, epoch, day) for key, (m, v) in zip(active.amounts, amounts, strict=True)}
+    after = [Cell(m + v * gain, v - v * v * shrink, epoch, day) for m, v in before]
+    cells = {**own, **dict(zip(active.calendar, after, strict=False))}  # the first three; the others are rows of their own
+    rows = dict(zip(active.amounts, after[len(active.calendar) :], strict=True))
     surprise, epoch = _surprised(score.surprise, epoch, day, label, sigmoid(z))
     learned = ScoreState(cells, surprise, epoch, score.labels + 1, score.usual, score.last)
     return Learned(learned, rows, row, row_variance)

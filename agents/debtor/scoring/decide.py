@@ -6,9 +6,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from math import exp
 
-from agents.debtor.scoring.cells import Get, activate, activate_nothing, active, late_logit, learn_late
+from agents.debtor.scoring.cells import Get, activate, active, late_logit, learn_late, shock_mean
 from agents.debtor.scoring.default import example_keys, p_default, risk_class
-from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Scored, ScoreState, Usual
+from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Logit, Scored, ScoreState, Usual
 from agents.logistic import logit, sigmoid
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
@@ -32,6 +32,8 @@ __all__ = [
 
 MOVED = 0.01
 """A debtor's score goes out again when a probability moved by this much (DESIGN section 5)."""
+USUAL_INVOICES = 12
+"""Invoices over which the running means of ``Usual`` reach: about a quarter of a weekly customer."""
 AVERAGE_DAYS = 30.0
 """Half-life of the slow average of p_late."""
 
@@ -53,33 +55,42 @@ def score_invoice(
     Keep ``Scored.features`` with the open item: its labels are learned with them.
     """
     forecast = late_logit(active, score, get, model)
+    return _scored(forecast, active.features, score, facts, model, bands, previous)
+
+
+def score_debtor(score: ScoreState, facts: Facts, model: ModelPublished, *, bands: Bands, group_id: str | None = None) -> Scored:
+    """The score of the debtor's usual next invoice, with hysteresis on its last published band.
+
+    Its own level and the shared bias are those of now, the rest is what its invoices usually bring along (``Usual``). With no
+    invoice yet it is the prior: the shared bias, bank data and insolvency facts; ``ready`` tells.
+    """
+    usual = score.usual or _NOTHING_USUAL
+    own = score.cells.get("c")
+    level = own.mean if own is not None else 0.0
+    shock = shock_mean(model) if facts.shock else 0.0
+    total = model.bias + usual.weekday + usual.group + level + usual.amounts + shock
+    contributions = (model.bias, usual.weekday, usual.group, level, usual.amounts, shock)
+    features = Features(-1, False, group_id or "-", Decimal(0), facts.shock)
+    previous = score.last.band if score.last else None
+    return _scored(Logit(total, level, contributions), features, score, facts, model, bands, previous)
+
+
+_NOTHING_USUAL = Usual(0.0, 0.0, 0.0, 0)
+
+
+def _scored(  # noqa: PLR0917 - all that a score depends on
+    forecast: Logit, f: Features, score: ScoreState, facts: Facts, model: ModelPublished, bands: Bands, previous: Band | None
+) -> Scored:
     p_late = round(sigmoid(forecast.total), 6)
     risk = risk_class(facts, score.labels)
     default = round(p_default(p_late, risk, facts, model), 6)
     # A certain insolvency delays payment too, which no cell can know: p_late is lifted, and the reason says by how much.
-    lifted = facts.certain and facts.stage != "none" and default > p_late
-    lift = logit(default) - forecast.total if lifted else 0.0
-    if lifted:
-        p_late = default
-    f = active.features
+    lift = 0.0
+    if default > p_late:
+        lift, p_late = logit(default) - forecast.total, default
     features = Features(f.weekday, f.closed, f.group, f.amount, f.shock, risk)
     grade = band(bands, p_late, default, previous)
     return Scored(p_late, default, _is_ready(score, facts), grade, features, forecast, score.labels, facts, lift)
-
-
-def score_debtor(
-    score: ScoreState, facts: Facts, get: Get, model: ModelPublished, *, bands: Bands, group_id: str | None = None
-) -> Scored:
-    """The score of the debtor's usual next invoice, with hysteresis on its last published band.
-
-    With no invoice yet it is the prior: the shared bias, bank data and insolvency facts; ``ready`` tells.
-    """
-    usual = score.usual
-    if usual is None:
-        like = activate_nothing(group_id, shock=facts.shock)
-    else:
-        like = activate(Features(usual.weekday, usual.closed, group_id or "-", usual.amount, facts.shock))
-    return score_invoice(like, score, facts, get, model, bands=bands, previous=score.last.band if score.last else None)
 
 
 def _is_ready(score: ScoreState, facts: Facts) -> bool:
@@ -136,9 +147,17 @@ def expected_loss(p_default: float, open_amount: Decimal, lgd: float) -> Decimal
     return (Decimal(str(p_default)) * open_amount * Decimal(str(lgd))).quantize(_CENT, ROUND_HALF_UP)
 
 
-def issued(score: ScoreState, currency: str, features: Features) -> ScoreState:
-    """Remember an issued invoice as the debtor's usual one."""
-    usual = Usual(features.amount, currency, features.weekday, features.closed)
+def issued(score: ScoreState, forecast: Logit) -> ScoreState:
+    """Let an issued invoice move what is usual for the debtor, by one ``USUAL_INVOICES``-th (more while it has had fewer)."""
+    usual = score.usual or _NOTHING_USUAL
+    _, weekday, group, _, amounts, _ = forecast.contributions
+    weight = max(1.0 / USUAL_INVOICES, 1.0 / (usual.invoices + 1))
+    usual = Usual(
+        usual.weekday + weight * (weekday - usual.weekday),
+        usual.group + weight * (group - usual.group),
+        usual.amounts + weight * (amounts - usual.amounts),
+        usual.invoices + 1,
+    )
     return ScoreState(score.cells, score.surprise, score.epoch, score.labels, usual, score.last)
 
 

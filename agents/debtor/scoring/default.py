@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from agents.debtor.scoring.state import Facts
 from schemas.events.insolvency import Stage
 from schemas.events.models import ModelPublished
+
+if TYPE_CHECKING:
+    from agents.debtor.scoring.state import Facts
 
 BASE = 0.04
 """P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.02. An assumption: the order of
@@ -38,6 +41,7 @@ CERTAIN: dict[Stage, float] = {
 def risk_class(facts: Facts, labels: int) -> str:
     """The finest class of ``p_default``, from what is known at scoring; its parents are its prefixes.
 
+    >>> from agents.debtor.scoring.state import Facts
     >>> risk_class(Facts(days_past_due=40, shock=True), labels=9)
     'all|31-60|shock|clear|known'
     """
@@ -109,6 +113,7 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
 
     Who defaults was late first; the product is what served best in score_quality.md 7. Defined for whatever is known.
 
+    >>> from agents.debtor.scoring.state import Facts
     >>> p_default(0.5, "all|none", Facts(), ModelPublished())
     0.02
     >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())

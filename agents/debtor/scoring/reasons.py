@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from agents.debtor.scoring.default import CERTAIN
 from schemas.outputs.common import Reason
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ _NEW = Reason(code="new_debtor", text="No invoice of this debtor has come due ye
 def _rules(labels: int, facts: Facts, lift: float) -> list[Reason]:
     """At most three, so that there is room for what was learned."""
     found = []
-    if facts.stage != "none":
+    if facts.stage in CERTAIN:  # the other stages are no alarm
         text = _insolvency_text(facts.stage, facts.certain)
         found.append(Reason(code="insolvency", contribution=lift, text=text, evidence=facts.notice_ids))
     if facts.days_past_due > 0:

@@ -62,13 +62,16 @@ class Active(Struct, frozen=True, gc=False):
     features: Features
 
 
-class Usual(Struct, frozen=True):
-    """The last issued invoice: the debtor's own score is that of its like."""
+class Usual(Struct, frozen=True, array_like=True, gc=False):
+    """What the debtor's invoices usually bring along: running means of three contributions to the log-odds, as scored at issue.
 
-    amount: Decimal
-    currency: str
-    weekday: int
-    closed: bool
+    Single invoices swing with the weekday that they are due on; the debtor's own score must not.
+    """
+
+    weekday: float
+    group: float
+    amounts: float
+    invoices: int
 
 
 class LastScore(Struct, frozen=True):

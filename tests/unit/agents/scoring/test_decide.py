@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.debtor.scoring import decide
 from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
 from agents.debtor.scoring.reasons import FAMILIES, explain
-from agents.debtor.scoring.state import Cell, Facts, LastScore, Logit, Scored, ScoreState
+from agents.debtor.scoring.state import Cell, Facts, LastScore, Logit, Logit, Scored, ScoreState
 from schemas.events.insolvency import STAGES
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
@@ -38,7 +38,7 @@ def no_cell(_key: str) -> Cell | None:
 
 
 def debtor(known: Facts, score: ScoreState | None = None, model: ModelPublished | None = None) -> Scored:
-    return decide.score_debtor(score or ScoreState(), known, no_cell, model or ModelPublished(), bands=Bands())
+    return decide.score_debtor(score or ScoreState(), known, model or ModelPublished(), bands=Bands())
 
 
 @given(facts)
@@ -154,9 +154,19 @@ def test_expected_loss_is_to_the_cent_and_never_negative():
 def test_a_debtors_score_is_that_of_its_usual_next_invoice():
     active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
     invoice = decide.score_invoice(active, ScoreState(), Facts(), no_cell, ModelPublished(bias=0.3), bands=Bands())
-    score = decide.issued(ScoreState(), "EUR", invoice.features)
-    own = decide.score_debtor(score, Facts(), no_cell, ModelPublished(bias=0.3), bands=Bands(), group_id="g")
-    assert own == invoice
+    score = decide.issued(ScoreState(), invoice.forecast)
+    own = decide.score_debtor(score, Facts(), ModelPublished(bias=0.3), bands=Bands(), group_id="g")
+    assert (own.p_late, own.p_default, own.band) == (invoice.p_late, invoice.p_default, invoice.band)
+
+
+def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
+    usual = Logit(0.0, 0.0, (0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    odd = Logit(0.0, 0.0, (0.0, -11.0, 0.0, 0.0, 0.0, 0.0))
+    score = ScoreState()
+    for _ in range(50):
+        score = decide.issued(score, usual)
+    assert score.usual.weekday == pytest.approx(1.0)
+    assert decide.issued(score, odd).usual.weekday == pytest.approx(0.0)
 
 
 def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
@@ -188,7 +198,7 @@ def test_the_average_starts_anew_when_the_prior_ends():
 
 def test_a_header_survives_json():
     score = decide.published(
-        decide.issued(ScoreState(), "EUR", decide.active(date(2026, 3, 2), Decimal("100.10"), "DE", "g").features),
+        decide.issued(ScoreState(), Logit(0.1, 0.2, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))),
         debtor(Facts()),
         9,
     )

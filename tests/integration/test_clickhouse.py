@@ -1,0 +1,301 @@
+"""The roll-ups in the embedded ClickHouse equal a recomputation of the facts: told once, told twice, and with broken ones among them."""
+
+from __future__ import annotations
+
+import base64
+import random
+import shutil
+import tempfile
+import threading
+import time
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from schemas.clickhouse.rows import Record, rows_of
+from schemas.events import payments as p
+from schemas.events.customers import CustomerUpdated
+from schemas.outputs.limits import LimitChanged
+from schemas.outputs.operations import RecordRejected
+from schemas.outputs.scores import ScoreComputed
+from streams.clickhouse import open_client
+from streams.metrics import Metrics
+from streams.migrate import migrate
+from streams.sink_writer import Batch, Writer
+from tests.integration.ledgers import as_records, highradius, record, recompute, tangled, tick
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from clickhouse_connect.driver.client import Client
+
+pytestmark = pytest.mark.embedded
+
+LEDGER = Path(__file__).parents[3] / "shared/data/ledgers/highradius_dev.csv"
+COLUMNS = (
+    "exposure open_amount unapplied overdue_amount not_due due_1_30 due_31_60 due_61_90 due_over_90 sales_90d "
+    "dso_standard dso_best_possible dso_add dso_countback"
+).split()
+_names = count()
+
+
+class Database:
+    """A migrated database of its own, with a writer."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.name = client, f"test_{next(_names)}"
+        migrate(client, self.name)
+        self._writer = Writer(client, self.name, Metrics(), threading.Event())
+
+    def sink(self, records: Iterable[Record], batch: int = 5_000) -> None:
+        rows = [rows_of(one, orjson.loads) for one in records]
+        for start in range(0, len(rows), batch):
+            gathered = Batch()
+            for some in rows[start : start + batch]:
+                gathered.add(some)
+            self._writer.write(gathered, [])
+
+    def rows(self, sql: str) -> list[dict[str, object]]:
+        return list(self.client.query(sql.replace("{d}", self.name)).named_results())
+
+    def one(self, sql: str) -> object:
+        return self.client.query(sql.replace("{d}", self.name)).result_rows[0][0]
+
+
+@pytest.fixture(scope="session")
+def chdb() -> Iterator[Client]:
+    folder = tempfile.mkdtemp(prefix="duewatch-chdb-")
+    client = open_client(f"chdb://{folder}/clickhouse")
+    yield client
+    client.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(chdb: Client) -> Database:
+    return Database(chdb)
+
+
+def _picked(row: dict[str, object]) -> dict[str, object]:
+    return {name: row[name] for name in COLUMNS}
+
+
+def _assert_daily(database: Database, facts: list[p.Contract], last: date, sample: int | None = None) -> None:
+    oracles = recompute(facts)
+    daily = {(r["customer_id"], r["currency"], r["day"]): r for r in database.rows("SELECT * FROM {d}.debtor_daily")}
+    wanted = [
+        (customer, currency, oracle.first + timedelta(n))
+        for (customer, currency), oracle in oracles.items()
+        for n in range((last - oracle.first).days + 1)
+    ]
+    assert set(daily) == set(wanted)
+    if sample is not None:
+        wanted = random.Random(1).sample(wanted, sample)
+    for customer, currency, day in wanted:
+        assert _picked(daily[customer, currency, day]) == oracles[customer, currency].on(day), (customer, currency, day)
+
+
+def test_whatever_happens_to_invoices_the_daily_rows_equal_a_recomputation(database):
+    facts = [fact for seed in range(40) for fact in tangled(seed, f"C{seed}")]
+    last = date(2024, 8, 31)
+    database.sink([*as_records(facts), tick(last)])
+    _assert_daily(database, facts, last)
+
+
+def test_debtors_are_the_last_day_of_debtor_daily(database):
+    database.sink([*as_records(f for seed in range(40) for f in tangled(seed, f"C{seed}")), tick(date(2024, 5, 15))])
+    last = "SELECT * FROM {d}.debtor_daily WHERE day = '2024-05-15' ORDER BY customer_id, currency"
+    assert [_picked(row) for row in database.rows("SELECT * FROM {d}.debtors ORDER BY customer_id, currency")] == [
+        _picked(row) for row in database.rows(last)
+    ]
+
+
+def test_the_portfolio_is_the_sum_of_its_debtors_and_has_every_day(database):
+    database.sink([*as_records(f for seed in range(20) for f in tangled(seed, f"C{seed}")), tick(date(2024, 6, 30))])
+    sums = ", ".join(f"sum({name}) AS {name}" for name in COLUMNS[:10])
+    both = [
+        [[row["day"], *(row[name] for name in COLUMNS[:10])] for row in database.rows(sql)]
+        for sql in (
+            "SELECT * FROM {d}.portfolio_daily WHERE currency = 'EUR' ORDER BY day",
+            f"SELECT day, {sums} FROM {{d}}.debtor_daily WHERE currency = 'EUR' GROUP BY day ORDER BY day",
+        )
+    ]
+    assert both[0] == both[1]
+    assert [row[0] for row in both[0]] == [both[0][0][0] + timedelta(n) for n in range(len(both[0]))]
+    assert both[0][-1][0] == date(2024, 6, 30)
+
+
+@pytest.mark.slow
+def test_a_real_ledger_equals_its_recomputation_for_debtors_and_portfolio(database):
+    if not LEDGER.exists():
+        pytest.skip(f"the real ledger is not here ({LEDGER})")
+    facts = list(highradius(LEDGER))
+    last = date(2020, 2, 29)
+    began = time.perf_counter()
+    database.sink([*as_records(facts), tick(last)])
+    print(f"sunk {len(facts)} facts in {time.perf_counter() - began:.2f} s")
+    for view in ("debtor_daily", "portfolio_daily", "debtors"):
+        began = time.perf_counter()
+        rows = database.rows(f"SELECT * FROM {{d}}.{view}")
+        print(f"{view}: {len(rows)} rows in {time.perf_counter() - began:.2f} s")
+    _assert_daily(database, facts, last, sample=400)
+    whole = recompute(fact.model_copy(update={"customer_id": "all"}) for fact in facts)["all", "USD"]
+    portfolio = {row["day"]: row for row in database.rows("SELECT * FROM {d}.portfolio_daily")}
+    for day in random.Random(2).sample(sorted(portfolio), 8):
+        assert _picked(portfolio[day]) == whole.on(day), day
+
+
+VIEWS = ("events", "dead_letters", "debtors", "debtor_daily", "portfolio_daily", "scores", "limit_changes", "customers")
+
+
+def test_everything_twice_with_other_batch_borders_changes_nothing(database):
+    facts = [fact for seed in range(8) for fact in tangled(seed, f"C{seed}")]
+    records = [*as_records(facts), *_outputs(), tick(date(2024, 8, 31))]
+    database.sink(records)
+    once = {view: _fingerprint(database, view) for view in VIEWS}
+    database.sink(reversed(records), batch=7)
+    assert {view: _fingerprint(database, view) for view in VIEWS} == once
+    # The same facts under other event ids are other events, but the same facts.
+    database.sink(as_records(facts, "resent"))
+    assert {view: _fingerprint(database, view) for view in VIEWS[1:]} == {view: once[view] for view in VIEWS[1:]}
+
+
+def _fingerprint(database: Database, view: str) -> object:
+    columns = "* EXCEPT (partition, offset)" if view in {"events", "scores", "limit_changes"} else "*"
+    return database.rows(f"SELECT count(), sum(cityHash64(*)) FROM (SELECT {columns} FROM {{d}}.{view})")
+
+
+def _outputs() -> list[Record]:
+    versions = {"policy_version": "p", "model_version": "m", "code_version": "c"}
+    at = datetime(2024, 8, 1, tzinfo=UTC)
+    score = {"customer_id": "C1", "ready": True, "currency": "EUR", "reasons": (), "scored_at": at, **versions}
+    limit = {"terms_days": 30, "security_required": False, "effective_from": date(2024, 8, 1), "expires_on": None, "reasons": ()}
+    changes = [
+        LimitChanged(
+            customer_id="L", limit_change_id=f"l{n}", generation=g, sequence=n, previous_limit=None, new_limit=Decimal(n), currency="EUR",
+            evidence=(), supersedes=None, **limit, **versions,
+        )
+        for g, n in ((1, 8), (2, 1), (1, 9))
+    ]  # fmt: skip
+    return [
+        record(ScoreComputed(invoice_id=None, p_late=0.5, p_default=0.25, expected_loss=Decimal("1.50"), band="weak", **score), "s1", topic="scores"),
+        record(ScoreComputed(invoice_id="I0", p_late=0.9, p_default=0.9, expected_loss=None, band="weak", **score), "s2", topic="scores"),
+        *(record(c, f"l{c.generation}{c.sequence}", topic="limit-changes", kind="duewatch.limit.changed.v1") for c in changes),
+        record(CustomerUpdated(customer_id="L", currency="EUR", insured_limit=Decimal(70)), "c1", topic="customers"),
+    ]  # fmt: skip
+
+
+def test_score_and_limit_stand_beside_the_amounts_and_alone(database):
+    database.sink([*as_records(tangled(1, "C1")), *_outputs(), tick(date(2024, 8, 31))])
+    rows = {(row["customer_id"], row["currency"]): row for row in database.rows("SELECT * FROM {d}.debtors")}
+    assert (rows["C1", "EUR"]["p_late"], rows["C1", "EUR"]["expected_loss"]) == (0.5, Decimal("1.50"))
+    assert rows["C1", "EUR"]["credit_limit"] is None
+    alone = rows["L", "EUR"]
+    assert (alone["credit_limit"], alone["insured"], alone["exposure"], alone["band"]) == (1, 70, 0, None)
+    assert alone["dso_standard"] is None
+
+
+def _rejected(bad: Record, offset: int = 0) -> Record:
+    letter = RecordRejected(
+        topic=bad.topic, partition=bad.partition, offset=offset, reason="r", field=None, code_version="1",
+        raw=base64.b64encode(bad.value or b"").decode(), key=base64.b64encode(bad.key or b"").decode(),
+        headers=tuple((name, base64.b64encode(raw or b"").decode()) for name, raw in bad.headers),
+    )  # fmt: skip
+    return record(letter, f"dead-{bad.partition}-{offset}", topic="dead-letters")
+
+
+INVOICE = p.InvoiceIssued(
+    customer_id="A", invoice_id="I1", amount=Decimal(100), currency="EUR", issued_on=date(2024, 1, 1), due_on=date(2024, 1, 31)
+)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(
+            record(INVOICE.model_copy(update={"amount": Decimal(7)}), "e1", offset=5), id="other content under a known id"
+        ),
+        pytest.param(record(INVOICE.model_copy(update={"amount": Decimal(999)}), "e2"), id="other content under a known invoice"),
+        pytest.param(record(INVOICE, "e1", key="B", partition=3), id="same id and bytes under a wrong key"),
+        pytest.param(record(INVOICE, "e1", partition=3), id="same id and bytes in a wrong partition"),
+        pytest.param(
+            record(INVOICE, "e1", recorded=datetime(1999, 1, 1, tzinfo=UTC)), id="same id and bytes with an impossible header"
+        ),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_dead_letter_takes_exactly_its_own_record_out(database, bad, order):
+    good = record(INVOICE, "e1")
+    database.sink([*[good, bad][::order], tick(date(2024, 1, 31))])
+    # Of an earlier run, when the record lay at another offset.
+    database.sink([_rejected(bad, offset=77)])
+    [event] = database.rows("SELECT * FROM {d}.events")
+    assert (event["id"], event["key"], event["partition"], event["data"]) == ("e1", "A", 0, INVOICE.model_dump_json())
+    assert database.one("SELECT open_amount FROM {d}.debtors") == 100
+    [letter] = database.rows("SELECT * FROM {d}.dead_letters")
+    assert (letter["offset"], letter["event_id"]) == (77, bad.headers[0][1].decode())
+
+
+def test_two_ledgers_lie_side_by_side(chdb):
+    one, other = Database(chdb), Database(chdb)
+    one.sink([record(INVOICE, "e1"), tick(date(2024, 1, 31))])
+    other.sink([record(INVOICE.model_copy(update={"amount": Decimal(7)}), "e1"), tick(date(2024, 2, 29))])
+    assert (one.one("SELECT open_amount FROM {d}.debtors"), other.one("SELECT open_amount FROM {d}.debtors")) == (100, 7)
+
+
+def test_as_of_is_the_partition_that_is_behind_of_the_prefix_that_is_ahead(database):
+    ticks = [tick(date(2024, 3, n), partition, prefix) for prefix, partition, n in (("a", 0, 9), ("a", 1, 7), ("b", 0, 3))]
+    database.sink([record(INVOICE, "e1"), *ticks])
+    assert database.one("SELECT as_day FROM {d}.as_of") == date(2024, 3, 7)
+    assert database.one("SELECT max(day) FROM {d}.portfolio_daily") == date(2024, 3, 7)
+
+
+def test_before_the_first_tick_there_are_no_days(database):
+    database.sink([record(INVOICE, "e1")])
+    assert database.one("SELECT count() FROM {d}.portfolio_daily") == 0
+
+
+def _sales(days: dict[date, str], due: date) -> list[p.Contract]:
+    return [
+        INVOICE.model_copy(update={"invoice_id": str(d), "amount": Decimal(a), "issued_on": d, "due_on": due})
+        for d, a in days.items()
+    ]
+
+
+def _pay(invoice: date, amount: str, day: date) -> p.PaymentReceived:
+    whole = Decimal(amount)
+    part = (p.Allocation(invoice_id=str(invoice), amount=whole),)
+    return p.PaymentReceived(
+        customer_id="A", payment_id=f"p{invoice}", amount=whole, currency="EUR", paid_on=day, allocations=part
+    )
+
+
+def test_golden_vectors_of_the_dso_forms(database):
+    # peers.md iii.3 with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
+    day = date(2024, 12, 31)
+    old, new, late = date(2024, 9, 1), date(2024, 12, 1), date(2024, 12, 2)
+    facts = [
+        *_sales({old: "5000.00", late: "6000.00"}, due=date(2024, 12, 5)),
+        *_sales({new: "4000.00"}, due=date(2025, 1, 15)),
+    ]
+    database.sink([*as_records(facts), tick(day)])
+    [row] = database.rows("SELECT * FROM {d}.debtors")
+    assert [row[name] for name in COLUMNS[-4:-1]] == [Decimal(135), Decimal(36), Decimal(99)]
+
+
+def test_golden_vector_of_countback_is_oracles_corrected_one(database):
+    # Oracle's sample: sales of May back to September use up 11,000 of 12,000; 1,000 of August's 2,250 are left: 166.33 days for
+    # months of 30.4 there; here each month's sales are booked on its first day and counted by the day.
+    month_ends = [date(2024, 5, 1) - timedelta(30 * n) for n in range(10)]
+    amounts = ["3000.00", "2000.00", "2000.00", "1500.00", "1500.00", "1000.00", "2250.00"]
+    facts = _sales(dict(zip(month_ends, amounts, strict=False)), due=date(2025, 1, 1))
+    paid = [_pay(month_ends[6], "1250.00", month_ends[6])]
+    database.sink([*as_records([*facts, *paid]), tick(month_ends[0])])
+    [row] = database.rows("SELECT * FROM {d}.debtors")
+    assert row["open_amount"] == 12_000
+    assert row["dso_countback"] == Decimal("180.44")  # 6 months of 30 days, and 1,000 / 2,250 of the first day's sales
