@@ -16,6 +16,8 @@ from streams.clickhouse import ClickHouseError, open_client
 from streams.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from streams.metrics import Metrics
     from streams.settings import Settings
     from streams.sink_progress import Progress
@@ -40,6 +42,7 @@ class SinkWeb:
         self._thread = threading.Thread(target=self._serve, name="sink-web", daemon=True)
         self._listening = threading.Event()
         self._failed: BaseException | None = None
+        self._asking = asyncio.Lock()
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -62,8 +65,7 @@ class SinkWeb:
         asyncio.set_event_loop(self._loop)
         runner: web.AppRunner | None = None
         try:
-            # A client of its own, that cannot write: SELECTs do not wait for batches.
-            self._client = open_client(self._settings.clickhouse.get_secret_value(), self._settings.database, readonly=True)
+            self._client = self._open()
             runner = web.AppRunner(self._app(), access_log=None)
             self._loop.run_until_complete(runner.setup())
             site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -81,6 +83,14 @@ class SinkWeb:
                 self._client.close()
             self._loop.close()
 
+    def _reopen(self) -> None:
+        self._client.close()
+        self._client = self._open()
+
+    def _open(self) -> Client:
+        """A client of its own, that cannot write: questions do not wait for batches."""
+        return open_client(self._settings.clickhouse.get_secret_value(), self._settings.database, readonly=True)
+
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_QUERY)
         app.router.add_post("/", self._query)
@@ -92,10 +102,13 @@ class SinkWeb:
     async def _query(self, request: web.Request) -> web.Response:
         sql = (await request.text()).strip().rstrip(";")
         asked = request.query.get("format", DEFAULT_FORMAT)
-        try:
-            body = await asyncio.to_thread(self._client.raw_query, sql, fmt=asked)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a question is its asker's to read
-            return web.Response(status=400, text=str(error))
+        async with self._asking:
+            try:
+                body = await asyncio.to_thread(self._client.raw_query, sql, fmt=asked)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a question is its asker's to read
+                # chDB 26.9: what a failed query had written already would stand at the head of the handle's next answer.
+                await asyncio.to_thread(self._reopen)
+                return web.Response(status=400, text=str(error))
         return web.Response(body=body, content_type="text/plain", charset="utf-8")
 
     async def _show_progress(self, _request: web.Request) -> web.Response:

@@ -80,7 +80,8 @@ WITH
     arraySort(arrayConcat(
         arrayMap(s -> (s.1, if(s.2, zero, toDecimal128(s.3, 2)), if(s.2, toDecimal128(s.3, 2), zero), s.4), arrayDistinct(a.settled)),
         if(a.known, [(a.issued_on, zero, zero, toUInt64(0))], []),
-        if(a.known AND closed_on < never AND closed_on > a.issued_on, [(closed_on, zero, zero, toUInt64(0))], [])
+        if(a.known AND c.is_cancelled AND c.cancelled > a.issued_on, [(c.cancelled, zero, zero, toUInt64(0))], []),
+        if(a.known AND c.is_written_off AND c.written_off > a.issued_on, [(c.written_off, zero, zero, toUInt64(0))], [])
     )) AS entries,
     arrayMap((day, paid, credited) -> (
         day,

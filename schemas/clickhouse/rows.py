@@ -47,7 +47,8 @@ TABLES: dict[str, tuple[str, ...]] = {
         "code_version", "event_id", "hash", "record",
     ),
     "postings": (
-        "customer_id", "currency", "invoice_id", "entry", "entry_id", "number", "day", "due_on", "amount", "record", "recorded_time",
+        "customer_id", "currency", "invoice_id", "entry", "entry_id", "number", "day", "due_on", "amount", "record",
+        "recorded_time",
     ),
     "closures": ("customer_id", "invoice_id", "kind", "day", "record", "recorded_time"),
     "payment_returns": ("customer_id", "currency", "payment_id", "return_id", "day", "amount", "record", "recorded_time"),
@@ -79,7 +80,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "models_raw": (*_ENVELOPE, "version", "examples", "step", "data"),
     "training_examples_raw": (
         *_ENVELOPE,
-        "customer_id", "example_id", "invoice_id", "target", "label", "keys", "row_logit", "row_variance", "scored_on", "matured_on",
+        "customer_id", "example_id", "invoice_id", "target", "label", "keys", "row_logit", "row_variance", "scored_on",
+        "matured_on",
     ),
     "sink_positions": ("cluster_id", "topic_id", "topic", "partition", "next_offset", "written_at"),
     "sink_refused": ("table", "row", "error", "refused_at"),
@@ -130,7 +132,7 @@ class _Read:
 
 
 def rows_of(record: Record, loads: Callable[[bytes], Any] = json.loads) -> Rows:
-    """The rows of a record; none where it says nothing that we keep, or cannot be read (then the worker makes a dead letter of it)."""
+    """The rows of a record; none where it cannot be read (the worker makes a dead letter of it) or is of no use here."""
     if record.value is None:
         return []
     read = _read(record, loads)
@@ -154,10 +156,8 @@ def identity(
     wrong partition, under the wrong key, or lack a header, and only that one is a dead letter.
     """
     told = sorted((n, v or b"") for n, v in headers if n.startswith("ce_") or n.lower() == "content-type")
-    parts = [topic.encode(), str(partition).encode(), b"-" if key is None else b"+" + key]
-    parts += [part for name, raw in told for part in (name.encode("utf-8", "surrogateescape"), raw)]
-    parts.append(value or b"")
-    framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    # The repr of a tuple cannot be mistaken for another's, and is made in C.
+    framed = repr((topic, partition, key, told)).encode() + (value or b"")
     return int.from_bytes(blake2b(framed, digest_size=8).digest(), "big")
 
 
@@ -341,14 +341,9 @@ def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
         headers: list[tuple[str, bytes | None]] = [(name, base64.b64decode(text)) for name, text in letter.headers]
     except (binascii.Error, ValueError):
         return
+    origin = {"partition": letter.partition, "offset": letter.offset, "event_id": _event_id(headers, value)}
     named = identity(letter.topic, letter.partition, key, headers, value)
-    yield (
-        "dead_letters_raw",
-        _fields(
-            read, "dead_letters_raw",
-            partition=letter.partition, offset=letter.offset, event_id=_event_id(headers, value), hash=hash_of(value), record=named,
-        ),
-    )  # fmt: skip
+    yield "dead_letters_raw", _fields(read, "dead_letters_raw", **origin, hash=hash_of(value), record=named)
 
 
 def _event_id(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> str:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Semaphore
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 RETAKE_DELAY_S = 3.0
+FOLDS_IN_FLIGHT = 4
 WAKES, ALL_WAKES = 500, 10**9
 
 
@@ -74,15 +76,18 @@ class Counts:
 
 
 class Engine:
-    """See the module. ``stage`` is for tests: it raises where a broker could fail."""
+    """See the module. ``commits`` limits those in flight per worker; tests raise in ``stage`` where a broker could fail."""
 
-    def __init__(self, app: SliceApp, spec: AgentSpec, settings: Settings, metrics: Metrics, stage: Stage | None = None) -> None:
+    def __init__(
+        self, app: SliceApp, spec: AgentSpec, settings: Settings, metrics: Metrics, commits: Semaphore, stage: Stage | None = None
+    ) -> None:
         self.app, self.spec, self.settings, self.metrics = app, spec, settings, metrics
         self.slices = app.channel(maxsize=0)
         self.tenures: dict[int, Tenure] = {}
         self.wanted: set[int] = set()
         self.counts = Counts()
         self._stage = stage
+        self._commits = commits
         self._names = {name: full_name(settings.prefix, name) for name in TOPICS}
         self._short = {self._names[name]: name for name in spec.topics}
         self._kafka = settings.for_librdkafka()
@@ -97,8 +102,8 @@ class Engine:
 
     @property
     def concurrency(self) -> int:
-        """Slices, so commits, in flight at once."""
-        return min(self.spec.partitions, self.settings.commits_in_flight)
+        """Slices in flight at once: while some commit, others are folded."""
+        return min(self.spec.partitions, max(FOLDS_IN_FLIGHT, self.settings.commits_in_flight))
 
     @property
     def ready(self) -> bool:
@@ -265,7 +270,7 @@ class Engine:
         folded = self._fold(tenure, made, after, arrived)
         rejected += self._rejected_by_brain(made, folded)
         messages = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
-        with self.metrics.commit.labels(self.spec.name).time():
+        with self._commits, self.metrics.commit.labels(self.spec.name).time():
             commit(tenure.producer, messages, self._names, self._stage)
         tenure.brain.keep(folded)
         tenure.standing, tenure.more = after, folded.more

@@ -158,8 +158,11 @@ class Oracle:
         """The columns of debtor_daily, by name."""
         buckets = dict.fromkeys(("not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90"), ZERO)
         unapplied = ZERO
-        for name in {move[0] for move in self.moves} | self.invoices.keys():
-            open_, free, bucket = self._invoice_on(name, day)
+        moved: dict[str, list[tuple[str, str, date, Decimal]]] = {name: [] for name in self.invoices}
+        for move in self.moves:
+            moved.setdefault(move[0], []).extend([move] if move[2] <= day else [])
+        for name, moves in moved.items():
+            open_, free, bucket = self._invoice_on(name, day, moves)
             buckets[bucket] += open_
             unapplied += free
         open_amount = sum(buckets.values(), ZERO)
@@ -178,8 +181,7 @@ class Oracle:
             "dso_countback": self._countback(open_amount, day) if sold else None,
         }
 
-    def _invoice_on(self, name: str, day: date) -> tuple[Decimal, Decimal, str]:
-        moved = [move for move in self.moves if move[0] == name and move[2] <= day]
+    def _invoice_on(self, name: str, day: date, moved: list[tuple[str, str, date, Decimal]]) -> tuple[Decimal, Decimal, str]:
         paid = sum((m[3] for m in moved if m[1] == "payment"), ZERO)
         credited = sum((m[3] for m in moved if m[1] == "credit"), ZERO)
         if name == "":
@@ -233,11 +235,12 @@ def recompute(facts: Iterable[Contract]) -> dict[tuple[str, str], Oracle]:
             oracles[fact.customer_id, fact.currency].moves += moves
         elif isinstance(fact, p.PaymentReceived):
             oracles[fact.customer_id, fact.currency].moves += _payment_moves(fact, returns)
+    closures = [fact for fact in facts if isinstance(fact, p.InvoiceCancelled | p.InvoiceWrittenOff)]
     for (customer, _), oracle in oracles.items():
-        for fact in facts:
-            if isinstance(fact, p.InvoiceCancelled) and fact.customer_id == customer:
+        for fact in closures:
+            if fact.customer_id == customer and isinstance(fact, p.InvoiceCancelled):
                 oracle.cancelled[fact.invoice_id] = fact.cancelled_on
-            elif isinstance(fact, p.InvoiceWrittenOff) and fact.customer_id == customer:
+            elif fact.customer_id == customer and isinstance(fact, p.InvoiceWrittenOff):
                 oracle.written_off[fact.invoice_id] = fact.written_off_on
     return oracles
 

@@ -83,9 +83,9 @@ class Load(threading.Thread):
         self.join()
 
 
-def toy_worker(settings: Settings, log_path: Path, fail_share: float = 0.0) -> Child:
+def toy_worker(settings: Settings, log_path: Path, fail_share: float = 0.0, *, own_port: bool = True) -> Child:
     """A worker process with the toy brains."""
-    own = settings.changed(web_port=free_port())
+    own = settings.changed(web_port=free_port()) if own_port else settings
     argv = [sys.executable, "-m", "tests.integration.toy", str(fail_share)]
     root = Path(__file__).resolve().parents[2]
     return spawn(argv, {**own.as_environment(), "PYTHONPATH": os.fspath(root)}, log_path, name="worker", cwd=root)

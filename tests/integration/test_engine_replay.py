@@ -1,4 +1,4 @@
-"""A replay on Apache Kafka and on the small broker: nothing beyond a tick's cut before the tick, a step is one slice, all in time."""
+"""A replay on Apache Kafka and the small broker: nothing beyond a tick's cut before the tick, and a step is one slice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ CONTEXT = ContextSet(version="c1")
 
 @pytest.fixture(params=["kafka", "embedded_broker"])
 def settings(request, tmp_path):
-    return deployment(request.getfixturevalue(request.param).bootstrap, tmp_path, mode="replay", clock="replay")
+    at_once = 4 if request.param == "kafka" else 1  # see Settings.on_embedded_broker
+    bootstrap = request.getfixturevalue(request.param).bootstrap
+    return deployment(bootstrap, tmp_path, mode="replay", clock="replay", commits_in_flight=at_once)
 
 
 class Sender:
@@ -77,7 +79,9 @@ def test_each_step_is_one_slice_of_what_lies_below_its_cut(settings, tmp_path):
     assert len(read_all(settings, "alerts")) == 100 * STEPS
     slices = [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
     debtor = [one for one in slices if one["agent"] == "debtor"]
-    assert sorted((one["partition"], one["tick"]) for one in debtor) == [(p, k) for p in range(settings.partitions) for k in range(STEPS)]
+    assert sorted((one["partition"], one["tick"]) for one in debtor) == [
+        (p, k) for p in range(settings.partitions) for k in range(STEPS)
+    ]
     ended = [header(message, "ce_type") for message in read_all(settings, "training-examples")]
     assert ended == ["duewatch.step.ended.v1"] * (settings.partitions * STEPS)
     counted = {customer: count for customer, (count, _) in rows(settings).items()}

@@ -56,7 +56,9 @@ def findings(facts: Facts, rules: AlertRules, alerts: Mapping[str, Alert]) -> di
     drop = rules.score_drop / 2 if _is_open(alerts, "score_drop") else rules.score_drop
     if facts.ready and facts.p_late - facts.p_late_slow >= drop:
         found["score_drop"] = "warning"
-    if facts.exposure is not None and facts.limit is not None and facts.exposure > 0:
+    # A limit that was cut because of these is below the exposure by intent: one cause, one alert.
+    explained = not _is_open(alerts, "over_limit") and ("overdue" in found or facts.stage_alarm)
+    if facts.exposure is not None and facts.limit is not None and facts.exposure > 0 and not explained:
         edge = facts.limit * rules.over_limit_share
         if facts.exposure > (edge * CLEAR_SHARE if _is_open(alerts, "over_limit") else edge):
             found["over_limit"] = "warning"

@@ -2,7 +2,8 @@
 
 Down at once: insolvency, an overdue alert, a fall into the weak band. Held for a person: a petition, a sudden change of cash
 flow. Up only at a review (every ``review_days``), by one step, and never against an open hold, an overdue alert or a proceeding;
-in the first 90 days, while there is no full window of sales, the limit follows the sales without waiting for the review.
+in the first 90 days, while there is no full window of sales, the limit follows the sales without waiting for the review,
+until the first cut.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def open_limit(action: str, generation: int, previous: Limit, standing: Standing
         security=standing.band != "strong",
         band=standing.band,
         opened=previous.opened or day,
+        follows_until=(previous.opened or day) + SETTLING_DAYS,
         review=day + rules.review_days,
         stage_acted=standing.stage if standing.insolvent else "none",
     )
@@ -153,7 +155,7 @@ def _insolvency(limit: Limit, standing: Standing, rules: LimitRules, day: int) -
             return Change(limit)  # nothing else may move it
         cut = replace(
             limit, amount=ZERO, terms_days=0, security=True, band="weak", hold=False, hold_until=0, override_until=0,
-            stage_acted=standing.stage,
+            follows_until=0, stage_acted=standing.stage,
         )  # fmt: skip
         return Change(cut, ("insolvency",))
     if limit.stage_acted not in ("none", "petition") and standing.stage in ("none", "closed", "dismissed", "plan", "solvent_winding_up"):
@@ -193,7 +195,7 @@ def _overdue(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> C
         amount = _cut(limit, standing, rules, rules.weak_factor)
         cut = replace(
             limit, amount=amount, terms_days=min(limit.terms_days, rules.weak_terms_days), security=True, overdue_acted=True,
-            review=day + rules.review_days,
+            follows_until=0, review=day + rules.review_days,
         )  # fmt: skip
         return Change(cut, ("overdue",))
     if limit.overdue_acted and not standing.overdue:
@@ -206,14 +208,14 @@ def _fallen(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Ch
         return None
     cut = replace(
         limit, amount=_cut(limit, standing, rules, rules.weak_factor), terms_days=min(limit.terms_days, rules.weak_terms_days),
-        security=True, band="weak", review=day + rules.review_days,
+        security=True, band="weak", follows_until=0, review=day + rules.review_days,
     )  # fmt: skip
     return Change(cut, ("band_weak",))
 
 
 def _review(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
     assert limit.amount is not None
-    settling = day < limit.opened + SETTLING_DAYS
+    settling = day < limit.follows_until
     due = day >= limit.review
     if not due and not settling:
         return None

@@ -27,6 +27,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     hold_until: int = 0
     last_id: str | None = None
     opened: int = 0
+    follows_until: int = 0
+    """Until this day, while there is no full window of sales, the limit follows the sales; a cut ends that."""
     review: int = 0
     override_until: int = 0
     overdue_acted: bool = False

@@ -1,0 +1,65 @@
+"""A worker process: its pages, its end, what it refuses to read, and the topics that it needs."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from schemas.registry import TOPICS
+from streams.engine.restore import fenced_producer
+from streams.topics import TopicsError, create_topics, full_name
+from tests.integration.portfolio import deployment, header, payment, read_all, toy_worker, wait_for
+
+
+def page(settings, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{settings.web_port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+@pytest.mark.slow
+def test_a_worker_applies_committed_records_only_tells_how_it_is_and_ends_in_order(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    topic = full_name(settings.prefix, "payments")
+    aborted = fenced_producer(settings.for_librdkafka(), "sender")
+    aborted.begin_transaction()
+    value, headers = payment(1, "c1")
+    aborted.produce(topic, key="c1", value=value, headers=list(headers))
+    aborted.flush()
+    aborted.abort_transaction()
+    plain = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
+    value, headers = payment(2, "c1")
+    plain.produce(topic, key="c1", value=value, headers=list(headers))
+    plain.produce(topic, key="c1", value=b"{", headers=list(headers))
+    plain.flush()
+    with toy_worker(settings, tmp_path / "w.log", own_port=False) as worker:
+        wait_for(lambda: page(settings, "/health/ready")[0] == 200, 60)
+        wait_for(lambda: len(read_all(settings, "dead-letters")) == 1, 30)
+        wait_for(lambda: len(read_all(settings, "alerts")) == 1, 30)
+        assert page(settings, "/health/live")[0] == 200
+        assert 'duewatch_events_total{outcome="dead_letter",topic="payments"} 1.0' in page(settings, "/metrics")[1]
+        assert worker.stop(15) == 0
+    assert [header(message, "ce_causationid") for message in read_all(settings, "alerts")] == ["e2"]
+    letter = orjson.loads(read_all(settings, "dead-letters")[0].value() or b"")
+    assert (letter["topic"], letter["offset"], letter["raw"]) == ("payments", 3, "ew==")
+    assert "no valid JSON" in letter["reason"]
+
+
+def test_topics_are_made_once_and_refused_where_partitions_differ(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    assert all(line.endswith("was there") for line in create_topics(settings))
+    with pytest.raises(TopicsError, match=r"payments has 4 partitions, not 5"):
+        create_topics(settings.changed(partitions=5))
+
+
+def test_topics_are_made_on_the_small_broker_too(embedded_broker, tmp_path):
+    settings = deployment(embedded_broker.bootstrap, tmp_path)
+    assert len(create_topics(settings)) == len(TOPICS)
