@@ -48,12 +48,19 @@ class Brain(Protocol):
         """Take over a row as it was written (None = deleted). Rows come in any order, before the first ``fold``."""
 
     def fold(
-        self, arrived: Sequence[Arrived], now: datetime | None, context: ContextSet, *, replay: bool, step: int = -1, wakes: int = 500
+        self,
+        arrived: Sequence[Arrived],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        replay: bool,
+        step: int = -1,
+        wakes: int = 500,
     ) -> Folded:
         """Fold records as of the applied tick ``now`` (None before the first tick). Total: never raises for what a record says.
 
         Live: records in the order they arrived, then at most ``wakes`` deadlines that are due by ``now``. Replay: ``arrived`` is
-        a whole step up to the tick ``now``; it is put into D3's order here, and all deadlines up to ``now`` fire, each on its day.
+        a whole step up to the tick ``now``; it is put into D3's order, and all deadlines up to ``now`` fire, each on its day.
         ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``keep``.
         """
 

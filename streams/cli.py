@@ -159,9 +159,9 @@ def replay(
       duewatch replay ./portfolio --until 2026-03-31
       duewatch replay ledger.csv --mapping ./ours.json --kafka broker:9092 --clickhouse clickhouse://clickhouse:8123
     """
-    from streams.replay import Target, run_replay
+    from streams.replay import Source, Target, run_replay
 
-    run_replay(list(sources), mapping=mapping, until=until, policy=policy, target=Target(kafka, clickhouse, data))
+    run_replay(Source(sources, mapping, until, policy), Target(kafka, clickhouse, data))
 
 
 @duewatch.command()

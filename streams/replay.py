@@ -34,7 +34,7 @@ DEFAULT_DATA = Path("duewatch-data")
 POLL_S = 0.1
 
 
-class InterruptedReplay(UserError):
+class ReplayStoppedError(UserError):
     """Ctrl-C; the message says how to go on."""
 
     exit_code = 130
@@ -54,10 +54,32 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What is to be replayed: files, how to read them, up to which day, under which policy."""
+
+    paths: Sequence[Path]
+    mapping: str | None = None
+    until: date | None = None
+    policy: Path | None = None
+
+    def prefix(self) -> str:
+        """``replay-`` and a hash of all that decides what comes out: the same again goes on, anything else runs beside it."""
+        name = sources_hash(self.paths, self.mapping)
+        if self.until is not None or self.policy is not None:
+            told = f"{name}{self.until}".encode() + (self.policy.read_bytes() if self.policy else b"")
+            name = blake2b(told, digest_size=5).hexdigest()
+        return f"replay-{name}"
+
+    def read(self) -> Input:
+        """Raises UserError with what to mend."""
+        records: list[Record] = read_sources(self.paths, self.mapping, self.until)
+        return Input(replay_context(records, self.policy), list(steps(records, self.until)), len(records))
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """What is replayed, and what is in force before its first event."""
 
-    prefix: str
     context: ContextSet
     steps: Sequence[Step]
     records: int
@@ -65,24 +87,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """``seconds``: from the first record sent until all was in ClickHouse."""
+    """``seconds``: from the first record sent until all was in ClickHouse; ``spent`` tells what they went into."""
 
     events: int
     seconds: float
     counts: dict[str, int]
     spent: dict[str, float]
-
-
-def read_input(sources: Sequence[Path], mapping: str | None, until: date | None, policy: Path | None) -> Input:
-    """Raises UserError with what to mend."""
-    records: list[Record] = read_sources(sources, mapping, until)
-    context = replay_context(records, policy)
-    name = sources_hash(sources, mapping)
-    if until is not None or policy is not None:
-        # Another end or another policy makes other decisions: it must not go on with the clock of the whole.
-        told = f"{name}{until}{context.policy.model_dump_json()}"
-        name = blake2b(told.encode(), digest_size=5).hexdigest()
-    return Input(f"replay-{name}", context, list(steps(records, until)), len(records))
 
 
 def settings_for(target: Target, prefix: str, broker: EmbeddedBroker | None) -> Settings:
@@ -121,7 +131,7 @@ def started(target: Target, prefix: str) -> Iterator[Stack]:
         if broker is not None:
             broker.stop()
         raise
-    with Stack(settings, logs, broker) as stack:
+    with Stack(settings, logs, broker, notice=lambda line: click.echo(line, err=True)) as stack:
         stack.start()
         yield stack
 
@@ -129,6 +139,9 @@ def started(target: Target, prefix: str) -> Iterator[Stack]:
 def drive(stack: Stack, given: Input, target: Target, bar: Bar) -> Summary:
     """Send everything, and wait until all that it led to is in ClickHouse. Raises UserError."""
     stack.notice = bar.notice
+    bar.say("starting")
+    stack.wait_until_ready()
+    bar.say("")
     began = time.perf_counter()
     driver = Driver(stack.settings, given.context, given.steps, stack.tend)
     for done in driver.run():
@@ -188,16 +201,16 @@ COUNTS = """SELECT (SELECT count() FROM alerts WHERE state = 'raised') AS alerts
 (SELECT count() FROM limit_changes) AS `limit changes`, (SELECT count() FROM dead_letters) AS `dead letters`"""
 
 
-def run_replay(
-    sources: list[Path], *, target: Target, mapping: str | None = None, until: date | None = None, policy: Path | None = None
-) -> Summary:
-    """Replay the sources, print what came out. Raises UserError, InterruptedReplay on Ctrl-C."""
-    given = read_input(sources, mapping, until, policy)
+def run_replay(source: Source, target: Target) -> Summary:
+    """Replay the source, print what came out. Raises UserError, ReplayStoppedError on Ctrl-C."""
     try:
-        with started(target, given.prefix) as stack, progress_bar("replay", given.records) as bar:
-            summary = drive(stack, given, target, bar)
+        # Worker and sink start while the files are read.
+        with started(target, source.prefix()) as stack:
+            given = source.read()
+            with progress_bar("replay", given.records) as bar:
+                summary = drive(stack, given, target, bar)
     except KeyboardInterrupt:
-        raise InterruptedReplay(how_to_go_on(target)) from None
+        raise ReplayStoppedError(how_to_go_on(target)) from None
     click.echo(told(summary, target))
     return summary
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import structlog
@@ -143,7 +143,8 @@ class Sink:
                 log.warning("kafka.error", topic=topic, partition=partition, error=str(error))
 
     def _rows(self, topic: str, partition: int, offset: int, message: Message) -> Rows:
-        headers = [(str(name), _bytes(raw)) for name, raw in list(message.headers() or ())]
+        # The library's types allow more than it returns: names are texts, values bytes or None.
+        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
         record = Record(topic, partition, offset, _bytes(message.key()), _bytes(message.value()), headers, self.settings.prefix)
         rows = rows_of(record, orjson.loads)
         for table, row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import urllib.error
 import urllib.parse
@@ -12,6 +13,7 @@ from streams.clickhouse import ClickHouseError, open_client
 from streams.sink_file import running_sink
 
 DATABASE = "duewatch"
+_FORMAT = re.compile(r"\sFORMAT\s+(\w+)\Z", re.IGNORECASE)
 FOR_PEOPLE, FOR_PROGRAMS = "PrettyCompactMonoBlock", "TabSeparatedWithNames"
 
 
@@ -29,6 +31,9 @@ def query(sql: str, data_dir: Path | None = None, clickhouse: str | None = None,
     text = sql.strip().rstrip(";")
     if not text:
         raise ClickHouseError("there is no question: write a query such as: select * from debtors limit 10")
+    named = _FORMAT.search(text)
+    if named is not None:  # the query's own word on it counts
+        text, format = text[: named.start()], named[1]  # noqa: A001
     if clickhouse is not None:
         return _ask_server(text, clickhouse, format)
     folder = Path(data_dir or "duewatch-data")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Self
 
 from streams.embedded import EmbeddedBroker
 from streams.errors import UserError
-from streams.processes import Child, ChildFailedError, free_port, spawn
+from streams.processes import Child, free_port, spawn
 from streams.settings import Settings
 
 RESTARTS = 5
 STOP_S = 20.0
+READY_S = 60.0
 LOOK_EVERY_S = 0.2
 
 
@@ -83,6 +85,21 @@ class Stack:
         part.child.kill()
         part.child = self._spawn(part.command, part.settings)
 
+    def wait_until_ready(self) -> None:
+        """Wait until the worker has its partitions: joining a group takes seconds, in which nothing moves."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline and not self._ready():
+            self.tend()
+            time.sleep(0.05)
+
+    def _ready(self) -> bool:
+        port = next(part.settings.web_port for part in self._parts if part.name == "worker")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def pid(self, name: str) -> int:
         """Of a part, as it runs now."""
         return next(part.child.pid for part in self._parts if part.name == name)
@@ -98,6 +115,3 @@ class Stack:
         self._parts.clear()
         if self.broker is not None:
             self.broker.stop()
-
-
-__all__ = ["ChildFailedError", "PartFailedError", "Stack"]

@@ -12,8 +12,15 @@ from agents.debtor.book import Book
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
-from schemas.events.payments import Allocation, CreditNoteIssued, InvoiceCancelled, InvoiceIssued, InvoiceWrittenOff, PaymentReceived
-from schemas.events.payments import PaymentReturned
+from schemas.events.payments import (
+    Allocation,
+    CreditNoteIssued,
+    InvoiceCancelled,
+    InvoiceIssued,
+    InvoiceWrittenOff,
+    PaymentReceived,
+    PaymentReturned,
+)
 from schemas.events.policies import PolicyPublished
 from schemas.ids import content_hash
 from schemas.registry import CONTRACTS
@@ -49,33 +56,56 @@ def event(data: Contract, n: int, *, hour: int = 12, id_: str | None = None) -> 
     )
 
 
-def invoice(invoice_id: str, n: int, *, amount: str = "100.00", due: int = 30, customer: str = "c-1", currency: str = "EUR") -> Event:
+def invoice(
+    invoice_id: str, n: int, *, amount: str = "100.00", due: int = 30, customer: str = "c-1", currency: str = "EUR"
+) -> Event:
     """An invoice issued on the n-th day, due ``due`` days later."""
     return event(
         InvoiceIssued(
-            customer_id=customer, invoice_id=invoice_id, amount=Decimal(amount), currency=currency, issued_on=day(n), due_on=day(n + due)
+            customer_id=customer,
+            invoice_id=invoice_id,
+            amount=Decimal(amount),
+            currency=currency,
+            issued_on=day(n),
+            due_on=day(n + due),
         ),
         n,
     )
 
 
 def payment(
-    payment_id: str, n: int, allocations: dict[str, str], *, amount: str | None = None, customer: str = "c-1", currency: str = "EUR"
+    payment_id: str,
+    n: int,
+    allocations: dict[str, str],
+    *,
+    amount: str | None = None,
+    customer: str = "c-1",
+    currency: str = "EUR",
 ) -> Event:
     """A payment of the n-th day; without ``amount`` it is the sum of its allocations."""
     parts = tuple(Allocation(invoice_id=i, amount=Decimal(a)) for i, a in allocations.items())
     total = Decimal(amount) if amount else sum((p.amount for p in parts), Decimal(0))
     return event(
-        PaymentReceived(customer_id=customer, payment_id=payment_id, amount=total, currency=currency, paid_on=day(n), allocations=parts), n
+        PaymentReceived(
+            customer_id=customer, payment_id=payment_id, amount=total, currency=currency, paid_on=day(n), allocations=parts
+        ),
+        n,
     )
 
 
-def credit_note(credit_note_id: str, n: int, amount: str, allocations: dict[str, str] | None = None, customer: str = "c-1") -> Event:
+def credit_note(
+    credit_note_id: str, n: int, amount: str, allocations: dict[str, str] | None = None, customer: str = "c-1"
+) -> Event:
     """A credit note of the n-th day."""
     parts = tuple(Allocation(invoice_id=i, amount=Decimal(a)) for i, a in (allocations or {}).items())
     return event(
         CreditNoteIssued(
-            customer_id=customer, credit_note_id=credit_note_id, amount=Decimal(amount), currency="EUR", issued_on=day(n), allocations=parts
+            customer_id=customer,
+            credit_note_id=credit_note_id,
+            amount=Decimal(amount),
+            currency="EUR",
+            issued_on=day(n),
+            allocations=parts,
         ),
         n,
     )
@@ -85,7 +115,12 @@ def returned(return_id: str, n: int, payment_id: str, amount: str, customer: str
     """A payment that came back on the n-th day."""
     return event(
         PaymentReturned(
-            customer_id=customer, return_id=return_id, payment_id=payment_id, amount=Decimal(amount), currency="EUR", returned_on=day(n)
+            customer_id=customer,
+            return_id=return_id,
+            payment_id=payment_id,
+            amount=Decimal(amount),
+            currency="EUR",
+            returned_on=day(n),
         ),
         n,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import heapify, heappop, heappush
 
@@ -12,6 +12,7 @@ from agents.debtor.order import local_day, order_key
 from agents.debtor.react import react
 from agents.debtor.state import SEPARATOR, Row, decode, encode, split_key
 from schemas.events.clock import ContextSet
+from schemas.events.envelope import Rejection
 
 _NO_ROWS: Mapping[str, Row] = {}
 
@@ -36,7 +37,7 @@ class Overlay(Mapping[str, Row]):
             return self.changes[key]
         return self.base.get(key, default)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         yield from (k for k in self.base if self.changes.get(k, True) is not None)
         yield from (k for k, row in self.changes.items() if row is not None and k not in self.base)
 
@@ -89,7 +90,14 @@ class Book:
 
     # -- fold
     def fold(
-        self, arrived: Sequence[Arrived], now: datetime | None, context: ContextSet, *, replay: bool, step: int = -1, wakes: int = 500
+        self,
+        arrived: Sequence[Arrived],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        replay: bool,
+        step: int = -1,  # noqa: ARG002 - the learner's brain tells steps apart, this one only their ends
+        wakes: int = 500,
     ) -> Folded:
         """Apply a slice; see ``agents.brain.Brain.fold``."""
         folded = Folded()
@@ -142,14 +150,21 @@ class Book:
     def _apply(self, one: Arrived, context: ContextSet, zone: str, folded: Folded, *, replay: bool) -> None:
         event = one.event
         customer_id = event.customer_id
-        assert customer_id is not None, "topics of the debtor agent carry events of customers only"
+        if customer_id is None:
+            folded.rejected.append((one, Rejection(f"{event.type} names no customer: send it to its own topic", "customer_id")))
+            return
         day = max(self._day, local_day(event.recorded, zone))
         if replay:
             self._day = day
         # An event first fires its own debtor's deadlines: what was due before it is judged without it.
         self._fire_debtor(customer_id, self._day, context, folded, 1 << 30)
         overlay = self._overlay(customer_id)
-        reaction = react(overlay, event, context, customer_id, day)
+        try:
+            reaction = react(overlay, event, context, customer_id, day)
+        except Exception as error:  # noqa: BLE001 - our fault, not the event's: it is kept, and the good ones behind it go on
+            reaction = Reaction(
+                rejection=Rejection(f"duewatch failed on this event ({type(error).__name__}: {error}): report it"[:2000])
+            )
         if reaction.rejection is not None:
             folded.rejected.append((one, reaction.rejection))
         elif reaction.duplicate:

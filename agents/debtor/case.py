@@ -67,7 +67,8 @@ class Case:
     """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
 
     __slots__ = (
-        "_base", "_day", "_number", "_summed", "_sums", "at", "cause_id", "changes", "context", "correlation_id", "customer_id", "header",
+        "_base", "_day", "_number", "_summed", "_sums", "at", "cause_id", "changes", "context", "correlation_id", "customer_id",
+        "header",
         "may_send", "outputs", "policy", "rescore",
     )  # fmt: skip
 

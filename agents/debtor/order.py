@@ -1,7 +1,7 @@
 """The order of events within a step of a replay (D3), so that a replay, a backtest and two years of living decide alike.
 
 Day of ``recordedtime``; then master data (an invoice is scored with the group it belongs to), invoices, payments, the rest;
-then a hash of the content (id, amount, due date and all), never the file's order or the size of an id, which may tell the outcome.
+then a hash of the content (id, amount, due date and all), never the file's order or an id's size: they may tell the outcome.
 """
 
 from __future__ import annotations

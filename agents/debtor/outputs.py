@@ -20,14 +20,15 @@ from agents.debtor.scoring import state as score_state
 from agents.version import CODE_VERSION
 from schemas.events.models import ExampleMatured
 from schemas.events.payments import InvoiceIssued
+from schemas.ids import stable_id
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.scores import ScoreComputed
-from schemas.ids import stable_id
 
 RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""
+
 
 def risk_facts(case: Case) -> score_state.Facts:
     """What the score looks at besides the debtor's labels."""
@@ -53,7 +54,7 @@ def invoice_score(case: Case, fact: InvoiceIssued, scored: score_state.Scored) -
 
 
 def debtor_score(case: Case, scored: score_state.Scored) -> ScoreComputed:
-    """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null where a rate is missing)."""
+    """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null if a rate is missing)."""
     return _score(case, scored, None, case.sums.open_amount, case.policy.currency, None)
 
 
@@ -149,9 +150,8 @@ def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
     if not change.codes:
         case.set(limit=after)
         return
-    opening = after.generation != before.generation or after.action != before.action or before.amount is None
+    opening = after.generation != before.generation or after.action != before.action
     sequence = 1 if opening else before.sequence + 1
-    assert after.amount is not None
     act = after.action == "act"
     topic, type_ = ("limit-changes", "duewatch.limit.changed.v1") if act else ("limit-proposals", "duewatch.limit.proposed.v1")
     change_id = stable_id("limit", case.customer_id, after.action, after.generation, sequence)
@@ -192,7 +192,7 @@ def alert_facts(case: Case) -> Facts:
     average = scoring.slow_average(header.score, case.day)
     return Facts(
         exposure=case.sums.exposure,
-        limit=header.limit.amount,
+        limit=header.limit.amount if header.limit.is_open else None,
         overdue_items=sum(b.overdue_items for b in header.balances.values()),
         overdue_amount=case.sums.overdue,
         p_late=last.p_late if last is not None else 0.0,
@@ -241,7 +241,9 @@ def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
 def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
     header, currency = case.header, case.policy.currency
     if alert_type == "overdue":
-        text = f"{sum(b.overdue_items for b in header.balances.values())} invoice(s) overdue for {case.policy.alerts.overdue_days} days or more; {_money(case.sums.overdue, currency)} overdue in all."
+        count = sum(b.overdue_items for b in header.balances.values())
+        days, amount = case.policy.alerts.overdue_days, _money(case.sums.overdue, currency)
+        text = f"{count} invoice(s) overdue for {days} days or more; {amount} overdue in all."
     elif alert_type == "score_drop":
         last = header.score.last
         average = scoring.slow_average(header.score, case.day) or 0.0
@@ -250,12 +252,15 @@ def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
         text = f"Exposure {_money(case.sums.exposure, currency)} is above the limit of {_money(header.limit.amount, currency)}."
     elif alert_type == "cash_flow_shock":
         bank = header.bank
-        text = f"Inflow of the last week {_money(bank.last_inflow, bank.currency)}; a usual week brings {_money(expected_inflow(bank), bank.currency)}."
+        usual = _money(expected_inflow(bank), bank.currency)
+        text = f"Inflow of the last week {_money(bank.last_inflow, bank.currency)}; a usual week brings {usual}."
     else:
         insolvency = header.insolvency
         certain = is_alarm(insolvency.stage)
         stage = insolvency.stage if certain else insolvency.possible
-        text = f"Insolvency notice: {stage.replace('_', ' ')}" + ("." if certain else "; the match is not certain, a person must confirm it.")
+        text = f"Insolvency notice: {stage.replace('_', ' ')}" + (
+            "." if certain else "; the match is not certain, a person must confirm it."
+        )
     return (Reason(code=alert_type, text=text),)
 
 

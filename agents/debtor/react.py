@@ -1,4 +1,4 @@
-"""The brain: what one cause (an event or a deadline) means for one debtor. Pure and total; the fixed order of the domains is here.
+"""The brain: what one cause (an event or a deadline) means for one debtor. Pure and total; the order of the domains is here.
 
 First the fact moves the state of its own domain; then, always in this order: score, limit, alerts, the next look.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from msgspec.structs import replace
@@ -44,6 +45,7 @@ from schemas.events.payments import (
     RecoveryReceived,
 )
 
+
 def react(state: Mapping[str, Row], cause: Event | Wake, context: ContextSet, customer_id: str, day: int) -> Reaction:
     """Apply one cause to the rows of one debtor. ``day`` is the creditor's day as an ordinal; it never goes back.
 
@@ -79,7 +81,8 @@ def _on_event(case: Case, event: Event) -> Reaction | None:
             return Reaction(duplicate=True)
         return Reaction(
             rejection=Rejection(
-                f"{rule.name} {row_key.rpartition('/')[2]} is known with other content: send a correction under an id of its own", rule.field
+                f"{rule.name} {row_key.rpartition('/')[2]} is known with other content: send a correction under an id of its own",
+                rule.field,
             )
         )
     rejection = rule.apply(case, event.data, event.content)
@@ -191,7 +194,9 @@ def _dispute_closed(case: Case, fact: DisputeClosed, _: str) -> Rejection | None
     if isinstance(item, Rejection):
         return item
     if fact.dispute_id not in item.disputes:
-        return Rejection(f"dispute {fact.dispute_id} of invoice {fact.invoice_id} is not open: send its opening first", "dispute_id")
+        return Rejection(
+            f"dispute {fact.dispute_id} of invoice {fact.invoice_id} is not open: send its opening first", "dispute_id"
+        )
     case.put(f"i/{fact.invoice_id}", replace(item, disputes=tuple(d for d in item.disputes if d != fact.dispute_id)))
     return None
 
@@ -204,7 +209,9 @@ def _only_noted(_case: Case, _fact: Contract, _content: str) -> Rejection | None
 def _transaction_booked(case: Case, fact: BankTransactionBooked, _: str) -> Rejection | None:
     if fact.status == "booked":
         returned = fact.return_reason is not None
-        bank = banking.book(case.header.bank, fact.amount, fact.currency, fact.booked_on.toordinal(), returned, fact.balance_after)
+        bank = banking.book(
+            case.header.bank, fact.amount, fact.currency, fact.booked_on.toordinal(), returned, fact.balance_after
+        )
         if bank.wake and bank.wake <= case.day:  # the first movement lies in the past: judge from the running week on
             bank = replace(bank, week=banking.monday(case.day), wake=banking.monday(case.day) + 7)
         case.set(bank=bank)
@@ -242,14 +249,8 @@ def _customer_updated(case: Case, fact: CustomerUpdated, _: str) -> Rejection | 
 
 def _decision_made(case: Case, fact: DecisionMade, _: str) -> Rejection | None:
     header = case.header
-    if fact.action == "override":
-        assert fact.new_limit is not None and fact.expires_on is not None
-        if fact.currency != case.policy.currency:
-            return Rejection(f"limits are kept in {case.policy.currency}, not in {fact.currency}", "currency")
-        if header.limit.amount is None:
-            _open_limit(case)
-        outputs.change_limit(case, limits.overridden(case.header.limit, fact.new_limit, fact.expires_on.toordinal()), (fact.decision_id,))
-        return None
+    if fact.action == "override" and fact.new_limit is not None and fact.expires_on is not None:  # the contract: it has both
+        return _override(case, fact, fact.new_limit, fact.expires_on.toordinal())
     if fact.action == "acknowledge":
         return _acknowledge(case, fact)
     possible = insolvency.is_alarm(header.insolvency.possible)
@@ -262,6 +263,15 @@ def _decision_made(case: Case, fact: DecisionMade, _: str) -> Rejection | None:
     if change is None:
         return Rejection(f"nothing waits for an answer about {fact.subject}: the review has lapsed or was answered", "subject")
     outputs.change_limit(case, change, (fact.decision_id,))
+    return None
+
+
+def _override(case: Case, fact: DecisionMade, limit: Decimal, until: int) -> Rejection | None:
+    if fact.currency != case.policy.currency:
+        return Rejection(f"limits are kept in {case.policy.currency}, not in {fact.currency}", "currency")
+    if not case.header.limit.is_open:
+        _open_limit(case)
+    outputs.change_limit(case, limits.overridden(case.header.limit, limit, until), (fact.decision_id,))
     return None
 
 
@@ -437,7 +447,7 @@ def _decide_limit(case: Case) -> None:
     if not case.may_send:
         return
     limit = case.header.limit
-    if limit.amount is None or limit.action != case.policy.action or limit.generation != case.context.generation:
+    if not limit.is_open or limit.action != case.policy.action or limit.generation != case.context.generation:
         _open_limit(case)
     standing = outputs.standing(case)
     for change in limits.all_changes(case.header.limit, standing, case.policy.limits, case.day):
@@ -461,5 +471,3 @@ def header_of(rows: Mapping[str, Row]) -> Header | None:
     """The header of a debtor's rows, or None before its first fact."""
     header = rows.get("")
     return header if isinstance(header, Header) else None
-
-

@@ -18,7 +18,7 @@ URGENT = frozenset({"insolvency"})
 """Types that no cool-down holds back."""
 
 ACTIONS: dict[str, str] = {
-    "overdue": "Call the debtor: is there a dispute, a missing document, a payment plan to agree? Stop new deliveries on account.",
+    "overdue": "Call the debtor: is there a dispute, a missing document, a payment plan to agree? Stop deliveries on account.",
     "score_drop": "Look at the reasons; ask for current figures or a part payment before the next delivery.",
     "over_limit": "Hold new orders on account until a payment comes in or the limit is reviewed.",
     "cash_flow_shock": "Review at once: confirm to cut the limit, reject to lift the hold. It lapses by itself.",
@@ -97,7 +97,9 @@ def transitions(
             continue
         if alert is not None and day < alert.quiet_until and alert_type not in URGENT:
             continue
-        out.append(Transition(alert_type, "raised", _raise(customer_id, alert_type, alert.count + 1 if alert else 1, severity, at)))
+        out.append(
+            Transition(alert_type, "raised", _raise(customer_id, alert_type, alert.count + 1 if alert else 1, severity, at))
+        )
     for alert_type, alert in alerts.items():
         if alert.open and alert_type not in found:
             closed = replace(alert, open=False, quiet_until=day + rules.cool_down_days)

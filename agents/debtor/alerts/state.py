@@ -6,7 +6,7 @@ import msgspec
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One type of alert of a debtor: open or quiet. ``count`` numbers its raisings; no new one before ``quiet_until`` (ordinal)."""
+    """One type of alert of a debtor: open or quiet. ``count`` numbers its raisings; none before ``quiet_until`` (ordinal)."""
 
     alert_id: str
     count: int = 1

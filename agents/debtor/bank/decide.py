@@ -1,4 +1,4 @@
-"""Does a debtor's cash flow change suddenly against its own past?"""
+"""Cash flow: does it change suddenly against the account's own past?"""
 
 from __future__ import annotations
 

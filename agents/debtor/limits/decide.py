@@ -98,10 +98,12 @@ def target(standing: Standing, rules: LimitRules, age_days: int) -> Decimal | No
     return rounded(standing.sales_90d / window * rules.cover_days * factor(rules, standing.band), rules.round_to)
 
 
-def open_limit(action: str, generation: int, previous: Limit, standing: Standing, rules: LimitRules, currency: str, day: int) -> Change:
+def open_limit(
+    action: str, generation: int, previous: Limit, standing: Standing, rules: LimitRules, currency: str, day: int
+) -> Change:
     """The first change of a generation: the policy's opening limit, or the shadow limit as it stands."""
-    amount = previous.amount if previous.amount is not None and previous.currency == currency else rules.opening_limit
-    codes: tuple[str, ...] = ("opening_limit",) if previous.amount is None else ("generation",)
+    amount = previous.amount if previous.is_open and previous.currency == currency else rules.opening_limit
+    codes: tuple[str, ...] = ("generation",) if previous.is_open else ("opening_limit",)
     weak_terms = standing.insolvent
     if standing.insolvent:
         amount, codes = ZERO, (*codes, "insolvency")
@@ -136,7 +138,6 @@ def decide(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Cha
 
 def _cut(limit: Limit, standing: Standing, rules: LimitRules, share: Decimal) -> Decimal:
     """What is left after a cut: at most ``share`` of the limit, and at most what the weak band is worth."""
-    assert limit.amount is not None
     cap = rounded(limit.amount * share, rules.round_to)
     wanted = target(replace_band(standing, "weak"), rules, SETTLING_DAYS)
     return min(limit.amount, cap if wanted is None else max(min(cap, wanted), ZERO))
@@ -145,7 +146,14 @@ def _cut(limit: Limit, standing: Standing, rules: LimitRules, share: Decimal) ->
 def replace_band(standing: Standing, band: str) -> Standing:
     """The same debtor in another band."""
     return Standing(
-        band, standing.exposure, standing.sales_90d, standing.overdue, standing.stage, standing.insolvent, standing.shock, standing.rising
+        band,
+        standing.exposure,
+        standing.sales_90d,
+        standing.overdue,
+        standing.stage,
+        standing.insolvent,
+        standing.shock,
+        standing.rising,
     )
 
 
@@ -158,14 +166,20 @@ def _insolvency(limit: Limit, standing: Standing, rules: LimitRules, day: int) -
             follows_until=0, stage_acted=standing.stage,
         )  # fmt: skip
         return Change(cut, ("insolvency",))
-    if limit.stage_acted not in ("none", "petition") and standing.stage in ("none", "closed", "dismissed", "plan", "solvent_winding_up"):
+    if limit.stage_acted not in ("none", "petition") and standing.stage in (
+        "none",
+        "closed",
+        "dismissed",
+        "plan",
+        "solvent_winding_up",
+    ):
         amount = rounded(min(rules.opening_limit, standing.exposure or rules.opening_limit), rules.round_to)
         back = replace(limit, amount=amount, terms_days=rules.weak_terms_days, stage_acted="none", review=day + rules.review_days)
         return Change(back, ("insolvency_over",))
     return None
 
 
-def _override(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _override(limit: Limit, _standing: Standing, _rules: LimitRules, day: int) -> Change | None:
     if not limit.override_until:
         return None
     if day <= limit.override_until:
@@ -214,7 +228,6 @@ def _fallen(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Ch
 
 
 def _review(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
-    assert limit.amount is not None
     settling = day < limit.follows_until
     due = day >= limit.review
     if not due and not settling:
@@ -225,7 +238,9 @@ def _review(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Ch
     codes: list[str] = []
     amount = limit.amount
     if wanted is not None:
-        if wanted > amount * (1 + rules.deadband) and not (limit.hold or standing.overdue or standing.shock or standing.band == "weak"):
+        if wanted > amount * (1 + rules.deadband) and not (
+            limit.hold or standing.overdue or standing.shock or standing.band == "weak"
+        ):
             floor = rounded(amount * rules.step_up, rules.round_to, up=True)
             amount = wanted if settling or not amount else min(wanted, floor)
             codes += ["regular_payments"] + (["rising_cash_flow"] if standing.rising else [])

@@ -18,7 +18,7 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     action: str = ""
     generation: int = 0
     sequence: int = 0
-    amount: Decimal | None = None
+    amount: Decimal = Decimal("0.00")
     currency: str = ""
     terms_days: int = 0
     security: bool = False
@@ -36,7 +36,16 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     stage_acted: str = "none"
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.generation > 0
+
+    @property
     def wake(self) -> int:
         """The next day on which the limit needs a look; 0 = none."""
-        days = [d for d in (self.review, self.hold_until + 1 if self.hold else 0, self.override_until + 1 if self.override_until else 0) if d]
+        days = [
+            d
+            for d in (self.review, self.hold_until + 1 if self.hold else 0, self.override_until + 1 if self.override_until else 0)
+            if d
+        ]
         return min(days) if days else 0

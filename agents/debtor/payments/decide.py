@@ -193,7 +193,12 @@ def receive_payment(
         balance = posting.balances[fact.currency]
         posting.balances[fact.currency] = replace(balance, unapplied=balance.unapplied + left)
     posting.rows[f"p/{fact.payment_id}"] = Payment(
-        content=content, amount=fact.amount, currency=fact.currency, unapplied=left, allocations=tuple(applied), wake=day + horizon
+        content=content,
+        amount=fact.amount,
+        currency=fact.currency,
+        unapplied=left,
+        allocations=tuple(applied),
+        wake=day + horizon,
     )
     return posting
 
@@ -212,7 +217,15 @@ def issue_credit_note(fact: CreditNoteIssued, balances: dict[str, Balance], get:
 
 
 def _allocate(
-    posting: Posting, allocation: Allocation, currency: str, payment_id: str, get: Get, day: int, overdue_days: int, *, is_credit: bool
+    posting: Posting,
+    allocation: Allocation,
+    currency: str,
+    payment_id: str,
+    get: Get,
+    day: int,
+    overdue_days: int,
+    *,
+    is_credit: bool,
 ) -> Decimal:
     """Settle one invoice as far as it is open; returns what was used."""
     key = f"i/{allocation.invoice_id}"
@@ -376,7 +389,12 @@ def countback(open_amount: Decimal, periods: Iterable[tuple[int, Decimal]]) -> D
 
 
 def dso(
-    open_amount: Decimal, not_due: Decimal, sales_by_day: Callable[[int], Decimal], day: int, oldest: int, window: int = WINDOW_DAYS
+    open_amount: Decimal,
+    not_due: Decimal,
+    sales_by_day: Callable[[int], Decimal],
+    day: int,
+    oldest: int,
+    window: int = WINDOW_DAYS,
 ) -> Dso:
     """The four forms at the end of ``day``; the window are the ``window`` days that end with it. Sources: peers.md iii.3.
 

@@ -51,13 +51,13 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Money for an invoice that is not known yet. Row key ``w/<invoice_id>``; (payment id or "" for a credit, amount, currency)."""
+    """Money for an invoice that is not known yet. Row key ``w/<invoice_id>``; (payment id, "" for a credit; amount; currency)."""
 
     parts: tuple[tuple[str, Decimal, str], ...]
 
 
 class SalesDay(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was invoiced on one day. Row key ``s/<currency>/<day>``; it wakes when it leaves the 90-day window, and to be forgotten."""
+    """What was invoiced on one day. Row key ``s/<currency>/<day>``; it wakes to leave the 90-day window, and to be forgotten."""
 
     amount: Decimal
     wake: int

@@ -78,7 +78,7 @@ def score_debtor(score: ScoreState, facts: Facts, model: ModelPublished, *, band
 _NOTHING_USUAL = Usual(0.0, 0.0, 0.0, 0)
 
 
-def _scored(  # noqa: PLR0917 - all that a score depends on
+def _scored(
     forecast: Logit, f: Features, score: ScoreState, facts: Facts, model: ModelPublished, bands: Bands, previous: Band | None
 ) -> Scored:
     p_late = round(sigmoid(forecast.total), 6)

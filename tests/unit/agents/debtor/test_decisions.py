@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
@@ -30,16 +31,25 @@ def booked(n: int, amount: str, number: int, customer: str = "c-1"):  # type: ig
 def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None):  # type: ignore[no-untyped-def]
     return event(
         InsolvencyMatched(
-            customer_id="c-1", notice_id=notice_id, register="DE", kind="Eröffnung", stage=stage, match=match, published_on=day(n),
+            customer_id="c-1",
+            notice_id=notice_id,
+            register="DE",
+            kind="Eröffnung",
+            stage=stage,
+            match=match,
+            published_on=day(n),
             corrects=corrects,
-        ),  # fmt: skip
+        ),
         n,
     )
 
 
 def decision(decision_id: str, n: int, subject: str, action: str, **more: object):  # type: ignore[no-untyped-def]
     return event(
-        DecisionMade(customer_id="c-1", decision_id=decision_id, subject=subject, action=action, owner="ada", decided_on=day(n), **more), n
+        DecisionMade(
+            customer_id="c-1", decision_id=decision_id, subject=subject, action=action, owner="ada", decided_on=day(n), **more
+        ),
+        n,
     )
 
 
@@ -132,7 +142,7 @@ def test_every_change_supersedes_the_one_before_without_gaps() -> None:
     life.tell(notice("n1", 30, "opened"))
     changes = life.sent("limit-changes")
     assert len(changes) >= 3
-    for number, (before, after) in enumerate(zip(changes, changes[1:], strict=False), start=2):
+    for number, (before, after) in enumerate(pairwise(changes), start=2):
         assert (after.sequence, after.previous_limit, after.supersedes) == (number, before.new_limit, before.limit_change_id)
     current = [o for o in life.outputs if o.topic == "current-limits"]
     assert [o.data for o in current] == changes
@@ -146,7 +156,10 @@ def test_an_installation_that_observes_proposes_and_acting_opens_a_new_generatio
     life.context = context("act").model_copy(update={"generation": 2})
     life.until(2)
     opened = life.sent("limit-changes")
-    assert sorted((c.customer_id, c.generation, c.sequence, c.previous_limit) for c in opened) == [("c-1", 2, 1, None), ("c-2", 2, 1, None)]
+    assert sorted((c.customer_id, c.generation, c.sequence, c.previous_limit) for c in opened) == [
+        ("c-1", 2, 1, None),
+        ("c-2", 2, 1, None),
+    ]
 
 
 def test_before_going_live_nothing_goes_out_and_then_one_opening_limit_each() -> None:
@@ -257,7 +270,9 @@ def test_an_opened_proceeding_ends_all_credit_at_once_and_is_a_default_of_what_i
     life.tell(invoice("i1", 0), invoice("i2", 0), payment("p1", 1, {"i2": "100.00"}), notice("n1", 5, "opened"))
     assert limits(life)[-1][1:3] == ("insolvency", D("0.00"))
     assert life.sent("limit-changes")[-1].terms_days == 0
-    assert [(a.alert_type, a.severity) for a in life.sent("alerts") if a.alert_type == "insolvency"] == [("insolvency", "critical")]
+    assert [(a.alert_type, a.severity) for a in life.sent("alerts") if a.alert_type == "insolvency"] == [
+        ("insolvency", "critical")
+    ]
     assert [(e.invoice_id, e.label) for e in life.sent("training-examples") if e.target == "default"] == [("i1", 1)]
     assert life.sent("scores")[-1].p_default == 0.99 and life.sent("scores")[-1].band == "weak"
 

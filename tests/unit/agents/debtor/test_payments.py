@@ -195,8 +195,7 @@ def facts(draw: st.DrawFn):  # type: ignore[no-untyped-def]
         st.tuples(st.just("cancel"), ids, st.just(0), st.just(0)),
         st.tuples(st.just("write off"), ids, st.just(0), st.just(0)),
     )
-    steps = draw(st.lists(st.tuples(st.integers(0, 40), kinds), max_size=14))
-    return steps
+    return draw(st.lists(st.tuples(st.integers(0, 40), kinds), max_size=14))
 
 
 def _play(life: Life, steps) -> None:  # type: ignore[no-untyped-def]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agents.debtor.scoring import decide
 from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
 from agents.debtor.scoring.reasons import FAMILIES, explain
-from agents.debtor.scoring.state import Cell, Facts, LastScore, Logit, Logit, Scored, ScoreState
+from agents.debtor.scoring.state import Cell, Facts, LastScore, Logit, Scored, ScoreState
 from schemas.events.insolvency import STAGES
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
