@@ -215,8 +215,8 @@ def send_alert(case: Case, transition: Transition) -> None:
         code_version=CODE_VERSION,
         alert_id=alert.alert_id,
         state="raised" if raised else "cleared",
-        alert_type=alert_type,  # type: ignore[arg-type]
-        severity=alert.severity,  # type: ignore[arg-type]
+        alert_type=alert_type,
+        severity=alert.severity,
         fingerprint=fingerprint(alert_type, case.customer_id),
         raised_at=datetime.fromisoformat(alert.raised_at),
         cleared_at=None if raised else case.at,

@@ -1,4 +1,4 @@
-"""Cash flow: does it change suddenly against the account's own past?"""
+"""Cash flow: whether it changes suddenly against the past of the account itself."""
 
 from __future__ import annotations
 

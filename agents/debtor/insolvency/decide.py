@@ -1,4 +1,4 @@
-"""The stage machine: which stage do a debtor's notices amount to?"""
+"""The stage machine: which stage the notices of a debtor amount to."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def confirm_possible(insolvency: Insolvency) -> Insolvency:
 
 
 def is_alarm(stage: str) -> bool:
-    """May this debtor no longer be expected to pay?"""
+    """Whether this debtor can no longer be expected to pay."""
     return stage in ALARM
 
 
 def is_default(stage: str) -> bool:
-    """Is this stage a default (D8)?"""
+    """Whether this stage is a default (D8)."""
     return stage in DEFAULTED

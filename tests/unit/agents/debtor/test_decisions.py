@@ -19,7 +19,7 @@ from tests.builders import Life, context, day, event, invoice, payment
 D = Decimal
 
 
-def booked(n: int, amount: str, number: int, customer: str = "c-1"):  # type: ignore[no-untyped-def]
+def booked(n: int, amount: str, number: int, customer: str = "c-1"):
     return event(
         BankTransactionBooked(
             customer_id=customer, transaction_id=f"t{n}-{number}", amount=D(amount), currency="EUR", booked_on=day(n)
@@ -28,7 +28,7 @@ def booked(n: int, amount: str, number: int, customer: str = "c-1"):  # type: ig
     )
 
 
-def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None):  # type: ignore[no-untyped-def]
+def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None):
     return event(
         InsolvencyMatched(
             customer_id="c-1",
@@ -44,7 +44,7 @@ def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects:
     )
 
 
-def decision(decision_id: str, n: int, subject: str, action: str, **more: object):  # type: ignore[no-untyped-def]
+def decision(decision_id: str, n: int, subject: str, action: str, **more: object):
     return event(
         DecisionMade(
             customer_id="c-1", decision_id=decision_id, subject=subject, action=action, owner="ada", decided_on=day(n), **more
