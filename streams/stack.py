@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import urllib.request
@@ -96,9 +97,11 @@ class Stack:
         port = next(part.settings.web_port for part in self._parts if part.name == "worker")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
+                told = json.loads(answer.read())
+        except (OSError, ValueError):
             return False
+        # A worker that nothing has been assigned to yet calls itself ready too.
+        return bool(told["ready"] and told["partitions"].get("debtor"))
 
     def pid(self, name: str) -> int:
         """Of a part, as it runs now."""

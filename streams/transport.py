@@ -44,7 +44,7 @@ class Receiver(Protocol):
     def open_tps(self) -> set[TP]: ...
     def arrived(self, tp: TP, fetched: Fetched) -> None: ...
     def lost(self, tps: Iterable[TP]) -> None: ...
-    async def offer_all(self) -> None: ...
+    def offer_all(self) -> None: ...
 
 
 class SliceApp(faust.App):
@@ -123,7 +123,8 @@ class SliceConsumer(AIOKafkaDriver):
     async def _drain_messages(self, fetcher: ServiceT) -> None:
         try:
             await self._drain(fetcher)
-        except ConsumerStoppedError:
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            # While the app stops, neither is a failure; raised, Faust would end with the status of a crash.
             if not self.transport.app.should_stop:
                 raise
 
@@ -138,7 +139,7 @@ class SliceConsumer(AIOKafkaDriver):
             async with self.app.fetching:
                 await self._fetch_once()
             for receiver in self.app.receivers:
-                await receiver.offer_all()
+                receiver.offer_all()
 
     async def _fetch_once(self) -> None:
         tps = self._open()

@@ -68,8 +68,7 @@ class Case:
 
     __slots__ = (
         "_base", "_day", "_number", "_summed", "_sums", "at", "cause_id", "changes", "context", "correlation_id", "customer_id",
-        "header",
-        "may_send", "outputs", "policy", "rescore",
+        "header", "may_send", "outputs", "policy", "rescore", "started_with",
     )  # fmt: skip
 
     def __init__(self, customer_id: str, base: Mapping[str, Row], cause: Event | Wake, context: ContextSet, day: int) -> None:
@@ -81,6 +80,7 @@ class Case:
         self._sums = NOTHING
         header = base.get("")
         self.header: Header = header if isinstance(header, Header) else Header(seen=day)
+        self.started_with = self.header
         if isinstance(cause, Event):
             self.cause_id, self.at = cause.id, cause.recorded
             self.correlation_id = cause.correlation_id or cause.id

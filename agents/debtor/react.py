@@ -55,11 +55,13 @@ def react(state: Mapping[str, Row], cause: Event | Wake, context: ContextSet, cu
     if isinstance(cause, Wake):
         if not _on_wake(case, cause):
             return Reaction(case.changes, case.outputs)
+        is_due = not cause.row_key
     else:
         refused = _on_event(case, cause)
         if refused is not None:
             return refused
-    _conclude(case)
+        is_due = not case.header.limit.is_open
+    _conclude(case, is_due=is_due)
     return Reaction(case.changes, case.outputs)
 
 
@@ -393,25 +395,39 @@ def _sales_age(case: Case, row_key: str, sales: SalesDay) -> bool:
     case.set_balance(currency, balance)
     forget = max(int(issued) + case.policy.horizon_days, case.day + 1)
     case.put(row_key, replace(sales, in_window=False, wake=forget))
-    return True
+    # Less sales move no alert, and the limit only at its next review: nothing else follows today.
+    case.put("", case.header)
+    return False
 
 
 # -- what follows from the state, whatever the cause
-def _conclude(case: Case) -> None:
+def _conclude(case: Case, *, is_due: bool) -> None:
     """Bank week, score, limit, alerts, and the day of the next look. Writes the header if anything in it changed."""
-    before = case.header
+    before = case.started_with
     _judge_bank(case)
     if case.rescore:
         _score_debtor(case)
-    _decide_limit(case)
-    found = _decide_alerts(case)
-    header = case.header
-    days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, found, case.day)) if d]
-    wake = max(min(days), case.day + 1) if days else 0
-    if wake != header.wake:
-        case.set(wake=wake)
-    if case.header is not before or case.get("") is not case.header:
+    if is_due or _bears_on_decisions(before, case.header):
+        _decide_limit(case)
+        found = _decide_alerts(case)
+        header = case.header
+        days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, found, case.day)) if d]
+        wake = max(min(days), case.day + 1) if days else 0
+        if wake != header.wake:
+            case.set(wake=wake)
+    if case.header is not before:
         case.put("", case.header)
+
+
+def _bears_on_decisions(before: Header, after: Header) -> bool:
+    """Whether anything changed that limit or alerts look at: most deadlines find an invoice paid, and only teach."""
+    return (
+        after.balances is not before.balances
+        or after.score.last is not before.score.last
+        or after.bank is not before.bank
+        or after.insolvency is not before.insolvency
+        or after.limit is not before.limit
+    )
 
 
 def _judge_bank(case: Case) -> None:

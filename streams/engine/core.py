@@ -230,18 +230,22 @@ class Engine:
             self.tenures.pop(number, None)
         self._spawn(self._settle())
 
-    async def offer_all(self) -> None:
+    def offer_all(self) -> None:
         for tenure in list(self.tenures.values()):
-            await self._offer(tenure)
+            self._offer(tenure)
 
-    async def _offer(self, tenure: Tenure) -> None:
+    def _offer(self, tenure: Tenure) -> None:
         """If the partition is idle and something may be applied, send its next slice to the agent."""
         if tenure.busy or self._stopping or self.tenures.get(tenure.partition) is not tenure:
             return
         made = tenure.gathering.take(more=tenure.more)
         if made is not None:
             tenure.busy = True
-            await self.slices.send(value=(tenure, made))
+            # In a task of its own: whoever offers may be cancelled (the fetcher, at the end) and would lose the slice half-way.
+            self._spawn(self._deliver(tenure, made))
+
+    async def _deliver(self, tenure: Tenure, made: Slice) -> None:
+        await self.slices.send(value=(tenure, made))
 
     # -- applying
 
@@ -256,7 +260,7 @@ class Engine:
             self._give_up(tenure, error)
             return
         tenure.busy = False
-        await self._offer(tenure)
+        self._offer(tenure)
 
     def _work(self, tenure: Tenure, made: Slice) -> None:
         """In a thread: decode, fold, write, keep."""

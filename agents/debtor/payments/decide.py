@@ -147,18 +147,20 @@ def _apply_waiting(posting: Posting, invoice_id: str, waiting: Waiting, get: Get
         item_row = posting.rows[key]
         if currency != item_row.currency:
             continue  # it stays unapplied: money in one currency settles no invoice in another
-        balance = posting.balances[currency]
-        applied = min(amount, item_row.open)
-        if payment_id:
-            payment: Payment = posting.rows.get(f"p/{payment_id}") or get(f"p/{payment_id}")
-            balance = replace(balance, unapplied=balance.unapplied - applied)
-            posting.rows[f"p/{payment_id}"] = replace(
+        applied, payment_key = min(amount, item_row.open), f"p/{payment_id}"
+        payment: Payment | None = (posting.rows.get(payment_key) or get(payment_key)) if payment_id else None
+        if payment is not None:
+            applied = min(applied, payment.unapplied)  # it may have come back while it waited
+            posting.rows[payment_key] = replace(
                 payment, unapplied=payment.unapplied - applied, allocations=(*payment.allocations, (invoice_id, applied))
             )
             item_row = replace(item_row, paid=item_row.paid + applied)
-        else:
-            balance = replace(balance, credit=balance.credit - applied)
+        elif not payment_id:
             item_row = replace(item_row, credited=item_row.credited + applied)
+        else:
+            continue  # forgotten: older than the horizon
+        balance = posting.balances[currency]
+        balance = replace(balance, unapplied=balance.unapplied - applied)
         posting.rows[key], posting.balances[currency] = with_open(item_row, item_row.open - applied, balance, day, overdue_days)
     posting.rows[f"w/{invoice_id}"] = None
 
@@ -204,15 +206,19 @@ def receive_payment(
 
 
 def issue_credit_note(fact: CreditNoteIssued, balances: dict[str, Balance], get: Get, day: int, overdue_days: int) -> Posting:
-    """Settle invoices by a credit note; the rest lowers the debtor's open amount as it is."""
+    """Settle invoices by a credit note. Its unallocated rest lowers the debtor's open amount as it is; what was allocated and finds
+    nothing open is unapplied, as money is."""
     posting = Posting(dict(balances))
     posting.balances.setdefault(fact.currency, Balance())
-    left = fact.amount
+    unallocated, unapplied = fact.amount, ZERO
     for allocation in fact.allocations:
-        left -= _allocate(posting, allocation, fact.currency, "", get, day, overdue_days, is_credit=True)
-    if left:
-        balance = posting.balances[fact.currency]
-        posting.balances[fact.currency] = replace(balance, credit=balance.credit + left)
+        unallocated -= allocation.amount
+        unapplied += allocation.amount
+        unapplied -= _allocate(posting, allocation, fact.currency, "", get, day, overdue_days, is_credit=True)
+    balance = posting.balances[fact.currency]
+    posting.balances[fact.currency] = replace(
+        balance, credit=balance.credit + unallocated, unapplied=balance.unapplied + unapplied
+    )
     return posting
 
 
