@@ -43,7 +43,7 @@ $(READY): pyproject.toml deploy/requirements-dev.lock deploy/requirements-build.
 	@[ -x $(PY) ] || "$(PYTHON)" -m venv $(VENV)
 	@$(PY) -m pip install --quiet --require-hashes -r deploy/requirements-build.lock
 	@# pip does the same, slower: it is asked where uv cannot reach the index (settings in pip's own files, for example).
-	@$(UV) pip install --quiet --python $(PY) --require-hashes -r deploy/requirements-dev.lock \
+	@$(UV) pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r deploy/requirements-dev.lock \
 		|| $(PY) -m pip install --quiet --require-hashes -r deploy/requirements-dev.lock
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
