@@ -36,6 +36,7 @@ from streams.connectors.source import Step, read_sources, steps
 from streams.driver import partition_for
 from streams.embedded import PARTITIONS
 from streams.evaluation import quality, reliability
+from streams.memory import keep_many_rows
 from streams.progress import progress_bar
 from streams.replay_context import replay_context, with_model, with_published
 from streams.report import render
@@ -216,6 +217,7 @@ def run_backtest(
     sources: list[Path], *, mapping: str | None = None, until: date | None = None, policy: Path | None = None, out: Path
 ) -> dict[str, Any]:
     """Fold the sources and write what came out into ``out``; returns the figures of metrics.json. Raises UserError."""
+    keep_many_rows()
     began = time.perf_counter()
     records = read_sources(sources, mapping, until)
     context = replay_context(records, policy)

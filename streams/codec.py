@@ -206,10 +206,32 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 def encode(output: Output) -> tuple[bytes, list[Header]]:
     """Value and headers of an output, binary mode."""
-    attributes = _attributes(output)
-    headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
+    at = _stamp(output.time)
+    headers: list[Header] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", output.id.encode()),
+        ("ce_type", output.type.encode()),
+        ("ce_source", b"duewatch"),
+        ("ce_time", at),
+        ("ce_recordedtime", at if output.recorded is output.time else _stamp(output.recorded)),
+    ]
+    customer_id = getattr(output.data, "customer_id", None)
+    if customer_id:
+        headers.append(("ce_subject", customer_id.encode()))
+    if output.causation_id:
+        headers.append(("ce_causationid", output.causation_id.encode()))
+    if output.correlation_id:
+        headers.append(("ce_correlationid", output.correlation_id.encode()))
+    if output.key:
+        headers.append(("ce_partitionkey", output.key.encode()))
     headers.append(("content-type", JSON))
     return output.data.model_dump_json().encode(), headers
+
+
+@lru_cache(maxsize=4096)
+def _stamp(at: datetime) -> bytes:
+    """Causes of one instant have many outputs: all deadlines of a day, for one."""
+    return format_time(at).encode()
 
 
 def _attributes(event: Event | Output) -> dict[str, str]:
@@ -229,8 +251,6 @@ def _attributes(event: Event | Output) -> dict[str, str]:
         "partitionkey": event.key if isinstance(event, Output) else customer_id,
     }
     attributes.update({name: text for name, text in optional.items() if text})
-    if isinstance(event, Output):
-        attributes.update(event.extra)
     return attributes
 
 

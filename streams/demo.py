@@ -172,7 +172,7 @@ def _show_quality(console: Console, rows: Sequence[findings.Row]) -> None:
     if rows and rows[0]["labels"]:
         row = rows[0]
         console.print(
-            f"[bold]Score[/]: {row['labels']:,} invoices were scored when issued and have come due; {_share(row['late'])} were paid"
+            f"[bold]Score[/]: {row['labels']:,} invoices were scored when issued and have come due, {_share(row['late'])} were"
             f" late; AUC {row['auc']:.3f}, log loss {row['log_loss']:.3f}, learning from nothing.",
             highlight=False,
         )
@@ -187,14 +187,13 @@ def _share(value: float | None) -> str:
 
 
 def _show_how_to_ask(console: Console, target: Target) -> None:
-    option = shlex.join(["--clickhouse", target.clickhouse] if target.clickhouse else ["--data", str(target.data)])
     console.print("\n[bold]Ask ClickHouse[/]:", highlight=False)
     for question in (
         "select * from alerts order by raised_at desc limit 5",
         "select day, open_amount, dso_standard, dso_countback from portfolio_daily order by day desc limit 30",
         "select * from limit_changes where customer_id = (select customer_id from debtors order by exposure desc limit 1)",
     ):
-        print_line(console, f"  duewatch sql {shlex.quote(question)} {option}")
+        print_line(console, f"  duewatch sql {shlex.quote(question)} {target.option}")
 
 
 def _keep(console: Console, stack: Stack, target: Target) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import shlex
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -22,6 +25,7 @@ from streams.connectors.source import Step, read_sources, sources_hash, steps
 from streams.driver import Driver, Ends
 from streams.embedded import EmbeddedBroker
 from streams.errors import UsageError, UserError
+from streams.logs import LIBRDKAFKA
 from streams.progress import Bar, progress_bar
 from streams.replay_context import replay_context
 from streams.settings import Settings, load_settings
@@ -32,6 +36,7 @@ from streams.topics import create_topics
 
 DEFAULT_DATA = Path("duewatch-data")
 POLL_S = 0.1
+_URL_PASSWORD = re.compile(r"(?<!:)(?<!/):[^/@]*@")
 
 
 class ReplayStoppedError(UserError):
@@ -51,6 +56,13 @@ class Target:
     @property
     def folder(self) -> Path:
         return (self.data or DEFAULT_DATA).absolute()
+
+    @property
+    def option(self) -> str:
+        """How `duewatch sql` is told to ask there; a password is not shown."""
+        if self.clickhouse:
+            return f"--clickhouse {_URL_PASSWORD.sub(':PASSWORD@', self.clickhouse)}"
+        return f"--data {shlex.quote(str(self.data or DEFAULT_DATA))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,8 @@ def _clickhouse(target: Target) -> dict[str, object]:
 @contextmanager
 def started(target: Target, prefix: str) -> Iterator[Stack]:
     """Broker (where none is named), topics, worker and sink of a prefix; all stopped in the end."""
+    # What librdkafka tells while the broker stops is no news; what matters is raised.
+    logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL)
     if running_sink(target.folder) is not None:
         raise UserError(f"another duewatch is running on {target.folder}: stop it first, or use another --data")
     logs = target.folder / "logs"
@@ -224,9 +238,9 @@ def how_to_go_on(target: Target) -> str:
 def told(summary: Summary, target: Target) -> str:
     rate = summary.events / summary.seconds
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.counts.items())
-    where = target.clickhouse or f"in {target.folder}"
-    option = f"--clickhouse {target.clickhouse}" if target.clickhouse else f"--data {target.data or DEFAULT_DATA}"
+    where = "elsewhere" if target.clickhouse else f"in {target.folder}"
+    question = shlex.quote("select * from debtors order by exposure desc limit 10")
     return (
-        f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s): {counts}.\n"
-        f'The data lies {where}; ask it: duewatch sql "select * from debtors order by exposure desc limit 10" {option}'
+        f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s). ClickHouse, {where}, now has {counts}.\n"
+        f"Ask it: duewatch sql {question} {target.option}"
     )

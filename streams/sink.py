@@ -20,6 +20,7 @@ from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row
 from streams.clickhouse import open_client, patiently, quoted
 from streams.errors import UserError
 from streams.logs import LIBRDKAFKA, configure_logs
+from streams.memory import keep_many_rows
 from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.sink_progress import Place, Progress
@@ -242,6 +243,7 @@ def _topic_ids(admin: AdminClient, topics: list[str]) -> dict[str, str]:
 def run(settings: Settings) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when all that was read is in ClickHouse. Raises UserError when it cannot start."""
     configure_logs(settings.log_format, settings.log_level)
+    keep_many_rows()
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,6 +12,7 @@ import structlog
 
 from streams.app import Wired, build_app
 from streams.logs import configure_logs, logging_config
+from streams.memory import keep_many_rows
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status."""
     configure_logs(settings.log_format, settings.log_level)
+    keep_many_rows()
     # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()

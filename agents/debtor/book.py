@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from agents.brain import Arrived, Folded
 from agents.debtor.case import Reaction, Wake
@@ -60,6 +60,7 @@ class Book:
         self._folding: dict[str, Overlay] = {}
         self._day = 0
         self._opened: tuple[object, ...] | None = None
+        self._to_open: set[str] = set()
 
     # -- restore
     def restore(self, key: str, value: bytes | None) -> None:
@@ -70,17 +71,17 @@ class Book:
             rows.pop(row_key, None)
             return
         rows[row_key] = row = decode(row_key, value)
-        self._watch(customer_id, row_key, row)
-
-    def _watch(self, customer_id: str, row_key: str, row: Row | None) -> None:
         wake = getattr(row, "wake", 0)
         if wake:
-            own = self._own.get(customer_id)
-            if own is None:
-                own = self._own[customer_id] = []
-            if not own or wake < own[0][0]:
-                heappush(self._deadlines, (wake, customer_id))
-            heappush(own, (wake, row_key))
+            self._watch(customer_id, row_key, wake)
+
+    def _watch(self, customer_id: str, row_key: str, wake: int) -> None:
+        own = self._own.get(customer_id)
+        if own is None:
+            own = self._own[customer_id] = []
+        if not own or wake < own[0][0]:
+            heappush(self._deadlines, (wake, customer_id))
+        heappush(own, (wake, row_key))
 
     def rows(self) -> Iterable[tuple[str, Row]]:
         """All rows with their keys in the state topic, for ``state.jsonl`` and the audit."""
@@ -135,6 +136,7 @@ class Book:
         opened = (context.policy.action, context.generation, is_live)
         if opened != self._opened:
             if self._opened is not None:
+                self._to_open.update(self._rows)
                 for customer_id in self._rows:
                     self._own.setdefault(customer_id, [])
                     heappush(self._own[customer_id], (day, ""))
@@ -175,8 +177,10 @@ class Book:
 
     def _take(self, customer_id: str, overlay: Overlay, reaction: Reaction, folded: Folded) -> None:
         for row_key, row in reaction.changes.items():
+            wake = getattr(row, "wake", 0)
+            if wake and wake != getattr(overlay.get(row_key), "wake", 0):
+                self._watch(customer_id, row_key, wake)
             overlay.changes[row_key] = row
-            self._watch(customer_id, row_key, row)
         folded.outputs.extend(reaction.outputs)
 
     # -- deadlines
@@ -200,21 +204,12 @@ class Book:
                 break
             wake_day, row_key = heappop(own)
             row = overlay.get(row_key)
-            if getattr(row, "wake", 0) != wake_day and not (row_key == "" and row is not None and wake_day == day):
-                continue  # the row has changed its mind since
+            if getattr(row, "wake", 0) != wake_day:
+                if row_key or customer_id not in self._to_open:
+                    continue  # the row has changed its mind since
+                self._to_open.discard(customer_id)
             fired += 1
             self._take(customer_id, overlay, react(overlay, Wake(row_key, wake_day), context, customer_id, wake_day), folded)
         if own:
             heappush(self._deadlines, (own[0][0], customer_id))
         return fired
-
-    def compact(self) -> None:
-        """Drop index entries whose rows have moved on. Called after a restore; harmless at any time."""
-        self._deadlines = []
-        for customer_id, rows in self._rows.items():
-            own = [(wake, key) for key, row in rows.items() if (wake := getattr(row, "wake", 0))]
-            heapify(own)
-            self._own[customer_id] = own
-            if own:
-                self._deadlines.append((own[0][0], customer_id))
-        heapify(self._deadlines)

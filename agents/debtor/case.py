@@ -67,7 +67,7 @@ class Case:
     """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
 
     __slots__ = (
-        "_base", "_day", "_number", "_summed", "_sums", "at", "cause_id", "changes", "context", "correlation_id", "customer_id",
+        "_base", "_cause", "_day", "_number", "_summed", "_sums", "at", "changes", "context", "customer_id",
         "header", "may_send", "outputs", "policy", "rescore", "started_with",
     )  # fmt: skip
 
@@ -81,13 +81,8 @@ class Case:
         header = base.get("")
         self.header: Header = header if isinstance(header, Header) else Header(seen=day)
         self.started_with = self.header
-        if isinstance(cause, Event):
-            self.cause_id, self.at = cause.id, cause.recorded
-            self.correlation_id = cause.correlation_id or cause.id
-        else:
-            self.at = start_of_day(cause.day, self.policy.time_zone)
-            self.cause_id = stable_id("wake", customer_id, cause.row_key, cause.day)
-            self.correlation_id = self.cause_id
+        self._cause = cause
+        self.at = cause.recorded if isinstance(cause, Event) else start_of_day(cause.day, self.policy.time_zone)
         live_from = context.live_from
         self.may_send = live_from is None or day >= local_day(live_from, self.policy.time_zone)
 
@@ -139,15 +134,22 @@ class Case:
             if row is not None:
                 yield key, row
 
-    def send(self, topic: str, type_: str, data: Contract, *, internal: bool = False) -> str:
-        """Add an output; its id follows from the cause and its number. Returns the id. Before ``live_from`` nothing goes out."""
+    @property
+    def cause_id(self) -> str:
+        """The event's id; a deadline's follows from (customer, row, day), never from the tick that fired it."""
+        cause = self._cause
+        return cause.id if isinstance(cause, Event) else stable_id("wake", self.customer_id, cause.row_key, cause.day)
+
+    def send(self, topic: str, type_: str, data: Contract, *, internal: bool = False) -> None:
+        """Add an output; its id follows from the cause and its number. Before ``live_from`` nothing goes out."""
         self._number += 1
-        output_id = stable_id(type_, self.customer_id, self.cause_id, self._number)
         if self.may_send or internal:
+            cause, cause_id = self._cause, self.cause_id
+            output_id = stable_id(type_, self.customer_id, cause_id, self._number)
+            correlation_id = (isinstance(cause, Event) and cause.correlation_id) or cause_id
             self.outputs.append(
-                Output(topic, self.customer_id, type_, output_id, self.at, self.at, data, self.cause_id, self.correlation_id)
+                Output(topic, self.customer_id, type_, output_id, self.at, self.at, data, cause_id, correlation_id)
             )
-        return output_id
 
     # -- amounts in the policy's currency
     def rate(self, currency: str) -> Decimal | None:

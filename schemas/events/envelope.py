@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.base import Contract
 
@@ -31,8 +30,7 @@ DUE_YEARS = 10
 """A due date later than this many years after the record is a typing error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event: CloudEvents attributes and the validated body. All instants are UTC.
 
     ``time`` is when it happened, ``recorded`` when it was known; ``content`` is a hash of the body by which a resent event is
@@ -55,8 +53,7 @@ class Event:
         return getattr(self.data, "customer_id", None)
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """Something to be sent: topic without prefix, key, and the event. ``data`` is any contract of the registry."""
 
     topic: str
@@ -68,11 +65,9 @@ class Output:
     data: Contract
     causation_id: str | None = None
     correlation_id: str | None = None
-    extra: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """Why a record cannot be applied: ``reason`` in words for a person, with the mend; ``field`` where one is to blame."""
 
     reason: str

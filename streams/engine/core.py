@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Semaphore
+from threading import Lock, Semaphore
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +40,8 @@ log = structlog.get_logger()
 RETAKE_DELAY_S = 3.0
 FOLDS_IN_FLIGHT = 4
 WAKES, ALL_WAKES = 500, 10**9
+_FOLDING = Lock()
+"""One thread folds at a time, while others commit: folding is Python's own work, and threads that wrestle for it only cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +272,11 @@ class Engine:
         after = self._after(tenure, made)
         if after.context is None:
             raise RuntimeError("a slice without a context was planned")
-        arrived, rejected = self._decode(tenure.partition, made)
-        folded = self._fold(tenure, made, after, arrived)
-        rejected += self._rejected_by_brain(made, folded)
-        messages = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
+        with _FOLDING:
+            arrived, rejected = self._decode(tenure.partition, made)
+            folded = self._fold(tenure, made, after, arrived)
+            rejected += self._rejected_by_brain(made, folded)
+            messages = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
         with self._commits, self.metrics.commit.labels(self.spec.name).time():
             commit(tenure.producer, messages, self._names, self._stage)
         tenure.brain.keep(folded)

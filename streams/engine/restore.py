@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import structlog
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from streams.logs import LIBRDKAFKA
 
 log = structlog.get_logger()
 
@@ -30,7 +33,8 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
             "queue.buffering.max.messages": MAX_MESSAGES,
             "queue.buffering.max.kbytes": MAX_KBYTES,
             "message.max.bytes": MAX_MESSAGE_BYTES,
-        }
+        },
+        logger=logging.getLogger(LIBRDKAFKA),
     )
     producer.init_transactions(FENCE_TIMEOUT_S)
     return producer
@@ -47,7 +51,8 @@ def reader(kafka: Mapping[str, str]) -> Consumer:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
-        }
+        },
+        logger=logging.getLogger(LIBRDKAFKA),
     )
 
 
@@ -58,7 +63,8 @@ def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str,
     try:
         consumer.assign([TopicPartition(topic, partition, 0)])
         while True:
-            for message in consumer.consume(BATCH, 1.0):
+            # The call waits for a full batch or its time-out, also at the end: a long one would delay every take-over.
+            for message in consumer.consume(BATCH, 0.1):
                 error = message.error()
                 if error is None:
                     _take(rows, message.key(), message.value())

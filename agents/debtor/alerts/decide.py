@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,8 +27,7 @@ ACTIONS: dict[str, str] = {
 """Type -> the next step, for the person who gets the alert."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the rules look at; amounts in the policy's currency, None where a rate is missing."""
 
     exposure: Decimal | None
@@ -74,8 +73,7 @@ def _is_open(alerts: Mapping[str, Alert], alert_type: str) -> bool:
     return alert is not None and alert.open
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """One alert is raised or cleared."""
 
     alert_type: str

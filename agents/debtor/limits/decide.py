@@ -9,9 +9,8 @@ until the first cut.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_UP, Decimal
-from typing import Literal
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -46,11 +45,8 @@ TEXTS: dict[str, str] = {
 }
 """Reason code -> words."""
 
-Held = Literal["", "petition", "cash_flow_shock"]
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What the policy looks at, in the policy's currency. ``exposure`` and ``sales_90d`` are None where a rate is missing."""
 
     band: str
@@ -63,8 +59,7 @@ class Standing:
     rising: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The limit as it is from now on. ``codes`` empty = nothing to announce, only flags to remember."""
 
     limit: Limit
@@ -139,22 +134,8 @@ def decide(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Cha
 def _cut(limit: Limit, standing: Standing, rules: LimitRules, share: Decimal) -> Decimal:
     """What is left after a cut: at most ``share`` of the limit, and at most what the weak band is worth."""
     cap = rounded(limit.amount * share, rules.round_to)
-    wanted = target(replace_band(standing, "weak"), rules, SETTLING_DAYS)
+    wanted = target(standing._replace(band="weak"), rules, SETTLING_DAYS)
     return min(limit.amount, cap if wanted is None else max(min(cap, wanted), ZERO))
-
-
-def replace_band(standing: Standing, band: str) -> Standing:
-    """The same debtor in another band."""
-    return Standing(
-        band,
-        standing.exposure,
-        standing.sales_90d,
-        standing.overdue,
-        standing.stage,
-        standing.insolvent,
-        standing.shock,
-        standing.rising,
-    )
 
 
 def _insolvency(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:

@@ -206,8 +206,7 @@ def receive_payment(
 
 
 def issue_credit_note(fact: CreditNoteIssued, balances: dict[str, Balance], get: Get, day: int, overdue_days: int) -> Posting:
-    """Settle invoices by a credit note. Its unallocated rest lowers the debtor's open amount as it is; what was allocated and finds
-    nothing open is unapplied, as money is."""
+    """Settle invoices by a credit note. Its unallocated rest lowers the open amount; what finds nothing open is unapplied."""
     posting = Posting(dict(balances))
     posting.balances.setdefault(fact.currency, Balance())
     unallocated, unapplied = fact.amount, ZERO

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -48,7 +47,7 @@ def test_what_is_written_is_read_again():
     assert (event.id, event.type, event.source) == ("e-1", "duewatch.payment.received.v1", "duewatch")
     assert (event.time, event.recorded, event.data) == (AT, AT, FACT)
     assert (event.causation_id, event.correlation_id, event.customer_id) == ("e-0", "run", "c-1")
-    assert codec.encode_event(replace(event, source="other"))[0] == VALUE
+    assert codec.encode_event(event._replace(source="other"))[0] == VALUE
 
 
 def test_the_same_body_in_another_spelling_has_the_same_content():
@@ -82,7 +81,7 @@ def test_we_read_what_the_cloudevents_library_writes(mode):
     message = (to_binary if mode == "binary" else to_structured_event)(event, JSONFormat())
     ours = decoded(message.value, list(message.headers.items()))
     assert isinstance(ours, Event), ours
-    assert replace(ours, content="") == replace(decoded(), content="")
+    assert ours._replace(content="") == replace(decoded(), content="")
     assert ours.content == decoded().content
 
 

@@ -1,0 +1,17 @@
+"""How often Python looks for cycles: processes that keep a million small rows must not walk them all again and again."""
+
+from __future__ import annotations
+
+import gc
+
+YOUNG, MIDDLE, OLD = 100_000, 50, 1_000
+"""Allocations before a young collection, young before a middle one, middle before a full one.
+
+Rows are frozen values without cycles. With Python's own thresholds a backtest of 45,000 events spends a quarter of its time in full
+collections that free nothing; what asyncio leaves behind is young and still found.
+"""
+
+
+def keep_many_rows() -> None:
+    """Set the thresholds for a process that holds or makes many rows."""
+    gc.set_threshold(YOUNG, MIDDLE, OLD)

@@ -1,0 +1,73 @@
+"""Replays on Apache Kafka that are killed half-way end in the same tables as one that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.simulate import simulate
+from tests.integration.replays import SUMS, backtested, children, gone, rows, start_replay, sunk
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def portfolio(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portfolio")
+    simulate(15, 200, 7, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(portfolio, tmp_path_factory):
+    return backtested(portfolio, tmp_path_factory.mktemp("backtest"))
+
+
+@pytest.fixture
+def source(portfolio, tmp_path, request):
+    """The same events in a file with another end, so that every test has a prefix, a clock and topics of its own."""
+    folder = tmp_path / "portfolio"
+    folder.mkdir()
+    for path in portfolio.glob("*.jsonl"):
+        (folder / path.name).write_bytes(path.read_bytes() + b"\n" * (1 + len(request.node.name)))
+    return folder
+
+
+def test_a_killed_driver_goes_on_where_the_clock_stands(kafka, source, expected, tmp_path):
+    data = tmp_path / "data"
+    first = start_replay(source, data, "--kafka", kafka.bootstrap)
+    first.wait_for_tick(4)
+    started = children(first.process.pid)
+    first.kill()
+    first.process.communicate(timeout=10)
+    assert gone(started)
+
+    status, output = start_replay(source, data, "--kafka", kafka.bootstrap).ended()
+
+    assert status == 0, output
+    assert sunk(data) == expected
+
+
+@pytest.mark.parametrize("part", ["worker", "sink"])
+def test_a_killed_part_is_started_again_and_nothing_is_lost_or_doubled(kafka, source, expected, tmp_path, part):
+    data = tmp_path / "data"
+    replay = start_replay(source, data, "--kafka", kafka.bootstrap)
+    replay.wait_for_tick(3)
+    replay.kill(part)
+
+    status, output = replay.ended()
+
+    assert status == 0, output
+    assert "starting it again (1 of 5)" in output
+    assert sunk(data) == expected
+
+
+def test_a_finished_replay_started_again_sends_nothing(kafka, source, expected, tmp_path):
+    data = tmp_path / "data"
+    assert start_replay(source, data, "--kafka", kafka.bootstrap).ended()[0] == 0
+    before = rows(data, SUMS)
+
+    status, output = start_replay(source, data, "--kafka", kafka.bootstrap).ended()
+
+    assert status == 0, output
+    assert rows(data, SUMS) == before
+    assert sunk(data) == expected

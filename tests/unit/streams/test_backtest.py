@@ -1,0 +1,105 @@
+"""The backtest on a small simulated portfolio: what it writes, and that it writes the same each time."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+
+import orjson
+import pytest
+
+from streams.backtest import PREDICTION_COLUMNS, run_backtest
+from streams.simulate import simulate
+
+OUTPUTS = ("scores", "alerts", "limit-changes", "limit-proposals", "current-limits", "dead-letters")
+
+
+@pytest.fixture(scope="module")
+def portfolio(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portfolio")
+    simulate(25, 200, 3, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(portfolio, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    run_backtest([portfolio], out=out)
+    return out
+
+
+def lines(path):
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def issued(portfolio):
+    return [e["data"] for e in lines(portfolio / "payments.jsonl") if e["type"] == "duewatch.invoice.issued.v1"]
+
+
+def test_every_issued_invoice_is_predicted_once(portfolio, result):
+    rows = list(csv.reader((result / "predictions.csv").read_text().splitlines()))
+
+    assert tuple(rows[0]) == PREDICTION_COLUMNS
+    assert sorted(row[0] for row in rows[1:]) == sorted(invoice["invoice_id"] for invoice in issued(portfolio))
+    assert all(0.0 < float(row[4]) < 1.0 and 0.0 < float(row[5]) < 1.0 for row in rows[1:])
+
+
+def test_outputs_are_structured_cloudevents_with_null_fields_and_the_customer(result):
+    for topic in OUTPUTS:
+        assert (result / f"{topic}.jsonl").exists()
+    for topic in ("scores", "alerts", "limit-changes"):
+        events = lines(result / f"{topic}.jsonl")
+        assert events
+        assert all(event["specversion"] == "1.0" and event["data"]["customer_id"] == event["subject"] for event in events)
+    assert any(event["data"]["invoice_id"] is None for event in lines(result / "scores.jsonl"))
+
+
+def test_limit_changes_are_numbered_without_gaps_per_debtor(result):
+    sequences: dict[str, list[int]] = {}
+    for event in lines(result / "limit-changes.jsonl"):
+        sequences.setdefault(event["data"]["customer_id"], []).append(event["data"]["sequence"])
+
+    assert len(sequences) == 25
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in sequences.values())
+
+
+def test_metrics_and_report_tell_the_same_events(portfolio, result):
+    metrics = orjson.loads((result / "metrics.json").read_bytes())
+
+    assert metrics["events"] == metrics["applied"] == sum(len(lines(path)) for path in portfolio.glob("*.jsonl"))
+    assert metrics["invoices_scored"] == len(issued(portfolio))
+    assert metrics["p_late"]["all"]["labels"] > 100
+    page = (result / "report.html").read_text()
+    assert f"<td>{metrics['events']}</td>" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_same_input_gives_the_same_bytes(portfolio, result, tmp_path):
+    run_backtest([portfolio], out=tmp_path)
+
+    for name in ("predictions.csv", "state.jsonl", *(f"{topic}.jsonl" for topic in OUTPUTS)):
+        assert (tmp_path / name).read_bytes() == (result / name).read_bytes(), name
+
+
+def test_until_ends_at_the_end_of_that_day(portfolio, tmp_path):
+    day = date(2024, 3, 6)
+    metrics = run_backtest([portfolio], until=day, out=tmp_path)
+
+    assert 0 < metrics["events"] < 2_000
+    assert max(event["time"] for event in lines(tmp_path / "scores.jsonl")) <= "2024-03-07T00:00:00Z"
+
+
+def test_broken_records_are_dead_letters_and_the_others_are_applied(portfolio, tmp_path):
+    source = tmp_path / "payments.jsonl"
+    good = (portfolio / "payments.jsonl").read_bytes().splitlines()[:50]
+    event = orjson.loads(good[0])
+    negative = {**event, "id": "x1", "data": {**event["data"], "amount": "-5.00"}}
+    nonsense = {**event, "id": "x2", "type": "duewatch.nonsense.v1"}
+    source.write_bytes(b"\n".join([*good, orjson.dumps(negative), orjson.dumps(nonsense), b"{broken", b""]))
+
+    metrics = run_backtest([source], out=tmp_path / "out")
+
+    letters = lines(tmp_path / "out" / "dead-letters.jsonl")
+    assert (metrics["events"], metrics["applied"], len(letters)) == (53, 50, 3)
+    assert all(letter["data"]["topic"] == "payments" and letter["data"]["reason"] for letter in letters)
+    assert {letter["data"]["field"] for letter in letters} >= {"amount", "type"}

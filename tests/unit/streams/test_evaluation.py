@@ -1,0 +1,55 @@
+"""Ranking and calibration of predictions."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.evaluation import area_under_curve, quality, reliability
+
+PAIRS = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 1.0)), min_size=1, max_size=60)
+
+
+@given(PAIRS)
+def test_auc_is_the_share_of_pairs_ranked_rightly_ties_counting_half(pairs):
+    labels, scores = np.array([y for y, _ in pairs]), np.array([p for _, p in pairs])
+    positives, negatives = scores[labels == 1], scores[labels == 0]
+    found = area_under_curve(labels, scores)
+
+    if not len(positives) or not len(negatives):
+        assert found is None
+    else:
+        wins = sum((p > n) + (p == n) / 2 for p in positives for n in negatives)
+        assert found == pytest.approx(wins / (len(positives) * len(negatives)))
+
+
+def test_log_loss_and_brier_of_known_values():
+    found = quality([1, 0], [0.8, 0.4])
+
+    assert found is not None
+    assert found.log_loss == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2, abs=1e-6)
+    assert found.brier == pytest.approx((0.04 + 0.16) / 2)
+
+
+def test_a_certain_mistake_costs_much_but_not_infinitely_much():
+    found = quality([1], [0.0])
+
+    assert found is not None
+    assert 20 < found.log_loss < 30
+
+
+def test_nothing_to_judge_is_told_as_nothing():
+    assert quality([], []) is None
+
+
+@given(PAIRS)
+def test_bins_hold_every_prediction_once_in_rising_order(pairs):
+    bins = reliability([y for y, _ in pairs], [p for _, p in pairs], 10)
+
+    assert sum(b.count for b in bins) == len(pairs)
+    assert all(low.high <= high.low for low, high in pairwise(bins))
