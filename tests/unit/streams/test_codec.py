@@ -81,7 +81,7 @@ def test_we_read_what_the_cloudevents_library_writes(mode):
     message = (to_binary if mode == "binary" else to_structured_event)(event, JSONFormat())
     ours = decoded(message.value, list(message.headers.items()))
     assert isinstance(ours, Event), ours
-    assert ours._replace(content="") == replace(decoded(), content="")
+    assert ours._replace(content="") == decoded()._replace(content="")
     assert ours.content == decoded().content
 
 
