@@ -79,8 +79,8 @@ lock: setup ## resolve the pinned dependencies again (linux x86_64; keeps locked
 	@$(COMPILE) --extra embedded --group dev -c deploy/requirements.lock pyproject.toml -o deploy/requirements-dev.lock
 	@$(COMPILE) --group build -c deploy/requirements-dev.lock -o deploy/requirements-build.lock
 
-bench: setup ## measure events per second and latency on this machine
-	@$(PY) -m tests.benchmark $(ARGS)
+bench: setup ## events per second of react alone, of the pipeline, and their ratio
+	@$(PY) -W ignore deploy/bench/bench.py $(ARGS)
 
 clean: ## remove caches and what runs left behind (keeps .venv)
 	@rm -rf .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

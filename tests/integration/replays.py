@@ -113,9 +113,9 @@ def sunk(data: Path) -> Decisions:
     return found
 
 
-def backtested(source: Path, out: Path) -> Decisions:
+def backtested(source: Path, out: Path, mapping: str | None = None) -> Decisions:
     """The decisions that the backtest makes."""
-    run_backtest([source], out=out)
+    run_backtest([source], mapping=mapping, out=out)
     found: Decisions = {}
     for table, columns in TABLES.items():
         lines = (out / f"{table.replace('_', '-')}.jsonl").read_bytes().splitlines()
