@@ -249,6 +249,8 @@ def _no_control_characters(value: str) -> str:
 
 Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_no_control_characters)]
 """An identifier of the sender: 1 to 128 characters, kept as it is."""
+Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)]
+"""A name that we gave ourselves (a version, a reason's code): the schema of an ``Id`` without the look at each character."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=2000)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 

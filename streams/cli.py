@@ -90,7 +90,7 @@ def duewatch() -> None:
 @duewatch.command()
 @_data
 @click.option("--seed", default=1, show_default=True, help="Another seed, another portfolio.")
-@click.option("--debtors", default=250, show_default=True, type=click.IntRange(5, 20_000), help="How many customers owe money.")
+@click.option("--debtors", default=400, show_default=True, type=click.IntRange(5, 20_000), help="How many customers owe money.")
 @click.option("--days", default=540, show_default=True, type=click.IntRange(120, 3_000), help="How many days of their life.")
 @click.option("--keep", is_flag=True, help="Keep broker, worker and ClickHouse up until Ctrl-C, to look around.")
 @_kafka
@@ -113,7 +113,7 @@ def demo(data: Path | None, seed: int, debtors: int, days: int, keep: bool, kafk
 
 
 @duewatch.command()
-@click.option("--debtors", default=250, show_default=True, type=click.IntRange(1, 100_000), help="How many customers owe money.")
+@click.option("--debtors", default=400, show_default=True, type=click.IntRange(1, 100_000), help="How many customers owe money.")
 @click.option("--days", default=540, show_default=True, type=click.IntRange(1, 5_000), help="How many days of their life.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same portfolio.")
 @click.option("--out", required=True, metavar="DIR", type=_DIRECTORY, help="Where the files are written.")
@@ -259,7 +259,7 @@ def worker() -> None:
     """
     from streams.worker import run
 
-    run(_settings())
+    sys.exit(run(_settings()))
 
 
 @duewatch.command()
@@ -274,7 +274,70 @@ def sink() -> None:
     """
     from streams.sink import run
 
-    run(_settings())
+    sys.exit(run(_settings()))
+
+
+@duewatch.group()
+def review() -> None:
+    """See what waits for a person, and answer.
+
+    For the credit team: a sudden change of cash flow or a petition holds new exposure until somebody has looked, or the hold
+    lapses.
+
+    \b
+    Example:
+      duewatch review list --data ./demo
+    """
+
+
+@review.command("list")
+@_data
+@_clickhouse
+def review_list(data: Path | None, clickhouse: str | None) -> None:
+    """Debtors whose limit is on hold, and why.
+
+    \b
+    Example:
+      duewatch review list --data ./demo
+    """
+    from streams.reviews import list_reviews
+
+    click.echo(list_reviews(data or _default_data(clickhouse), clickhouse))
+
+
+_answer = _options(
+    click.argument("customer", metavar="CUSTOMER"),
+    click.option("--owner", required=True, help="Who decides."),
+    click.option("--reason", help="Why, in words; kept with the decision."),
+)
+
+
+@review.command("confirm")
+@_answer
+def review_confirm(customer: str, owner: str, reason: str | None) -> None:
+    """The concern is right: the limit is cut.
+
+    \b
+    Example:
+      DUEWATCH_BOOTSTRAP=broker:9092 duewatch review confirm C-4711 --owner jane --reason "bank confirms"
+    """
+    from streams.reviews import answer
+
+    click.echo(answer(_settings(), customer, "confirm", owner, reason))
+
+
+@review.command("reject")
+@_answer
+def review_reject(customer: str, owner: str, reason: str | None) -> None:
+    """There is no reason for concern: the hold ends.
+
+    \b
+    Example:
+      DUEWATCH_BOOTSTRAP=broker:9092 duewatch review reject C-4711 --owner jane --reason "one-off payment of a machine"
+    """
+    from streams.reviews import answer
+
+    click.echo(answer(_settings(), customer, "reject", owner, reason))
 
 
 @duewatch.group("dead-letters")
@@ -347,7 +410,8 @@ def _default_data(clickhouse: str | None) -> Path | None:
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 could not be done, 2 asked for wrongly, 130 stopped by Ctrl-C."""
     try:
-        duewatch.main(standalone_mode=False)
+        status = duewatch.main(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -21,7 +21,7 @@ from schemas.events.policies import PolicyPublished
 from schemas.events.rates import RatesPublished
 from schemas.ids import content_hash, stable_id
 from schemas.registry import DEBTOR_SOURCES
-from streams.codec import decode, encode
+from streams.codec import decode, headers_of
 from streams.engine.restore import fenced_producer, list_offsets, reader
 from streams.topics import full_name
 
@@ -79,15 +79,16 @@ class ClockWriter:
         places = [("clock", partition, dict(own)) for partition, own in enumerate(ends)]
         places.append(("clock-single", 0, dict(single_ends)))
         changed = context is not None and context.version != self._version
+        text = context.model_dump_json() if context is not None and changed else ""
         try:
             if not self._open:
                 self.begin()
             for topic, partition, own in places:
                 if context is not None and changed:
-                    self._produce(topic, partition, "duewatch.context.set.v1", number, time, context)
+                    self._produce(topic, partition, "duewatch.context.set.v1", number, time, context, text)
                 following = dict(announced[partition]) if announced and topic == "clock" else {}
                 tick = Ticked(number=number, time=time, ends=own, step=step, announced=following, last=last)
-                self._produce(topic, partition, "duewatch.clock.ticked.v1", number, time, tick)
+                self._produce(topic, partition, "duewatch.clock.ticked.v1", number, time, tick, tick.model_dump_json())
             self._producer.commit_transaction(COMMIT_TIMEOUT_S)
             self._open = False
         except KafkaException as error:
@@ -97,11 +98,11 @@ class ClockWriter:
         if context is not None:
             self._version = context.version
 
-    def _produce(self, topic: str, partition: int, name: str, number: int, time: datetime, data: Contract) -> None:
+    def _produce(self, topic: str, partition: int, name: str, number: int, time: datetime, data: Contract, text: str) -> None:
         own_id = stable_id(name, self._settings.prefix, topic, partition, number)
-        value, headers = encode(Output(topic, str(partition), name, own_id, time, time, data))
+        headers = headers_of(Output(topic, str(partition), name, own_id, time, time, data))
         on_broker = full_name(self._settings.prefix, topic)
-        self._producer.produce(on_broker, value=value, key=str(partition), partition=partition, headers=list(headers))
+        self._producer.produce(on_broker, value=text.encode(), key=str(partition), partition=partition, headers=list(headers))
 
 
 @dataclass(slots=True)

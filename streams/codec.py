@@ -206,6 +206,11 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 def encode(output: Output) -> tuple[bytes, list[Header]]:
     """Value and headers of an output, binary mode."""
+    return output.data.model_dump_json().encode(), headers_of(output)
+
+
+def headers_of(output: Output) -> list[Header]:
+    """The CloudEvents attributes of an output as headers."""
     at = _stamp(output.time)
     headers: list[Header] = [
         ("ce_specversion", b"1.0"),
@@ -225,7 +230,7 @@ def encode(output: Output) -> tuple[bytes, list[Header]]:
     if output.key:
         headers.append(("ce_partitionkey", output.key.encode()))
     headers.append(("content-type", JSON))
-    return output.data.model_dump_json().encode(), headers
+    return headers
 
 
 @lru_cache(maxsize=4096)

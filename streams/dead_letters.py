@@ -10,19 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.registry import TOPICS
 from streams.errors import UsageError, UserError
+from streams.send import send
 from streams.sql import query
-from streams.topics import full_name
 
 if TYPE_CHECKING:
     from streams.settings import Settings
 
 _PLACE = re.compile(r"([a-z-]+)/(\d+)/(\d+)\Z")
-SEND_TIMEOUT_S = 30.0
-SHOWN = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +83,8 @@ def replay_letter(
     told = "as it came" if value is None and key is None else "mended"
     if letter.topic not in TOPICS or TOPICS[letter.topic].direction != "in":
         raise UserError(f"{letter.topic} is no source topic: nothing is sent into it by hand")
-    failed: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failed.append(error)
-
-    producer = Producer(
-        {**settings.for_librdkafka(), "partitioner": "murmur2_random", "message.timeout.ms": int(SEND_TIMEOUT_S * 1000)}
-    )
-    headers: list[tuple[str, bytes | str | None]] = list(letter.headers)
-    producer.produce(
-        full_name(settings.prefix, letter.topic),
-        mended,
-        letter.key if key is None else key.encode(),
-        headers=headers or None,
-        on_delivery=delivered,
-    )
-    producer.flush(SEND_TIMEOUT_S)
-    if failed:
-        raise KafkaException(failed[0])
-    return f"sent {place} to {full_name(settings.prefix, letter.topic)} again, {told}"
+    name = send(settings, letter.topic, letter.key if key is None else key.encode(), mended, letter.headers)
+    return f"sent {place} to {name} again, {told}"
 
 
 def find(place: str, data: Path | None, clickhouse: str | None) -> Letter:

@@ -160,6 +160,7 @@ def drive(stack: Stack, given: Input, target: Target, bar: Bar) -> Summary:
     driver = Driver(stack.settings, given.context, given.steps, stack.tend)
     for done in driver.run():
         bar.advance(done)
+        stack.tend()
     bar.say("until it is in ClickHouse")
     decided = time.perf_counter()
     wait_until_sunk(stack, driver.ends, len(given.steps) - 1)

@@ -424,7 +424,8 @@ def _bears_on_decisions(before: Header, after: Header) -> bool:
     return (
         after.balances is not before.balances
         or after.score.last is not before.score.last
-        or after.bank is not before.bank
+        or after.bank.week != before.bank.week  # within a week movements only add up
+        or after.bank.shock is not before.bank.shock
         or after.insolvency is not before.insolvency
         or after.limit is not before.limit
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from schemas.base import Contract, Id, Text
+from schemas.base import Contract, Id, Label, Text
 
 ReasonFamily = Literal["fragile", "delays", "exposure", "follow-up", "good", "none"]
 """The four root causes of an unpaid invoice (peers.md A9), good news, and neither."""
@@ -13,7 +13,7 @@ ReasonFamily = Literal["fragile", "delays", "exposure", "follow-up", "good", "no
 class Reason(Contract):
     """One reason: a fixed ``code``, words, evidence, and its signed part of the log-odds of being paid late (0 for a rule)."""
 
-    code: Id
+    code: Label
     contribution: float = 0.0
     text: Text
     evidence: tuple[str, ...] = ()
@@ -24,6 +24,6 @@ class Decided(Contract):
     """Of a debtor, under a policy, a model and a code version."""
 
     customer_id: Id
-    policy_version: Id
-    model_version: Id
-    code_version: Id
+    policy_version: Label
+    model_version: Label
+    code_version: Label

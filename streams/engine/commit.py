@@ -12,6 +12,7 @@ import orjson
 
 from agents.brain import Folded
 from schemas.base import Contract
+from schemas.events.clock import ContextSet
 from schemas.events.envelope import Output, Rejection
 from schemas.events.models import StepEnded
 from schemas.ids import stable_id
@@ -63,6 +64,19 @@ class Origin:
     code_version: str
 
 
+_last_context: tuple[ContextSet | None, bytes] = (None, b"")
+
+
+def _written(context: ContextSet) -> bytes:
+    """The context as a row. Every partition writes the same one: it is put into JSON once."""
+    global _last_context  # noqa: PLW0603 - a memo of one entry; two threads at worst both fill it
+    last, text = _last_context
+    if last is not context:
+        text = context.model_dump_json().encode()
+        _last_context = (context, text)
+    return text
+
+
 def compose(
     origin: Origin, made: Slice, after: Standing, before: Standing, folded: Folded, rejected: Sequence[Rejected]
 ) -> list[Message]:
@@ -70,7 +84,7 @@ def compose(
     messages = [_row(origin, key, value) for key, value in folded.rows.items()]
     messages.append(_row(origin, POSITIONS, after.position_row()))
     if made.context:
-        messages.append(_row(origin, CONTEXT, made.context.model_dump_json().encode()))
+        messages.append(_row(origin, CONTEXT, _written(made.context)))
     if after.paused != before.paused:
         messages.append(_row(origin, PAUSED, orjson.dumps(sorted(after.paused))))
     messages += [_output(output) for output in folded.outputs]

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from threading import Lock, Semaphore
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from faust.types import TP
+from pydantic import ValidationError
 
 from agents.brain import Arrived, Brain, Folded
 from agents.version import CODE_VERSION
@@ -42,6 +44,12 @@ FOLDS_IN_FLIGHT = 4
 WAKES, ALL_WAKES = 500, 10**9
 _FOLDING = Lock()
 """One thread folds at a time, while others commit: folding is Python's own work, and threads that wrestle for it only cost."""
+
+
+@lru_cache(maxsize=2)
+def _context_of(value: bytes) -> ContextSet:
+    """A context comes to every partition and agent with the same bytes, and holds the whole shared model: it is read once."""
+    return ContextSet.model_validate_json(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,13 +226,23 @@ class Engine:
             raise GapError(f"{self.spec.clock}: fetched from {fetched.before}, expected {tenure.clock_fetched}")
         tenure.clock_fetched = fetched.after
         for record in fetched.records:
-            event = decode(self.spec.clock, record.key, record.value, record.headers)
-            if not isinstance(event, Rejection) and isinstance(event.data, Ticked | ContextSet):
-                tenure.gathering.ticked(record.offset, event.data)
+            told = self._told(record)
+            if isinstance(told, Ticked | ContextSet):
+                tenure.gathering.ticked(record.offset, told)
             else:
                 log.error(
-                    "clock.unreadable", agent=self.spec.name, partition=tenure.partition, offset=record.offset, reason=str(event)
+                    "clock.unreadable", agent=self.spec.name, partition=tenure.partition, offset=record.offset, reason=str(told)
                 )
+
+    def _told(self, record: Record) -> object:
+        """The tick or context of a clock's record, or why it is neither."""
+        if record.value and ("ce_type", b"duewatch.context.set.v1") in record.headers:
+            try:
+                return _context_of(record.value)
+            except ValidationError as error:
+                return error
+        event = decode(self.spec.clock, record.key, record.value, record.headers)
+        return event if isinstance(event, Rejection) else event.data
 
     def lost(self, tps: Iterable[TP]) -> None:
         """Records were taken from the fetcher and belong to no tenure that stands: theirs begin again."""

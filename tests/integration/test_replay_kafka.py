@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from streams.simulate import simulate
@@ -32,14 +34,18 @@ def source(portfolio, tmp_path, request):
     return folder
 
 
-def test_a_killed_driver_goes_on_where_the_clock_stands(kafka, source, expected, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_stopped_driver_goes_on_where_the_clock_stands(kafka, source, expected, tmp_path, how):
     data = tmp_path / "data"
     first = start_replay(source, data, "--kafka", kafka.bootstrap)
     first.wait_for_tick(4)
     started = children(first.process.pid)
-    first.kill()
-    first.process.communicate(timeout=10)
+    first.process.send_signal(how)
+    status, output = first.ended(60)
     assert gone(started)
+    if how == signal.SIGINT:
+        assert status == 130, output
+        assert "goes on where this one stopped" in output
 
     status, output = start_replay(source, data, "--kafka", kafka.bootstrap).ended()
 
