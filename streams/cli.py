@@ -90,8 +90,8 @@ def duewatch() -> None:
 @duewatch.command()
 @_data
 @click.option("--seed", default=1, show_default=True, help="Another seed, another portfolio.")
-@click.option("--debtors", default=400, show_default=True, type=click.IntRange(5, 20_000), help="How many customers owe money.")
-@click.option("--days", default=540, show_default=True, type=click.IntRange(120, 3_000), help="How many days of their life.")
+@click.option("--debtors", default=300, show_default=True, type=click.IntRange(5, 20_000), help="How many customers owe money.")
+@click.option("--days", default=365, show_default=True, type=click.IntRange(120, 3_000), help="How many days of their life.")
 @click.option("--keep", is_flag=True, help="Keep broker, worker and ClickHouse up until Ctrl-C, to look around.")
 @_kafka
 @_clickhouse

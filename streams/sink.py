@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BATCH_ROWS = 20_000
-BATCH_S = 0.5
+BATCH_S, REPLAY_BATCH_S = 0.5, 2.0
 POLL_RECORDS = 5_000
 POLL_S = 0.1
 TOPICS_TIMEOUT_S = 60.0
@@ -50,7 +50,7 @@ CONSUMER = {
     # An offset that is not there (any more) means: from the start. Reading twice changes nothing.
     "auto.offset.reset": "earliest",
     # Few large answers instead of many small ones: a poll over all topics costs the broker more than what it brings.
-    "fetch.min.bytes": 65_536,
+    "fetch.min.bytes": 262_144,
     "fetch.wait.max.ms": 250,
     "queued.min.messages": 20_000,
     # Memory stays bounded while ClickHouse is away.
@@ -74,6 +74,9 @@ class Sink:
         self._client = client
         self._writer = Writer(client, settings.database, metrics, stop)
         self._batch = Batch()
+        self._flushed = 0.0
+        # Nobody looks while a replay runs: larger batches cost less. Live, what was sent can be asked for within two seconds.
+        self._batch_s = REPLAY_BATCH_S if settings.mode == "replay" else BATCH_S
         self._named: dict[str, str] = {full_name(settings.prefix, name): name for name in TOPICS_READ}
         self._topic_ids: dict[str, str] = {}
         self._cluster_id = ""
@@ -111,13 +114,13 @@ class Sink:
         self.flush()
 
     def turn(self, poll_s: float = POLL_S) -> None:
-        """One round: fetch what there is, and write when enough is gathered, it is old enough, or nothing else comes."""
+        """One round: fetch what there is, and write when enough is gathered or the last write is long enough ago."""
         if self._consumer is None:
             raise RuntimeError("the sink is not open")
         messages = self._consumer.consume(POLL_RECORDS, poll_s)
         self._take(messages)
-        full = self._batch.count >= BATCH_ROWS or self._batch.age_s >= BATCH_S
-        if full or (not messages and self.progress.unwritten):
+        is_old = time.monotonic() - self._flushed >= self._batch_s and self.progress.unwritten
+        if is_old or self._batch.count >= BATCH_ROWS:
             self.flush()
 
     def flush(self) -> None:
@@ -126,6 +129,7 @@ class Sink:
         reached = self.progress.reached()
         self._writer.write(batch, self._position_rows(reached))
         self.progress.written(reached)
+        self._flushed = time.monotonic()
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:

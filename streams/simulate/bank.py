@@ -24,13 +24,14 @@ def cash_level(fate: Fate, day: int) -> float:
 
 
 def keep_account(profile: Profile, notes: Notes, rng: Random) -> None:
-    """Weekly receipts and costs, payroll on the month's last Friday, a balance; costs follow the usual sales, not this week's."""
+    """Receipts and costs of each week, payroll on the month's last Friday, a balance; costs follow the usual sales, not this week's."""
     fate, usual = profile.fate, profile.inflow_a_week
     account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
     balance = usual * rng.uniform(2, 8)
     overdraft = -usual * rng.uniform(0.3, 1.5)
     noise = rng.uniform(0.12, 0.4)
     growth = rng.gauss(0.0, 0.002)
+    customers, suppliers = rng.randrange(4, 13), rng.randrange(3, 9)
     season = INDUSTRIES[profile.industry].season
     for week, monday in enumerate(range(START + (profile.begins - START) // 7 * 7, profile.ends + 1, 7)):
         friday = next_open(monday + 4)
@@ -44,11 +45,11 @@ def keep_account(profile: Profile, notes: Notes, rng: Random) -> None:
         room = balance + inflow - overdraft
         spent = min(costs + payroll + gain, max(0.0, room))
         balance += inflow - spent
-        _book(notes, next_open(monday + rng.randrange(3)), round(inflow * 100), "receipts of customers", account)
+        _book_parts(notes, rng, monday, round(inflow * 100), customers, "receipt of a customer", account)
         if payroll and spent > payroll:
             _book(notes, friday, -round(payroll * 100), "wages and levies", account)
             spent -= payroll
-        _book(notes, next_open(monday + rng.randrange(1, 4)), -round(spent * 100), "suppliers, rent, taxes", account)
+        _book_parts(notes, rng, monday, -round(spent * 100), suppliers, "suppliers, rent, taxes", account)
         notes.note("bank_balance.reported", friday, 21, balance=money(round(balance * 100)), balance_on=iso(friday), **account)
 
 
@@ -57,6 +58,16 @@ def book_return(profile: Profile, notes: Notes, day: int, cents: int) -> None:
     account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
     _book(notes, day, -cents, "direct debit", account)
     _book(notes, day, cents, "return of a direct debit", account | {"return_reason": "AM04"})
+
+
+def _book_parts(notes: Notes, rng: Random, monday: int, cents: int, parts: int, text: str, account: dict[str, Any]) -> None:
+    """A week's sum as the movements that it is made of: some large, most small, spread over the working days."""
+    weights = [rng.random() ** 2 + 0.05 for _ in range(parts)]
+    whole, left = sum(weights), cents
+    for number, weight in enumerate(weights, 1):
+        part = left if number == parts else round(cents * weight / whole)
+        left -= part
+        _book(notes, next_open(monday + rng.randrange(5)), part, text, account)
 
 
 def _book(notes: Notes, day: int, cents: int, text: str, account: dict[str, Any]) -> None:
