@@ -137,7 +137,8 @@ def written_off(invoice_id: str, n: int, customer: str = "c-1") -> Event:
 
 
 def context(action: str = "act", **policy: Any) -> ContextSet:
-    """A context under the default policy with changes."""
+    """A context under a policy whose numbers the tests rely on, with changes."""
+    policy = {"alerts": {"overdue_days": 15, "shock_threshold": 4.0}, **policy}
     return ContextSet(version="test", policy=PolicyPublished.model_validate({"version": "test", "action": action, **policy}))
 
 

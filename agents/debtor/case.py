@@ -170,6 +170,15 @@ class Case:
             self._summed, self._sums = balances, self._add_up(balances)
         return self._sums
 
+    @property
+    def exposure_grew(self) -> bool:
+        """Whether the cause has raised the exposure; false where a rate is missing."""
+        before = self.started_with.balances
+        if before is self.header.balances:
+            return False
+        was, now = self._add_up(before).exposure, self.sums.exposure
+        return was is not None and now is not None and now > was
+
     def _add_up(self, balances: Mapping[str, Balance]) -> Sums:
         total = NOTHING
         for currency, balance in balances.items():

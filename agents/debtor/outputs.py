@@ -193,6 +193,7 @@ def alert_facts(case: Case) -> Facts:
     return Facts(
         exposure=case.sums.exposure,
         limit=header.limit.amount if header.limit.is_open else None,
+        exposure_grew=case.exposure_grew,
         overdue_items=sum(b.overdue_items for b in header.balances.values()),
         overdue_amount=case.sums.overdue,
         p_late=last.p_late if last is not None else 0.0,

@@ -155,9 +155,7 @@ def _invoice_cancelled(case: Case, fact: InvoiceCancelled, _: str) -> Rejection 
 def _invoice_written_off(case: Case, fact: InvoiceWrittenOff, _: str) -> Rejection | None:
     refused = _close(case, fact.invoice_id, "written_off")
     if refused is None:
-        item = case.get(f"i/{fact.invoice_id}")
-        if item.default < 0:
-            case.put(f"i/{fact.invoice_id}", _learn_default(case, fact.invoice_id, item, 1))
+        case.put(f"i/{fact.invoice_id}", replace(case.get(f"i/{fact.invoice_id}"), lost=True))
     return refused
 
 
@@ -238,7 +236,7 @@ def _set_insolvency(case: Case, after: Any) -> None:
     if insolvency.is_default(after.stage) and not was_default:
         for row_key, row in case.rows("i/"):
             if isinstance(row, Item) and row.open and row.default < 0:
-                case.put(row_key, _learn_default(case, row_key[2:], row, 1))
+                case.put(row_key, replace(row, lost=True))
 
 
 def _customer_updated(case: Case, fact: CustomerUpdated, _: str) -> Rejection | None:
@@ -351,8 +349,9 @@ def _item_due(case: Case, row_key: str, item: Item) -> None:
     if item.alerting and not was_alerting:
         case.set(overdue_ids=(*case.header.overdue_ids, invoice_id)[-3:])
     if item.default < 0 and day >= item.due + payments.DEFAULT_DAY:
-        material = bool(item.open) and outputs.is_material(case, item)
-        item = _learn_default(case, invoice_id, item, int(material))
+        # At this delay for good and bad alike: learned as soon as they are known, the bad ones would outrun the good (D8).
+        is_lost = item.lost or (bool(item.open) and outputs.is_material(case, item))
+        item = _learn_default(case, invoice_id, item, int(is_lost))
     case.set_balance(item.currency, balance)
     case.put(row_key, replace(item, wake=payments.next_wake(item, day, case.policy.alerts.overdue_days)))
 

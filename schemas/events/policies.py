@@ -14,8 +14,8 @@ from schemas.base import Contract, Currency, Factor, Id, NotNegativeAmount, Posi
 class Bands(Contract):
     """A debtor is as good as the worse of its two probabilities says; below ``strong_below`` strong, from ``weak_from`` weak."""
 
-    late_strong_below: Probability = 0.40
-    late_weak_from: Probability = 0.75
+    late_strong_below: Probability = 0.60
+    late_weak_from: Probability = 0.97
     default_strong_below: Probability = 0.03
     default_weak_from: Probability = 0.15
     hysteresis: Probability = 0.05
@@ -28,7 +28,7 @@ class LimitRules(Contract):
 
     opening_limit: PositiveAmount = Decimal(10000)
     """For a debtor of whom nothing is known."""
-    cover_days: int = Field(default=60, ge=1, le=365)
+    cover_days: int = Field(default=90, ge=1, le=365)
     """The target limit covers this many days of the debtor's sales of the last 90 days."""
     strong_factor: Factor = Decimal("1.5")
     medium_factor: Factor = Decimal("1.0")
@@ -49,14 +49,14 @@ class LimitRules(Contract):
 class AlertRules(Contract):
     """When an alert is raised, and how long it stays quiet after its all-clear."""
 
-    overdue_days: int = Field(default=15, ge=1, le=365)
+    overdue_days: int = Field(default=30, ge=1, le=365)
     overdue_amount: NotNegativeAmount = Decimal(100)
     """Overdue invoices below this sum, in the policy's currency, raise nothing."""
     score_drop: Probability = 0.20
     """A rise of p_late by this much against its slow average."""
     over_limit_share: Factor = Decimal("1.00")
     cool_down_days: int = Field(default=7, ge=0, le=365)
-    shock_threshold: float = Field(default=4.0, gt=0)
+    shock_threshold: float = Field(default=5.0, gt=0)
     """CUSUM decision interval in standard deviations (Page 1954; h = 4, k = 0.5 are the textbook's)."""
     shock_warm_up_weeks: int = Field(default=8, ge=2, le=104)
 

@@ -24,7 +24,7 @@ def cash_level(fate: Fate, day: int) -> float:
 
 
 def keep_account(profile: Profile, notes: Notes, rng: Random) -> None:
-    """Receipts and costs of each week, payroll on the month's last Friday, a balance; costs follow the usual sales, not this week's."""
+    """Receipts and costs of each week, payroll on the month's last Friday, a balance; costs follow usual sales."""
     fate, usual = profile.fate, profile.inflow_a_week
     account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
     balance = usual * rng.uniform(2, 8)

@@ -1,4 +1,4 @@
-"""Pipeline and backtest make the same decisions: on a real ledger, on Apache Kafka, with two workers that share the partitions."""
+"""Pipeline and backtest make the same decisions: on a real ledger, on Apache Kafka, with two workers."""
 
 from __future__ import annotations
 

@@ -32,6 +32,8 @@ class Facts(NamedTuple):
 
     exposure: Decimal | None
     limit: Decimal | None
+    exposure_grew: bool
+    """By what has just happened."""
     overdue_items: int
     overdue_amount: Decimal | None
     p_late: float
@@ -45,7 +47,7 @@ class Facts(NamedTuple):
 def findings(facts: Facts, rules: AlertRules, alerts: Mapping[str, Alert]) -> dict[str, str]:
     """Type -> severity of what is the case now. An open over-limit alert stays until the exposure is well below the limit.
 
-    >>> facts = Facts(Decimal(900), Decimal(1000), 0, Decimal(0), 0.9, 0.3, True, False, False, False)
+    >>> facts = Facts(Decimal(900), Decimal(1000), False, 0, Decimal(0), 0.9, 0.3, True, False, False, False)
     >>> findings(facts, AlertRules(), {})
     {'score_drop': 'warning'}
     """
@@ -55,9 +57,9 @@ def findings(facts: Facts, rules: AlertRules, alerts: Mapping[str, Alert]) -> di
     drop = rules.score_drop / 2 if _is_open(alerts, "score_drop") else rules.score_drop
     if facts.ready and facts.p_late - facts.p_late_slow >= drop:
         found["score_drop"] = "warning"
-    # A limit that was cut because of these is below the exposure by intent: one cause, one alert.
-    explained = not _is_open(alerts, "over_limit") and ("overdue" in found or facts.stage_alarm)
-    if facts.exposure is not None and facts.limit is not None and facts.exposure > 0 and not explained:
+    # A limit that was cut is below the exposure by intent: only an exposure that grows above the limit is news.
+    is_news = _is_open(alerts, "over_limit") or facts.exposure_grew
+    if facts.exposure is not None and facts.limit is not None and facts.exposure > 0 and is_news:
         edge = facts.limit * rules.over_limit_share
         if facts.exposure > (edge * CLEAR_SHARE if _is_open(alerts, "over_limit") else edge):
             found["over_limit"] = "warning"

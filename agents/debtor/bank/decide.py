@@ -13,8 +13,8 @@ WEIGHT = 0.12
 """Of a new week in mean and variance: half of it is forgotten after about five weeks."""
 SLACK = 0.5
 """CUSUM reference value k in standard deviations (Page 1954; Montgomery, SPC: k = 0.5 finds shifts of one)."""
-FLOOR = 0.2
-"""The least standard deviation of ln(inflow): week-to-week noise below 20 % is no news."""
+FLOOR = 0.3
+"""The least standard deviation of ln(inflow): week-to-week noise below 30 % is no news (seasons included)."""
 FORGET_SHOCK_WEEKS = 13
 """After so many weeks the new level is the debtor's normal."""
 

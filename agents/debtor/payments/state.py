@@ -34,6 +34,8 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     alerting: bool = False
     late: int = -1
     default: int = -1
+    lost: bool = False
+    """Written off, or open when the debtor became insolvent: a default, whatever is paid later; learned when it matures."""
     disputes: tuple[str, ...] = ()
     wake: int = 0
 

@@ -100,10 +100,10 @@ def _is_ready(score: ScoreState, facts: Facts) -> bool:
 def band(bands: Bands, p_late: float, p_default: float, previous: Band | None) -> Band:
     """The worse of what the two probabilities say. A band is left only when a threshold is passed by a margin.
 
-    The margin is ``bands.hysteresis`` at a threshold of 0.5 and the same distance in log-odds elsewhere: 0.05 moves 0.40 to
-    0.353 and 0.449, and 0.03 to 0.025 and 0.036.
+    The margin is ``bands.hysteresis`` at a threshold of 0.5 and the same distance in log-odds elsewhere: 0.05 moves 0.60 to
+    0.551 and 0.647, and 0.03 to 0.025 and 0.036.
 
-    >>> band(Bands(), 0.42, 0.01, None), band(Bands(), 0.42, 0.01, "strong"), band(Bands(), 0.38, 0.01, "medium")
+    >>> band(Bands(), 0.62, 0.01, None), band(Bands(), 0.62, 0.01, "strong"), band(Bands(), 0.58, 0.01, "medium")
     ('medium', 'strong', 'medium')
     """
     late_strong, default_strong, late_weak, default_weak = _thresholds(

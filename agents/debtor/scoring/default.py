@@ -11,8 +11,8 @@ from schemas.events.models import ModelPublished
 if TYPE_CHECKING:
     from agents.debtor.scoring.state import Facts
 
-BASE = 0.04
-"""P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.02. An assumption: the order of
+BASE = 0.015
+"""P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.0075. An assumption: the order of
 magnitude of one-year default rates of small firms; worth 50 labels."""
 BASE_LABELS, CLASS_LABELS = 50.0, 20.0
 """Pseudo-labels of the base, and of a parent class within its child."""
@@ -94,7 +94,7 @@ def class_rate(risk: str, model: ModelPublished) -> float:
     """P(default | late) of the class, smoothed towards its parent and so on up to ``BASE``.
 
     >>> round(class_rate("all|none", ModelPublished()), 6), round(class_rate("all|31-60", ModelPublished()), 6)
-    (0.04, 0.333333)
+    (0.015, 0.154506)
     """
     counts = model.default_counts
     bad, seen = counts.get("all", (0.0, 0.0))
@@ -115,7 +115,7 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
 
     >>> from agents.debtor.scoring.state import Facts
     >>> p_default(0.5, "all|none", Facts(), ModelPublished())
-    0.02
+    0.0075
     >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())
     0.99
     """

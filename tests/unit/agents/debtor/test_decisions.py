@@ -273,7 +273,8 @@ def test_an_opened_proceeding_ends_all_credit_at_once_and_is_a_default_of_what_i
     assert [(a.alert_type, a.severity) for a in life.sent("alerts") if a.alert_type == "insolvency"] == [
         ("insolvency", "critical")
     ]
-    assert [(e.invoice_id, e.label) for e in life.sent("training-examples") if e.target == "default"] == [("i1", 1)]
+    assert life.row("i/i1").lost
+    assert not life.row("i/i2").lost
     assert life.sent("scores")[-1].p_default == 0.99 and life.sent("scores")[-1].band == "weak"
 
 

@@ -58,13 +58,21 @@ def test_a_cancelled_invoice_owes_nothing_and_its_money_is_unapplied_again() -> 
     assert not [e for e in life.sent("training-examples") if e.invoice_id == "i1"], "a void invoice teaches nothing"
 
 
-def test_a_write_off_is_a_default_at_once_and_a_later_payment_settles_nothing_open() -> None:
+def test_a_write_off_is_a_default_that_is_learned_when_the_good_ones_are() -> None:
     life = Life()
-    life.tell(invoice("i1", 0), written_off("i1", 20))
+    life.tell(invoice("i1", 0, due=10), written_off("i1", 20))
     assert eur(life).open_amount == 0
-    assert [(e.target, e.label) for e in life.sent("training-examples")] == [("default", 1)]
-    life.tell(payment("p1", 25, {"i1": "100.00"}))
-    assert eur(life).open_amount == 0 and eur(life).unapplied == 0
+    life.until(100)
+    assert [e.target for e in life.sent("training-examples")] == ["late"]
+    life.until(101)
+    assert [(e.target, e.label) for e in life.sent("training-examples")][1:] == [("default", 1)]
+
+
+def test_a_payment_on_a_written_off_invoice_settles_nothing_open() -> None:
+    life = Life()
+    life.tell(invoice("i1", 0), written_off("i1", 20), payment("p1", 25, {"i1": "100.00"}))
+    assert eur(life).open_amount == 0
+    assert eur(life).unapplied == 0
 
 
 def test_a_returned_debit_opens_the_invoice_again() -> None:

@@ -33,12 +33,15 @@ facts = st.builds(
 forecasts = st.lists(st.floats(-5, 5), min_size=6, max_size=6).map(lambda c: Logit(sum(c), 0.0, tuple(c)))
 
 
+RULES = Bands(late_strong_below=0.40, late_weak_from=0.75)
+
+
 def no_cell(_key: str) -> Cell | None:
     return None
 
 
 def debtor(known: Facts, score: ScoreState | None = None, model: ModelPublished | None = None) -> Scored:
-    return decide.score_debtor(score or ScoreState(), known, model or ModelPublished(), bands=Bands())
+    return decide.score_debtor(score or ScoreState(), known, model or ModelPublished(), bands=RULES)
 
 
 @given(facts)
@@ -51,7 +54,7 @@ def test_a_score_is_defined_for_whatever_is_known(known):
 
 def test_with_nothing_known_it_is_the_prior():
     scored = debtor(Facts())
-    assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.02, False, "medium")
+    assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.0075, False, "medium")
     assert [reason.code for reason in scored.reasons] == ["new_debtor"]
 
 
@@ -106,7 +109,7 @@ def test_default_rises_with_days_past_due_before_any_label():
 def test_labels_of_a_class_move_it_and_its_children():
     risk = risk_class(Facts(days_past_due=40), 9)
     taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 500.0)})
-    assert class_rate(risk, taught) < 0.02 < class_rate(risk, ModelPublished())
+    assert class_rate(risk, taught) < 0.0075 < class_rate(risk, ModelPublished())
     assert class_keys(risk)[:2] == ("all", "all|31-60")
     assert example_keys(risk, late=False) == ()
     assert example_keys(risk, late=True) == class_keys(risk)
@@ -114,19 +117,19 @@ def test_labels_of_a_class_move_it_and_its_children():
 
 @given(probabilities, probabilities, st.sampled_from([None, *BANDS]))
 def test_a_band_once_given_is_kept_for_the_same_probabilities(p_late, default, previous):
-    first = decide.band(Bands(), p_late, default, previous)
-    assert decide.band(Bands(), p_late, default, first) == first
+    first = decide.band(RULES, p_late, default, previous)
+    assert decide.band(RULES, p_late, default, first) == first
 
 
 @given(probabilities, probabilities, probabilities, st.sampled_from([None, *BANDS]))
 def test_a_higher_probability_is_never_a_better_band(p_late, higher, default, previous):
     low, high = sorted((p_late, higher))
-    assert BANDS.index(decide.band(Bands(), low, default, previous)) <= BANDS.index(decide.band(Bands(), high, default, previous))
+    assert BANDS.index(decide.band(RULES, low, default, previous)) <= BANDS.index(decide.band(RULES, high, default, previous))
 
 
 @given(probabilities, probabilities, st.sampled_from(BANDS))
 def test_hysteresis_only_ever_holds_on_to_the_previous_band(p_late, default, previous):
-    plain, held = decide.band(Bands(), p_late, default, None), decide.band(Bands(), p_late, default, previous)
+    plain, held = decide.band(RULES, p_late, default, None), decide.band(RULES, p_late, default, previous)
     lowest, highest = sorted((BANDS.index(plain), BANDS.index(previous)))
     assert lowest <= BANDS.index(held) <= highest
 
@@ -137,7 +140,7 @@ def test_hysteresis_only_ever_holds_on_to_the_previous_band(p_late, default, pre
     (0.72, "weak", "weak"), (0.70, "weak", "medium"),
 ])  # fmt: skip
 def test_thresholds_with_a_margin(p, previous, expected):
-    assert decide.band(Bands(), p, 0.01, previous) == expected
+    assert decide.band(RULES, p, 0.01, previous) == expected
 
 
 @pytest.mark.parametrize("edge", [0.0, 1.0])
@@ -153,9 +156,9 @@ def test_expected_loss_is_to_the_cent_and_never_negative():
 
 def test_a_debtors_score_is_that_of_its_usual_next_invoice():
     active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
-    invoice = decide.score_invoice(active, ScoreState(), Facts(), no_cell, ModelPublished(bias=0.3), bands=Bands())
+    invoice = decide.score_invoice(active, ScoreState(), Facts(), no_cell, ModelPublished(bias=0.3), bands=RULES)
     score = decide.issued(ScoreState(), invoice.forecast)
-    own = decide.score_debtor(score, Facts(), ModelPublished(bias=0.3), bands=Bands(), group_id="g")
+    own = decide.score_debtor(score, Facts(), ModelPublished(bias=0.3), bands=RULES, group_id="g")
     assert (own.p_late, own.p_default, own.band) == (invoice.p_late, invoice.p_default, invoice.band)
 
 
@@ -175,7 +178,7 @@ def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
 def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
     scored = debtor(Facts())
     assert decide.moved(None, scored)
-    last = LastScore(0.5, 0.02, "medium", False, 1, 0.5)
+    last = LastScore(0.5, 0.0075, "medium", False, 1, 0.5)
     assert not decide.moved(last, scored)
     assert decide.moved(msgspec.structs.replace(last, p_late=0.49), scored)
     assert not decide.moved(msgspec.structs.replace(last, p_late=0.490001), scored)
