@@ -7,7 +7,7 @@ import gc
 YOUNG, MIDDLE, OLD = 100_000, 50, 1_000
 """Allocations before a young collection, young before a middle one, middle before a full one.
 
-Rows are frozen values without cycles. With Python's own thresholds a backtest of 45,000 events spends a quarter of its time in full
+Rows are frozen values without cycles. With Python's own thresholds a backtest of 45,000 events spends a quarter of it in full
 collections that free nothing; what asyncio leaves behind is young and still found.
 """
 
