@@ -87,6 +87,8 @@ def _on_event(case: Case, event: Event) -> Reaction | None:
                 rule.field,
             )
         )
+    if not row_key and case.header.master.content == event.content:
+        return Reaction(duplicate=True)
     rejection = rule.apply(case, event.data, event.content)
     if rejection is not None:
         return Reaction(rejection=rejection)
@@ -239,11 +241,10 @@ def _set_insolvency(case: Case, after: Any) -> None:
                 case.put(row_key, replace(row, lost=True))
 
 
-def _customer_updated(case: Case, fact: CustomerUpdated, _: str) -> Rejection | None:
-    master = Master(group=fact.group_id or fact.segment or fact.country, country=fact.country, segment=fact.segment)
-    if master != case.header.master:
-        case.set(master=master)
-        case.rescore = True
+def _customer_updated(case: Case, fact: CustomerUpdated, content: str) -> Rejection | None:
+    group = fact.group_id or fact.segment or fact.country
+    case.set(master=Master(content=content, group=group, country=fact.country, segment=fact.segment))
+    case.rescore = True
     return None
 
 

@@ -25,8 +25,9 @@ SEPARATOR = "\x1f"
 
 
 class Master(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Master data that decisions look at."""
+    """Master data that decisions look at, and a hash of the whole record."""
 
+    content: str = ""
     group: str | None = None
     country: str | None = None
     segment: str | None = None

@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 
 from streams.backtest import run_backtest
-from streams.sql import query
 
 TABLES = {
     "scores": ("customer_id", "invoice_id", "p_late", "p_default", "band", "model_version"),
@@ -101,7 +100,11 @@ def gone(pids: list[int], timeout_s: float = 15.0) -> bool:
 
 
 def rows(data: Path, sql: str) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in query(sql, data, None, "JSONEachRow").splitlines()]
+    """Asked in a process of its own: one process can open one embedded ClickHouse, and other tests have theirs."""
+    command = [sys.executable, "-m", "streams.cli", "sql", sql, "--data", str(data), "--format", "JSONEachRow"]
+    asked = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert asked.returncode == 0, asked.stderr.decode()
+    return [orjson.loads(line) for line in asked.stdout.splitlines() if line]
 
 
 def sunk(data: Path) -> Decisions:

@@ -88,4 +88,4 @@ def test_broken_records_end_as_dead_letters_and_the_others_are_applied(portfolio
     assert all(len(letter["reason"]) > 20 for letter in letters)
     assert rows(tmp_path / "data", "SELECT count() AS n FROM events")[0]["n"] in {200, "200"}
     journal = rows(tmp_path / "data", "SELECT sum(applied) AS a, sum(duplicates) AS d FROM journal WHERE agent = 'debtor'")[0]
-    assert (int(journal["a"]), int(journal["d"])) in {(200, 1), (201, 1)}
+    assert (int(journal["a"]), int(journal["d"])) == (200, 1)
