@@ -28,7 +28,7 @@ FORBIDDEN_MODULES = {
     "time",
 }
 FORBIDDEN_CALLS = {"eval", "exec", "hash", "id", "input", "now", "open", "print", "today", "utcnow", "uuid1", "uuid4"}
-MACHINE = re.compile(r"/(?:home|Users)/[a-z]+/|/work/main|(?:--index-url|--extra-index-url|--find-links)[ =]\S*://\S+")
+MACHINE = re.compile(r"/(?:home|Users)/[a-z]+/|(?:--index-url|--extra-index-url|--find-links)[ =]\S*://\S+")
 
 
 def _imported(node: ast.AST) -> list[str]:
