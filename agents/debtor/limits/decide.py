@@ -19,7 +19,7 @@ from schemas.events.policies import LimitRules
 
 ZERO = Decimal("0.00")
 SETTLING_DAYS = 90
-LEAST_WINDOW = 14
+LEAST_WINDOW = 30
 """Days of sales that a target is computed from at the least: one big first invoice is no run rate."""
 
 TEXTS: dict[str, str] = {

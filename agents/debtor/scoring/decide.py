@@ -89,8 +89,10 @@ def _scored(
     if default > p_late:
         lift, p_late = logit(default) - forecast.total, default
     features = Features(f.weekday, f.closed, f.group, f.amount, f.shock, risk)
-    grade = band(bands, p_late, default, previous)
-    return Scored(p_late, default, _is_ready(score, facts), grade, features, forecast, score.labels, facts, lift)
+    ready, grade = _is_ready(score, facts), band(bands, p_late, default, previous)
+    if not ready and grade == "strong":
+        grade = "medium"  # nothing is known of it: no reason to refuse, and none to trust
+    return Scored(p_late, default, ready, grade, features, forecast, score.labels, facts, lift)
 
 
 def _is_ready(score: ScoreState, facts: Facts) -> bool:
