@@ -157,7 +157,7 @@ def replay(
     Examples:
       duewatch replay ledger.csv --mapping highradius --data ./ledger
       duewatch replay ./portfolio --until 2026-03-31
-      duewatch replay ledger.csv --mapping ./ours.json --kafka broker:9092 --clickhouse clickhouse://clickhouse:8123
+      duewatch replay ledger.csv --mapping ./ours.toml --kafka broker:9092 --clickhouse clickhouse://clickhouse:8123
     """
     from streams.replay import Source, Target, run_replay
 
@@ -247,7 +247,17 @@ def migrate(dry_run: bool) -> None:
         click.echo(line)
 
 
-@duewatch.command()
+class _Configured(click.Command):
+    """A command that is set up by the environment: its help lists the variables, read only when somebody asks."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click passes it
+        from streams.settings import variables
+
+        with formatter.section("Settings, from the environment"):
+            formatter.write_dl([(name, f"{about}  [{value}]" if value else about) for name, value, about in variables()])
+
+
+@duewatch.command(cls=_Configured)
 def worker() -> None:
     """Run the agents: read events, decide, send scores, alerts and limit changes.
 
@@ -262,7 +272,7 @@ def worker() -> None:
     sys.exit(run(_settings()))
 
 
-@duewatch.command()
+@duewatch.command(cls=_Configured)
 def sink() -> None:
     """Copy every event, in and out, into ClickHouse.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -33,19 +32,11 @@ class Batch:
     def __init__(self) -> None:
         self.rows: dict[str, list[Row]] = defaultdict(list)
         self.count = 0
-        self.began: float | None = None
 
     def add(self, rows: Iterable[tuple[str, Row]]) -> None:
-        if self.began is None:
-            self.began = time.monotonic()
         for table, row in rows:
             self.rows[table].append(row)
             self.count += 1
-
-    @property
-    def age_s(self) -> float:
-        """Since its first record, 0 when there is none."""
-        return 0.0 if self.began is None else time.monotonic() - self.began
 
 
 class Writer:

@@ -482,9 +482,3 @@ def _decide_alerts(case: Case) -> dict[str, str]:
         case.set(alerts={**case.header.alerts, transition.alert_type: transition.alert})
         outputs.send_alert(case, transition)
     return found
-
-
-def header_of(rows: Mapping[str, Row]) -> Header | None:
-    """The header of a debtor's rows, or None before its first fact."""
-    header = rows.get("")
-    return header if isinstance(header, Header) else None

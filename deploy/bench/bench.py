@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from agents.brain import Arrived
-from agents.debtor.book import Book
 from streams.backtest import Fold
 from streams.connectors.source import Step
 from streams.memory import keep_many_rows
