@@ -56,11 +56,13 @@ class Brain(Protocol):
         replay: bool,
         step: int = -1,
         wakes: int = 500,
+        paused: frozenset[str] = frozenset(),
     ) -> Folded:
         """Fold records as of the applied tick ``now`` (None before the first tick). Total: never raises for what a record says.
 
         Live: records in the order they arrived, then at most ``wakes`` deadlines that are due by ``now``. Replay: ``arrived`` is
         a whole step up to the tick ``now``; it is put into D3's order, and all deadlines up to ``now`` fire, each on its day.
+        ``paused`` are the topics of this partition that are read no further for now (D10): what they would have told is unknown.
         ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``keep``.
         """
 

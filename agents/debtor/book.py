@@ -99,6 +99,7 @@ class Book:
         replay: bool,
         step: int = -1,  # noqa: ARG002 - the learner's brain tells steps apart, this one only their ends
         wakes: int = 500,
+        paused: frozenset[str] = frozenset(),  # noqa: ARG002 - nothing follows from it yet
     ) -> Folded:
         """Apply a slice; see ``agents.brain.Brain.fold``."""
         folded = Folded()

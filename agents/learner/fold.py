@@ -44,6 +44,7 @@ class LearnerBrain:
         replay: bool,
         step: int = -1,  # noqa: ARG002 - a step is over when all partitions say so
         wakes: int = 500,  # noqa: ARG002 - nothing here has a deadline
+        paused: frozenset[str] = frozenset(),  # noqa: ARG002 - it decides nothing about debtors
     ) -> Folded:
         """Learn what arrived; at most one model is published live, and one per step that ended in a replay."""
         folded, state = Folded(), self._state.copy()

@@ -39,6 +39,7 @@ class ToyBrain:
         replay: bool,
         step: int = -1,
         wakes: int = 500,
+        paused: frozenset[str] = frozenset(),
     ) -> Folded:
         folded = Folded(applied=len(arrived))
         changed: dict[str, tuple[int, str]] = {}
@@ -86,6 +87,7 @@ class ToyLearner:
         replay: bool,
         step: int = -1,
         wakes: int = 500,
+        paused: frozenset[str] = frozenset(),
     ) -> Folded:
         folded = Folded(applied=len(arrived))
         ended = {number: set(partitions) for number, partitions in self.ended.items()}
