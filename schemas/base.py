@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import (
@@ -29,6 +30,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from schemas.currencies import MINOR_UNITS
 
 _AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
+_SAFE_LENGTH = 13
+"""A text of so many characters is below ``MAX_AMOUNT`` whatever it says."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _FACTOR = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?\Z")
 # What the JSON Schema says, in the dialect of ECMA 262.
@@ -70,6 +73,8 @@ def parse_amount(value: Any) -> Decimal:
     if isinstance(value, str):
         if not _AMOUNT.match(value):
             raise ValueError(f'{value[:40]!r} is no amount: send a decimal string with at most two decimals, such as "1234.50"')
+        if len(value) <= _SAFE_LENGTH:
+            return Decimal(value)
         value = Decimal(value)
     elif not isinstance(value, Decimal):
         raise ValueError(f'an amount is a decimal string such as "1234.50", not a JSON {json_type(value)}')
@@ -150,13 +155,22 @@ def parse_currency(value: Any) -> str:
 
 def parse_date(value: Any) -> date:
     """An ISO date; a ``date`` passes."""
-    if isinstance(value, str):
-        if not _DATE.match(value):
-            raise ValueError(f'{value[:40]!r} is no date: send YYYY-MM-DD such as "2026-03-31"')
-        try:
-            value = date.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError(f'{value!r} is no date ({error}): send YYYY-MM-DD such as "2026-03-31"') from None
+    return _date_of(value) if isinstance(value, str) else _plausible(value)
+
+
+# A portfolio's events share their dates: due days, issue days, days of a bank statement.
+@lru_cache(maxsize=4096)
+def _date_of(text: str) -> date:
+    if not _DATE.match(text):
+        raise ValueError(f'{text[:40]!r} is no date: send YYYY-MM-DD such as "2026-03-31"')
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f'{text!r} is no date ({error}): send YYYY-MM-DD such as "2026-03-31"') from None
+    return _plausible(day)
+
+
+def _plausible(value: Any) -> date:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise ValueError(f'a date is a string such as "2026-03-31", not a JSON {json_type(value)}')
     if not 1970 <= value.year <= 2199:

@@ -9,6 +9,10 @@ NAMESPACE = UUID("6f0c2f3e-4c7b-5d0e-9a53-5f3d1b2f9d10")
 """The namespace of all ids of duewatch (a random constant, fixed for ever)."""
 
 
+_BASE = sha1(NAMESPACE.bytes, usedforsecurity=False)
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
 def stable_id(*parts: object) -> str:
     """UUIDv5 (RFC 9562) of the parts, joined by an unlikely separator.
 
@@ -17,11 +21,10 @@ def stable_id(*parts: object) -> str:
     >>> stable_id("alert", "c-1", "overdue", 1) == stable_id("alert", "c-1", "overdue", 1)
     True
     """
-    digest = bytearray(sha1(NAMESPACE.bytes + "\x1f".join(map(str, parts)).encode(), usedforsecurity=False).digest()[:16])
-    digest[6] = digest[6] & 0x0F | 0x50
-    digest[8] = digest[8] & 0x3F | 0x80
-    h = digest.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    sha = _BASE.copy()
+    sha.update("\x1f".join(map(str, parts)).encode())
+    h = sha.hexdigest()
+    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def content_hash(content: bytes) -> str:

@@ -30,7 +30,7 @@ from schemas.outputs.limits import LimitChanged
 from schemas.outputs.operations import RecordRejected
 from schemas.outputs.scores import ScoreComputed
 from schemas.registry import DEBTOR_SOURCES, TOPICS
-from streams.codec import SOURCE, decode, to_structured
+from streams.codec import SOURCE, checked, decode, to_structured
 from streams.connectors.records import Record
 from streams.connectors.source import Step, read_sources, steps
 from streams.driver import partition_for
@@ -175,7 +175,7 @@ class Fold:
                 self.rows.pop(key, None)
             else:
                 self.rows[key] = row
-        return folded.outputs
+        return [checked(output) for output in folded.outputs]
 
     def _learn(self, examples: list[Output], step: Step) -> None:
         """The learner of the pipeline, told that the step has ended; its model is in force from the next step on."""

@@ -5,89 +5,173 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import heappop, heappush
+from typing import Any
 
 from agents.brain import Arrived, Folded
 from agents.debtor.case import Reaction, Wake
 from agents.debtor.order import local_day, order_key
 from agents.debtor.react import react
-from agents.debtor.state import SEPARATOR, Row, decode, encode, split_key
+from agents.debtor.state import (
+    OPENED,
+    SEPARATOR,
+    WITHOUT_WAKE,
+    Header,
+    Opened,
+    Row,
+    decode,
+    encode,
+    opening_of,
+    read_opened,
+    split_key,
+    wake_of,
+)
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Rejection
 
-_NO_ROWS: Mapping[str, Row] = {}
+HEADERS_AT_HAND = 20_000
+"""So many headers stay decoded between slices; all other rows are kept as they are written, and decoded when they are touched."""
 
 
-class Overlay(Mapping[str, Row]):
-    """A debtor's rows with the changes of the slice in work laid over them."""
+_UNSEEN: Any = object()
 
-    __slots__ = ("base", "changes")
 
-    def __init__(self, base: Mapping[str, Row]) -> None:
-        self.base, self.changes = base, dict[str, Row | None]()
+class Rows(Mapping[str, Row]):
+    """One debtor's rows during a slice: as written until they are touched, with the slice's changes over them."""
+
+    __slots__ = ("changed", "seen", "written")
+
+    def __init__(self, written: dict[str, bytes], header: Header | None) -> None:
+        self.written = written
+        self.seen: dict[str, Row | None] = {} if header is None else {"": header}
+        self.changed: set[str] = set()
+
+    def get(self, key: str, default: Row | None = None) -> Row | None:  # type: ignore[override]
+        """The row or ``default``; this is called for every cell of every label."""
+        row = self.seen.get(key, _UNSEEN)
+        if row is _UNSEEN:
+            value = self.written.get(key)
+            row = self.seen[key] = None if value is None else decode(key, value)
+        return default if row is None else row
 
     def __getitem__(self, key: str) -> Row:
-        row = self.changes[key] if key in self.changes else self.base[key]
+        row = self.get(key)
         if row is None:
             raise KeyError(key)
         return row
 
-    def get(self, key: str, default: Row | None = None) -> Row | None:  # type: ignore[override]
-        """The row, without the detour of an exception: this is called for every cell of every label."""
-        if key in self.changes:
-            return self.changes[key]
-        return self.base.get(key, default)
-
     def __iter__(self) -> Iterator[str]:
-        yield from (k for k in self.base if self.changes.get(k, True) is not None)
-        yield from (k for k, row in self.changes.items() if row is not None and k not in self.base)
+        yield from (k for k in self.written if self.seen.get(k, True) is not None)
+        yield from (k for k in self.changed if self.seen[k] is not None and k not in self.written)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-class Book:
-    """One partition's debtors. Implements ``agents.brain.Brain``.
+class Deadlines:
+    """Who has to be looked at on which day: an index over the rows' ``wake``. An entry counts only if its row still says so.
 
-    ``_deadlines`` (day, customer) and each debtor's own heap (day, row key) are indexes over the rows' ``wake``: an entry counts
-    only if its row still says so. They run ahead of ``keep``; a book whose fold was not kept is to be thrown away, as the engine
-    does with everything of a tenure that has ended.
+    What lies ahead is a list per day, two references an entry; what is due by ``day`` is a heap per debtor, so that an event can
+    fire its own debtor's deadlines first.
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[str, Row]] = {}
-        self._own: dict[str, list[tuple[int, str]]] = {}
-        self._deadlines: list[tuple[int, str]] = []
-        self._folding: dict[str, Overlay] = {}
-        self._day = 0
-        self._opened: tuple[object, ...] | None = None
+        self.day = 0
+        self._ahead: dict[int, list[str]] = {}
+        self._due: dict[str, list[tuple[int, str]]] = {}
+        self._debtors: list[tuple[int, str]] = []
+
+    def watch(self, customer_id: str, row_key: str, wake: int) -> None:
+        if wake > self.day:
+            self._ahead.setdefault(wake, []).extend((customer_id, row_key))
+        else:
+            self._is_due(customer_id, row_key, wake)
+
+    def _is_due(self, customer_id: str, row_key: str, wake: int) -> None:
+        own = self._due.setdefault(customer_id, [])
+        if not own or wake < own[0][0]:
+            heappush(self._debtors, (wake, customer_id))
+        heappush(own, (wake, row_key))
+
+    def advance(self, day: int) -> None:
+        """Days never go back."""
+        if day <= self.day:
+            return
+        self.day = day
+        for wake in sorted(d for d in self._ahead if d <= day):
+            entries = iter(self._ahead.pop(wake))
+            for customer_id, row_key in zip(entries, entries, strict=True):
+                self._is_due(customer_id, row_key, wake)
+
+    def has(self, customer_id: str) -> bool:
+        """Whether anything of the debtor is due."""
+        return customer_id in self._due
+
+    def next_debtor(self) -> str | None:
+        """Whoever has the earliest deadline that is due; the first by id where several have."""
+        while self._debtors:
+            wake, customer_id = self._debtors[0]
+            own = self._due.get(customer_id)
+            if own and own[0][0] == wake:
+                return customer_id
+            heappop(self._debtors)
+        return None
+
+    def pop(self, customer_id: str) -> tuple[int, str] | None:
+        """The debtor's earliest deadline that is due, by day and row key."""
+        own = self._due.get(customer_id)
+        if not own:
+            return None
+        first = heappop(own)
+        if not own:
+            del self._due[customer_id]
+        elif own[0][0] > first[0]:
+            heappush(self._debtors, (own[0][0], customer_id))
+        return first
+
+
+class Book:
+    """One partition's debtors. Implements ``agents.brain.Brain``.
+
+    The deadlines run ahead of ``keep``; a book whose fold was not kept is to be thrown away, as the engine does with everything
+    of a tenure that has ended.
+    """
+
+    react = staticmethod(react)
+    """Whoever explains a decision looks on here."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, dict[str, bytes]] = {}
+        self._headers: dict[str, Header] = {}
+        self._folding: dict[str, Rows] = {}
+        self._deadlines = Deadlines()
+        self._opened: Opened | None = None
         self._to_open: set[str] = set()
+        self._is_restored = False
 
     # -- restore
     def restore(self, key: str, value: bytes | None) -> None:
         """Take over a row as it was written."""
         customer_id, row_key = split_key(key)
-        rows = self._rows.setdefault(customer_id, {})
+        self._is_restored = True
+        if not customer_id:
+            self._opened = None if value is None else read_opened(value)
+            return
+        rows = self._written.get(customer_id)
+        if rows is None:
+            rows = self._written[customer_id] = {}
         if value is None:
             rows.pop(row_key, None)
             return
-        rows[row_key] = row = decode(row_key, value)
-        wake = getattr(row, "wake", 0)
+        rows[row_key] = value
+        wake = wake_of(row_key, value)
         if wake:
-            self._watch(customer_id, row_key, wake)
-
-    def _watch(self, customer_id: str, row_key: str, wake: int) -> None:
-        own = self._own.get(customer_id)
-        if own is None:
-            own = self._own[customer_id] = []
-        if not own or wake < own[0][0]:
-            heappush(self._deadlines, (wake, customer_id))
-        heappush(own, (wake, row_key))
+            self._deadlines.watch(customer_id, row_key, wake)
 
     def rows(self) -> Iterable[tuple[str, Row]]:
-        """All rows with their keys in the state topic, for ``state.jsonl`` and the audit."""
-        for customer_id, rows in self._rows.items():
-            for row_key, row in rows.items():
-                yield f"{customer_id}{SEPARATOR}{row_key}", row
+        """All debtors' rows with their keys in the state topic, for ``state.jsonl`` and the audit."""
+        for customer_id, rows in self._written.items():
+            for row_key, value in rows.items():
+                yield f"{customer_id}{SEPARATOR}{row_key}", decode(row_key, value)
 
     # -- fold
     def fold(
@@ -99,71 +183,100 @@ class Book:
         replay: bool,
         step: int = -1,  # noqa: ARG002 - the learner's brain tells steps apart, this one only their ends
         wakes: int = 500,
-        paused: frozenset[str] = frozenset(),  # noqa: ARG002 - nothing follows from it yet
+        paused: frozenset[str] = frozenset(),
     ) -> Folded:
         """Apply a slice; see ``agents.brain.Brain.fold``."""
         folded = Folded()
         zone = context.policy.time_zone
         tick_day = local_day(now, zone) if now is not None else 0
-        self._look_at_all_if_opened(context, now, tick_day)
+        self._open_all_if_new(context, now, tick_day, folded)
         if replay:
             arrived = sorted(arrived, key=lambda a: order_key(a, zone))
         else:
-            self._day = max(self._day, tick_day)
+            self._deadlines.advance(tick_day)
         for one in arrived:
-            self._apply(one, context, zone, folded, replay=replay)
+            self._apply(one, context, zone, folded, replay=replay, paused=paused)
         if now is not None:
-            self._day = max(self._day, tick_day)
-            folded.more = self._fire(tick_day, context, folded, wakes)
-        for customer_id, overlay in self._folding.items():
-            for row_key, row in overlay.changes.items():
-                folded.rows[f"{customer_id}{SEPARATOR}{row_key}"] = None if row is None else encode(row)
+            self._deadlines.advance(tick_day)
+            folded.more = self._fire_all(context, folded, wakes, paused)
+        self._write(folded)
         return folded
 
-    def keep(self, folded: Folded) -> None:  # noqa: ARG002 - the overlays hold the same changes, decoded
+    def _write(self, folded: Folded) -> None:
+        for customer_id, rows in self._folding.items():
+            seen, start = rows.seen, customer_id + SEPARATOR
+            for row_key in rows.changed:
+                row = seen[row_key]
+                folded.rows[start + row_key] = None if row is None else encode(row)
+
+    def keep(self, folded: Folded) -> None:
         """The slice is committed."""
-        for customer_id, overlay in self._folding.items():
-            rows = self._rows.setdefault(customer_id, {})
-            for row_key, row in overlay.changes.items():
-                if row is None:
-                    rows.pop(row_key, None)
+        written, headers = folded.rows, self._headers
+        if len(headers) > HEADERS_AT_HAND:
+            headers.clear()
+        for customer_id, rows in self._folding.items():
+            base = rows.written
+            if not base:
+                base = self._written.setdefault(customer_id, base)
+            start = customer_id + SEPARATOR
+            for row_key in rows.changed:
+                value = written[start + row_key]
+                if value is None:
+                    base.pop(row_key, None)
                 else:
-                    rows[row_key] = row
+                    base[row_key] = value
+            header = rows.seen.get("")
+            if isinstance(header, Header):
+                headers[customer_id] = header
         self._folding.clear()
 
-    def _look_at_all_if_opened(self, context: ContextSet, now: datetime | None, day: int) -> None:
-        """Going live, acting instead of observing, a new generation: every debtor gets its first limit, not only who moves."""
-        is_live = context.live_from is None or (now is not None and day >= local_day(context.live_from, context.policy.time_zone))
-        opened = (context.policy.action, context.generation, is_live)
-        if opened != self._opened:
-            if self._opened is not None:
-                self._to_open.update(self._rows)
-                for customer_id in self._rows:
-                    self._own.setdefault(customer_id, [])
-                    heappush(self._own[customer_id], (day, ""))
-                    heappush(self._deadlines, (day, customer_id))
-            self._opened = opened
+    def _open_all_if_new(self, context: ContextSet, now: datetime | None, day: int, folded: Folded) -> None:
+        """Going live, acting instead of observing, a new generation: every debtor gets its first limit, not only who moves.
 
-    def _overlay(self, customer_id: str) -> Overlay:
-        overlay = self._folding.get(customer_id)
-        if overlay is None:
-            overlay = self._folding[customer_id] = Overlay(self._rows.get(customer_id, _NO_ROWS))
-        return overlay
+        When that began is a row of its own: whoever takes the partition over goes on where this one stopped.
+        """
+        if now is None:
+            return  # without a tick there is no day on which to look
+        live_from, policy = context.live_from, context.policy
+        is_live = live_from is None or day >= local_day(live_from, policy.time_zone)
+        last = self._opened
+        if last is None or (last.action, last.generation, last.live) != (policy.action, context.generation, is_live):
+            last = self._opened = Opened(policy.action, context.generation, is_live, day)
+            folded.rows[OPENED] = encode(last)
+        elif not self._is_restored:
+            return
+        self._is_restored = False
+        self._to_open.clear()
+        if is_live:
+            opening = (last.action, last.generation)
+            self._to_open.update(c for c, rows in self._written.items() if "" in rows and opening_of(rows[""]) != opening)
+            for customer_id in self._to_open:
+                self._deadlines.watch(customer_id, "", last.day)
 
-    def _apply(self, one: Arrived, context: ContextSet, zone: str, folded: Folded, *, replay: bool) -> None:
+    def _rows_of(self, customer_id: str) -> Rows:
+        rows = self._folding.get(customer_id)
+        if rows is None:
+            rows = Rows(self._written.get(customer_id) or {}, self._headers.get(customer_id))
+            self._folding[customer_id] = rows
+        return rows
+
+    def _apply(
+        self, one: Arrived, context: ContextSet, zone: str, folded: Folded, *, replay: bool, paused: frozenset[str]
+    ) -> None:
         event = one.event
         customer_id = event.customer_id
         if customer_id is None:
             folded.rejected.append((one, Rejection(f"{event.type} names no customer: send it to its own topic", "customer_id")))
             return
-        day = max(self._day, local_day(event.recorded, zone))
+        deadlines = self._deadlines
+        day = max(deadlines.day, local_day(event.recorded, zone))
         if replay:
-            self._day = day
+            deadlines.advance(day)
         # An event first fires its own debtor's deadlines: what was due before it is judged without it.
-        self._fire_debtor(customer_id, self._day, context, folded, 1 << 30)
-        overlay = self._overlay(customer_id)
+        self._fire(customer_id, context, folded, 1 << 30, paused)
+        rows = self._rows_of(customer_id)
         try:
-            reaction = react(overlay, event, context, customer_id, day)
+            reaction = self.react(rows, event, context, customer_id, day, paused)
         except Exception as error:  # noqa: BLE001 - our fault, not the event's: it is kept, and the good ones behind it go on
             reaction = Reaction(
                 rejection=Rejection(f"duewatch failed on this event ({type(error).__name__}: {error}): report it"[:2000])
@@ -174,43 +287,44 @@ class Book:
             folded.duplicates += 1
         else:
             folded.applied += 1
-            self._take(customer_id, overlay, reaction, folded)
+            self._take(customer_id, rows, reaction, folded)
 
-    def _take(self, customer_id: str, overlay: Overlay, reaction: Reaction, folded: Folded) -> None:
-        for row_key, row in reaction.changes.items():
-            wake = getattr(row, "wake", 0)
-            if wake and wake != getattr(overlay.get(row_key), "wake", 0):
-                self._watch(customer_id, row_key, wake)
-            overlay.changes[row_key] = row
-        folded.outputs.extend(reaction.outputs)
+    def _take(self, customer_id: str, rows: Rows, reaction: Reaction, folded: Folded) -> None:
+        changes, seen = reaction.changes, rows.seen
+        for row_key, row in changes.items():
+            if row_key[:1] in WITHOUT_WAKE or row is None:
+                continue
+            wake: int = row.wake  # type: ignore[union-attr] # all other kinds have one
+            if wake and wake != getattr(rows.get(row_key), "wake", 0):
+                self._deadlines.watch(customer_id, row_key, wake)
+        seen.update(changes)
+        rows.changed.update(changes)
+        if reaction.outputs:
+            folded.outputs += reaction.outputs
 
     # -- deadlines
-    def _fire(self, day: int, context: ContextSet, folded: Folded, budget: int) -> bool:
-        """Fire all deadlines up to ``day``, at most ``budget``; tells whether any are left."""
-        while self._deadlines and self._deadlines[0][0] <= day:
+    def _fire_all(self, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str]) -> bool:
+        """Fire all deadlines that are due, at most ``budget``; tells whether any are left."""
+        while (customer_id := self._deadlines.next_debtor()) is not None:
             if budget <= 0:
                 return True
-            _, customer_id = heappop(self._deadlines)
-            budget -= self._fire_debtor(customer_id, day, context, folded, budget)
+            budget -= self._fire(customer_id, context, folded, budget, paused)
         return False
 
-    def _fire_debtor(self, customer_id: str, day: int, context: ContextSet, folded: Folded, budget: int) -> int:
-        """Fire one debtor's deadlines up to ``day``, each on its day, in the order of day and row key; returns how many fired."""
-        own = self._own.get(customer_id)
-        if not own or own[0][0] > day:
+    def _fire(self, customer_id: str, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str]) -> int:
+        """Fire one debtor's deadlines, each on its day, in the order of day and row key; returns how many fired."""
+        if not self._deadlines.has(customer_id):
             return 0
-        fired, overlay = 0, self._overlay(customer_id)
-        while own and own[0][0] <= day:
-            if fired >= budget:
-                break
-            wake_day, row_key = heappop(own)
-            row = overlay.get(row_key)
-            if getattr(row, "wake", 0) != wake_day:
-                if row_key or customer_id not in self._to_open:
-                    continue  # the row has changed its mind since
+        fired, rows = 0, self._rows_of(customer_id)
+        while fired < budget and (first := self._deadlines.pop(customer_id)) is not None:
+            day, row_key = first
+            if getattr(rows.get(row_key), "wake", 0) != day and not (row_key == "" and self._is_to_open(customer_id, day)):
+                continue  # the row has changed its mind since
+            if not row_key:
                 self._to_open.discard(customer_id)
             fired += 1
-            self._take(customer_id, overlay, react(overlay, Wake(row_key, wake_day), context, customer_id, wake_day), folded)
-        if own:
-            heappush(self._deadlines, (own[0][0], customer_id))
+            self._take(customer_id, rows, self.react(rows, Wake(row_key, day), context, customer_id, day, paused), folded)
         return fired
+
+    def _is_to_open(self, customer_id: str, day: int) -> bool:
+        return customer_id in self._to_open and self._opened is not None and day == self._opened.day

@@ -67,13 +67,22 @@ class Case:
     """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
 
     __slots__ = (
-        "_base", "_cause", "_day", "_number", "_summed", "_sums", "at", "changes", "context", "customer_id",
-        "header", "may_send", "outputs", "policy", "rescore", "started_with",
+        "_base", "_cause", "_cause_id", "_day", "_number", "_summed", "_sums", "at", "changes", "context", "customer_id",
+        "header", "may_send", "outputs", "paused", "policy", "rescore", "started_with",
     )  # fmt: skip
 
-    def __init__(self, customer_id: str, base: Mapping[str, Row], cause: Event | Wake, context: ContextSet, day: int) -> None:
+    def __init__(
+        self,
+        customer_id: str,
+        base: Mapping[str, Row],
+        cause: Event | Wake,
+        context: ContextSet,
+        day: int,
+        paused: frozenset[str] = frozenset(),
+    ) -> None:
         self.customer_id, self._base, self.context, self.policy = customer_id, base, context, context.policy
         self.changes: dict[str, Row | None] = {}
+        self.paused = paused
         self.outputs: list[Output] = []
         self._day, self._number, self.rescore = day, 0, False
         self._summed: Mapping[str, Balance] | None = None
@@ -81,7 +90,7 @@ class Case:
         header = base.get("")
         self.header: Header = header if isinstance(header, Header) else Header(seen=day)
         self.started_with = self.header
-        self._cause = cause
+        self._cause, self._cause_id = cause, ""
         self.at = cause.recorded if isinstance(cause, Event) else start_of_day(cause.day, self.policy.time_zone)
         live_from = context.live_from
         self.may_send = live_from is None or day >= local_day(live_from, self.policy.time_zone)
@@ -98,9 +107,7 @@ class Case:
 
     def get(self, row_key: str) -> Any:
         """The row as it is by now, or None."""
-        if row_key in self.changes:
-            return self.changes[row_key]
-        return self._base.get(row_key)
+        return self.changes[row_key] if row_key in self.changes else self._base.get(row_key)
 
     def put(self, row_key: str, row: Row | None) -> None:
         """Change a row; None deletes it."""
@@ -118,9 +125,9 @@ class Case:
 
     def _set_balances(self, balances: dict[str, Balance]) -> None:
         """The score looks again if the worst days past due are others now."""
-        if worst_days_past_due(balances) != worst_days_past_due(self.header.balances):
+        if not self.rescore and worst_days_past_due(balances) != worst_days_past_due(self.header.balances):
             self.rescore = True
-        self.set(balances=balances)
+        self.header = replace(self.header, balances=balances)
 
     def set(self, **parts: Any) -> None:
         """Replace parts of the header."""
@@ -137,8 +144,11 @@ class Case:
     @property
     def cause_id(self) -> str:
         """The event's id; a deadline's follows from (customer, row, day), never from the tick that fired it."""
-        cause = self._cause
-        return cause.id if isinstance(cause, Event) else stable_id("wake", self.customer_id, cause.row_key, cause.day)
+        if not self._cause_id:
+            cause = self._cause
+            is_event = isinstance(cause, Event)
+            self._cause_id = cause.id if is_event else stable_id("wake", self.customer_id, cause.row_key, cause.day)
+        return self._cause_id
 
     def send(self, topic: str, type_: str, data: Contract, *, internal: bool = False) -> None:
         """Add an output; its id follows from the cause and its number. Before ``live_from`` nothing goes out."""
@@ -173,16 +183,19 @@ class Case:
     @property
     def exposure_grew(self) -> bool:
         """Whether the cause has raised the exposure; false where a rate is missing."""
-        before = self.started_with.balances
-        if before is self.header.balances:
+        before, after = self.started_with.balances, self.header.balances
+        if before is after:
             return False
+        if len(before) == len(after) == 1 and self.policy.currency in before and self.policy.currency in after:
+            return after[self.policy.currency].exposure > before[self.policy.currency].exposure
         was, now = self._add_up(before).exposure, self.sums.exposure
         return was is not None and now is not None and now > was
 
     def _add_up(self, balances: Mapping[str, Balance]) -> Sums:
         total = NOTHING
         for currency, balance in balances.items():
-            part = Sums(balance.open_amount, balance.exposure, balance.overdue, balance.sales_90d)
+            open_amount = balance.open_amount
+            part = Sums(open_amount, open_amount - balance.unapplied, balance.overdue, balance.sales_90d)
             if currency != self.policy.currency:
                 rate = self.rate(currency)
                 if rate is None:
@@ -192,6 +205,11 @@ class Case:
                 part = Sums(*((amount * rate).quantize(CENT) for amount in part if amount is not None))
             total = part if total is NOTHING else Sums(*(a + b for a, b in zip(total, part, strict=True)))  # type: ignore[operator]
         return total
+
+    @property
+    def overdue_items(self) -> int:
+        """Invoices that are overdue for as long as an alert wants, over all currencies."""
+        return sum(balance.overdue_items for balance in self.header.balances.values())
 
     def balance(self, currency: str) -> Balance:
         """The balance of a currency."""

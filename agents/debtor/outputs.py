@@ -17,6 +17,7 @@ from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring import state as score_state
+from agents.debtor.written import written
 from agents.version import CODE_VERSION
 from schemas.events.models import ExampleMatured
 from schemas.events.payments import InvoiceIssued
@@ -25,6 +26,9 @@ from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.scores import ScoreComputed
+
+_Score, _Alert, _Limit = written(ScoreComputed), written(AlertChanged), written(LimitChanged)
+_Example, _Reason = written(ExampleMatured), written(Reason)
 
 RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""
@@ -62,7 +66,7 @@ def _score(
     case: Case, scored: score_state.Scored, invoice_id: str | None, amount: Decimal | None, currency: str, due: date | None
 ) -> ScoreComputed:
     loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, case.policy.loss_given_default)
-    return ScoreComputed(
+    return _Score(
         customer_id=case.customer_id,
         policy_version=case.policy.version,
         model_version=case.context.model.version,
@@ -84,7 +88,7 @@ def late_example(
     case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...], learned: score_state.Learned
 ) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast."""
-    return ExampleMatured(
+    return _Example(
         customer_id=case.customer_id,
         example_id=stable_id("example", "late", case.customer_id, invoice_id),
         invoice_id=invoice_id,
@@ -100,7 +104,7 @@ def late_example(
 
 def default_example(case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
     """The label *default* for the shared rates of risk classes."""
-    return ExampleMatured(
+    return _Example(
         customer_id=case.customer_id,
         example_id=stable_id("example", "default", case.customer_id, invoice_id),
         invoice_id=invoice_id,
@@ -141,7 +145,7 @@ def standing(case: Case) -> Standing:
 @lru_cache(maxsize=256)
 def limit_reasons(codes: tuple[str, ...]) -> tuple[Reason, ...]:
     """Codes with their words."""
-    return tuple(Reason(code=code, text=TEXTS[code]) for code in codes)
+    return tuple(_Reason(code=code, text=TEXTS[code]) for code in codes)
 
 
 def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
@@ -155,7 +159,7 @@ def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
     act = after.action == "act"
     topic, type_ = ("limit-changes", "duewatch.limit.changed.v1") if act else ("limit-proposals", "duewatch.limit.proposed.v1")
     change_id = stable_id("limit", case.customer_id, after.action, after.generation, sequence)
-    data = LimitChanged(
+    data = _Limit(
         customer_id=case.customer_id,
         policy_version=case.policy.version,
         model_version=case.context.model.version,
@@ -209,7 +213,7 @@ def send_alert(case: Case, transition: Transition) -> None:
     """Announce that an alert was raised or cleared."""
     alert, alert_type = transition.alert, transition.alert_type
     raised = transition.state == "raised"
-    data = AlertChanged(
+    data = _Alert(
         customer_id=case.customer_id,
         policy_version=case.policy.version,
         model_version=case.context.model.version,
@@ -223,7 +227,7 @@ def send_alert(case: Case, transition: Transition) -> None:
         cleared_at=None if raised else case.at,
         exposure=case.sums.exposure,
         currency=case.policy.currency,
-        reasons=_alert_reasons(case, alert_type) if raised else (Reason(code=f"{alert_type}_over", text="Its cause is gone."),),
+        reasons=_alert_reasons(case, alert_type) if raised else (_Reason(code=f"{alert_type}_over", text="Its cause is gone."),),
         evidence=_alert_evidence(case, alert_type),
         recommended_action=ACTIONS[alert_type] if raised else "Nothing to do.",
     )
@@ -262,7 +266,7 @@ def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
         text = f"Insolvency notice: {stage.replace('_', ' ')}" + (
             "." if certain else "; the match is not certain, a person must confirm it."
         )
-    return (Reason(code=alert_type, text=text),)
+    return (_Reason(code=alert_type, text=text),)
 
 
 def _money(amount: Decimal | None, currency: str) -> str:

@@ -46,12 +46,22 @@ from schemas.events.payments import (
 )
 
 
-def react(state: Mapping[str, Row], cause: Event | Wake, context: ContextSet, customer_id: str, day: int) -> Reaction:
+def react(
+    state: Mapping[str, Row],
+    cause: Event | Wake,
+    context: ContextSet,
+    customer_id: str,
+    day: int,
+    paused: frozenset[str] = frozenset(),
+) -> Reaction:
     """Apply one cause to the rows of one debtor. ``day`` is the creditor's day as an ordinal; it never goes back.
 
-    Never raises for what an event says: what cannot be applied comes back as a rejection, what is known already as a duplicate.
+    ``paused``: topics of the debtor that are not read for now (D10). Never raises for what an event says: what cannot be applied
+    comes back as a rejection, what is known already as a duplicate.
     """
-    case = Case(customer_id, state, cause, context, day)
+    if isinstance(cause, Wake) and _is_forgotten(state.get(cause.row_key)):
+        return Reaction({cause.row_key: None})
+    case = Case(customer_id, state, cause, context, day, paused)
     if isinstance(cause, Wake):
         if not _on_wake(case, cause):
             return Reaction(case.changes, case.outputs)
@@ -321,19 +331,20 @@ _RULES: dict[type, _Rule] = {
 
 
 # -- deadlines
+def _is_forgotten(row: Row | None) -> bool:
+    """Whether a row's deadline is that of its horizon: nothing follows from forgetting."""
+    if isinstance(row, Item):
+        return not row.open and row.late >= 0 and row.default >= 0
+    return isinstance(row, Payment | Stub) or (isinstance(row, SalesDay) and not row.in_window)
+
+
 def _on_wake(case: Case, wake: Wake) -> bool:
-    """Apply a deadline; tells whether anything can follow from it (nothing follows from forgetting)."""
+    """Apply a deadline; tells whether anything can follow from it."""
     row = case.get(wake.row_key)
     if isinstance(row, Item):
-        if not row.open and row.late >= 0 and row.default >= 0:
-            case.put(wake.row_key, None)
-            return False
         _item_due(case, wake.row_key, row)
     elif isinstance(row, SalesDay):
         return _sales_age(case, wake.row_key, row)
-    elif isinstance(row, Payment | Stub):
-        case.put(wake.row_key, None)
-        return False
     # The header's own deadlines (a week of bank movements, a review, a hold) are judged in _conclude, whatever the cause.
     return True
 
@@ -363,10 +374,10 @@ def _learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
         return replace(item, late=label)
     active = scoring.activate(features)
     learned = scoring.learn_late(active, label, case.day, case.header.score, _cell(case), case.context.model)
+    example = outputs.late_example(case, invoice_id, item, label, active.shared, learned)
     case.set(score=learned.score)
     for key, cell in learned.cells.items():
         case.put("x/" + key, cell)
-    example = outputs.late_example(case, invoice_id, item, label, active.shared, learned)
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
     case.rescore = True
     return replace(item, late=label)
@@ -385,10 +396,7 @@ def _learn_default(case: Case, invoice_id: str, item: Item, label: int) -> Item:
 
 
 def _sales_age(case: Case, row_key: str, sales: SalesDay) -> bool:
-    """A day of sales leaves the window of 90 days, and later is forgotten."""
-    if not sales.in_window:
-        case.put(row_key, None)
-        return False
+    """A day of sales leaves the window of 90 days; later it is forgotten."""
     _, currency, issued = row_key.split("/")
     balance = case.balance(currency)
     balance = replace(balance, sales_90d=balance.sales_90d - sales.amount)
@@ -409,7 +417,7 @@ def _conclude(case: Case, *, is_due: bool) -> None:
         _score_debtor(case)
     if is_due or _bears_on_decisions(before, case.header):
         _decide_limit(case)
-        found = _decide_alerts(case)
+        found = _decide_alerts(case, is_due=is_due)
         header = case.header
         days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, found, case.day)) if d]
         wake = max(min(days), case.day + 1) if days else 0
@@ -466,15 +474,21 @@ def _decide_limit(case: Case) -> None:
     limit = case.header.limit
     if not limit.is_open or limit.action != case.policy.action or limit.generation != case.context.generation:
         _open_limit(case)
+    header = case.header
+    band = header.score.last.band if header.score.last is not None else "medium"
+    if limits.is_quiet(header.limit, band, case.overdue_items, header.bank.shock, header.insolvency.stage, case.day):
+        return
     standing = outputs.standing(case)
     for change in limits.all_changes(case.header.limit, standing, case.policy.limits, case.day):
         outputs.change_limit(case, change, ())
 
 
-def _decide_alerts(case: Case) -> dict[str, str]:
+def _decide_alerts(case: Case, *, is_due: bool) -> dict[str, str]:
     if not case.may_send:
         return {}
     header, rules = case.header, case.policy.alerts
+    if not (is_due or header.alerts) and not _is_alarming(case):
+        return {}
     found = alerting.findings(outputs.alert_facts(case), rules, header.alerts)
     if not found and not header.alerts:
         return found
@@ -482,3 +496,16 @@ def _decide_alerts(case: Case) -> dict[str, str]:
         case.set(alerts={**case.header.alerts, transition.alert_type: transition.alert})
         outputs.send_alert(case, transition)
     return found
+
+
+def _is_alarming(case: Case) -> bool:
+    """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
+    header = case.header
+    return (
+        case.overdue_items > 0
+        or header.bank.shock
+        or header.insolvency.stage != "none"
+        or header.insolvency.possible != "none"
+        or header.score.last is not case.started_with.score.last  # its average only nears it while it stays
+        or case.exposure_grew
+    )

@@ -52,6 +52,18 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     wake: int = 0
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """Since which ``day`` (ordinal) the debtors of a partition get their limits under this action and generation."""
+
+    action: str
+    generation: int
+    live: bool
+    day: int
+
+
+OPENED = f"{SEPARATOR}opened"
+"""Key of the row ``Opened``: the one row of a partition that belongs to no debtor."""
+
 Row = Header | Item | Payment | Waiting | SalesDay | Features | Cell | Stub
 
 _KINDS: dict[str, type] = {
@@ -61,7 +73,39 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(ro
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
 
 
-def encode(row: Row) -> bytes:
+class _Wake(msgspec.Struct, frozen=True):
+    wake: int = 0
+
+
+class _Limit(msgspec.Struct, frozen=True):
+    action: str = ""
+    generation: int = 0
+
+
+class _HeaderLimit(msgspec.Struct, frozen=True):
+    limit: _Limit = _Limit()
+
+
+_read_wake = msgspec.json.Decoder(_Wake).decode
+_read_limit = msgspec.json.Decoder(_HeaderLimit).decode
+read_opened = msgspec.json.Decoder(Opened).decode
+"""The row ``Opened`` from JSON."""
+WITHOUT_WAKE = frozenset("wfx")
+"""Kinds of rows that no deadline looks at."""
+
+
+def wake_of(row_key: str, value: bytes) -> int:
+    """The day on which a row wants to be looked at, 0 = none, without reading the rest of it."""
+    return 0 if row_key[:1] in WITHOUT_WAKE else _read_wake(value).wake
+
+
+def opening_of(header: bytes) -> tuple[str, int]:
+    """Action and generation of the limit in a header, without reading the rest of it."""
+    limit = _read_limit(header).limit
+    return limit.action, limit.generation
+
+
+def encode(row: Row | Opened) -> bytes:
     """A row as JSON."""
     return _ENCODER.encode(row)
 

@@ -131,6 +131,20 @@ def decide(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Cha
     return None
 
 
+def is_quiet(limit: Limit, band: str, overdue_items: int, shock: bool, stage: str, day: int) -> bool:
+    """Whether no rule can have anything to say, by what costs nothing to know; so it is after most events.
+
+    >>> is_quiet(Limit(band="strong", follows_until=90, review=120), "strong", 0, False, "none", 100)
+    True
+    """
+    return (
+        limit.follows_until <= day < limit.review
+        and not (limit.hold or limit.override_until or shock or limit.shock_acted or overdue_items or limit.overdue_acted)
+        and stage == limit.stage_acted == "none"
+        and (band != "weak" or limit.band == "weak")
+    )
+
+
 def _cut(limit: Limit, standing: Standing, rules: LimitRules, share: Decimal) -> Decimal:
     """What is left after a cut: at most ``share`` of the limit, and at most what the weak band is worth."""
     cap = rounded(limit.amount * share, rules.round_to)

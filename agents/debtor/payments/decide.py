@@ -56,20 +56,19 @@ def next_wake(item: Item, after: int, overdue_days: int) -> int:
 
     Deadlines that lie before the item was known are made up for on the next day.
     """
-    due = item.due
-    days = []
+    due, first = item.due, 0
     if item.late < 0:
-        days.append(max(due, item.issued) + 1)
-    if item.default < 0:
-        days.append(due + DEFAULT_DAY)
+        first = max(due, item.issued) + 1
+    elif item.default >= 0 and not item.open:
+        first = item.expires
+    if item.default < 0 and (not first or due + DEFAULT_DAY < first):
+        first = due + DEFAULT_DAY
     if item.open:
-        if item.bucket < 4:
-            days.append(due + BUCKET_STARTS[item.bucket])
-        if not item.alerting:
-            days.append(due + overdue_days)
-    elif item.default >= 0 and item.late >= 0:
-        days.append(item.expires)
-    return max(min(days), after + 1) if days else 0
+        if item.bucket < 4 and (not first or due + BUCKET_STARTS[item.bucket] < first):
+            first = due + BUCKET_STARTS[item.bucket]
+        if not item.alerting and (not first or due + overdue_days < first):
+            first = due + overdue_days
+    return max(first, after + 1) if first else 0
 
 
 def _move(balance: Balance, bucket: int, amount: Decimal) -> Balance:
@@ -348,15 +347,11 @@ def worst_days_past_due(balances: dict[str, Balance]) -> int:
     """
     worst = 0
     for balance in balances.values():
-        for index, start in ((4, 91), (3, 61), (2, 31)):
-            if balance.buckets[index] > 0:
-                worst = max(worst, start)
-                break
-        else:
-            if balance.overdue_items:
-                worst = max(worst, 15)
-            elif balance.buckets[1] > 0:
-                worst = max(worst, 1)
+        _, up_to_30, up_to_60, up_to_90, over_90 = balance.buckets
+        if over_90:
+            return 91
+        days = 61 if up_to_90 else 31 if up_to_60 else 15 if balance.overdue_items else 1 if up_to_30 else 0
+        worst = max(worst, days)
     return worst
 
 

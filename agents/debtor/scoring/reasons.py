@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from agents.debtor.scoring.default import CERTAIN
+from agents.debtor.written import written
 from schemas.outputs.common import Reason
 
 if TYPE_CHECKING:
@@ -48,16 +49,17 @@ def explain(forecast: Logit, labels: int, facts: Facts, lift: float = 0.0) -> tu
     for _, i in shown:
         contribution, code = contributions[i], FAMILIES[i]
         evidence = facts.shock_ids if code == "cash_flow_shock" else ()
-        found.append(Reason(code=code, contribution=contribution, text=TEXTS[code][contribution < 0.0], evidence=evidence))
+        found.append(_Reason(code=code, contribution=contribution, text=TEXTS[code][contribution < 0.0], evidence=evidence))
     if len(shown) < len(ranked):
         rest = 0.0
         for _, i in ranked[room - 1 :]:
             rest += contributions[i]
-        found.append(Reason(code="other", contribution=rest, text=TEXTS["other"][0]))
+        found.append(_Reason(code="other", contribution=rest, text=TEXTS["other"][0]))
     return tuple(found)
 
 
-_NEW = Reason(code="new_debtor", text="No invoice of this debtor has come due yet: the forecast is that of its like")
+_Reason = written(Reason)
+_NEW = _Reason(code="new_debtor", text="No invoice of this debtor has come due yet: the forecast is that of its like")
 
 
 def _rules(labels: int, facts: Facts, lift: float) -> list[Reason]:
@@ -65,9 +67,9 @@ def _rules(labels: int, facts: Facts, lift: float) -> list[Reason]:
     found = []
     if facts.stage in CERTAIN:  # the other stages are no alarm
         text = _insolvency_text(facts.stage, facts.certain)
-        found.append(Reason(code="insolvency", contribution=lift, text=text, evidence=facts.notice_ids))
+        found.append(_Reason(code="insolvency", contribution=lift, text=text, evidence=facts.notice_ids))
     if facts.days_past_due > 0:
-        found.append(Reason(code="overdue_now", text=_overdue_text(facts.days_past_due), evidence=facts.overdue_ids))
+        found.append(_Reason(code="overdue_now", text=_overdue_text(facts.days_past_due), evidence=facts.overdue_ids))
     if labels == 0:
         found.append(_NEW)
     return found

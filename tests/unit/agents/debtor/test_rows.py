@@ -1,0 +1,54 @@
+"""Rows that an earlier version wrote are read by this one, and rows are decoded only when they are touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.debtor.book import Book
+from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of, split_key, wake_of
+from tests.builders import Life, at, invoice, payment
+
+VERSIONS = sorted(Path(__file__).parent.glob("rows-*.jsonl"))
+
+
+def stored(path: Path) -> list[tuple[str, bytes]]:
+    return [(row["key"], row["value"].encode()) for row in map(json.loads, path.read_text().splitlines())]
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
+def test_rows_of_every_version_so_far_load_with_what_they_said(path):
+    rows = stored(path)
+    assert {split_key(key)[1][:1] for key, _ in rows} >= {"", "i", "p", "s", "f", "x", "n"}
+    for key, value in rows:
+        _, row_key = split_key(key)
+        row, was = decode(row_key, value), json.loads(value)
+        now = json.loads(encode(row))
+        if isinstance(was, dict):
+            assert {name: now.get(name) for name in was if name in now} == {name: was[name] for name in was if name in now}
+            assert set(was) - set(now) == set()
+        assert wake_of(row_key, value) == getattr(row, "wake", 0)
+        if isinstance(row, Header):
+            assert opening_of(value) == (row.limit.action, row.limit.generation)
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
+def test_a_book_goes_on_with_rows_of_an_earlier_version(path):
+    life, day = Life(), 300
+    for key, value in stored(path):
+        life.book.restore(key, value)
+    customer = split_key(stored(path)[0][0])[0]
+    life.tell(invoice("new", day, customer=customer), payment("p-new", day, {"new": "100.00"}, customer=customer), now=at(day))
+    assert not life.rejections
+    assert life.row("", customer).version == ROW_VERSION
+    assert life.row("i/new", customer).closed == "settled"
+
+
+def test_a_restored_row_stays_as_it_was_written_until_it_is_touched():
+    book = Book()
+    book.restore("c-1\x1fi/never", b'{"wake":0,"this is":"no item"}')
+    assert list(book._written["c-1"]) == ["i/never"]
+    with pytest.raises(Exception, match="missing required field"):
+        list(book.rows())
