@@ -1,4 +1,4 @@
-"""What could not be applied: listed, shown, and sent again once it is mended."""
+"""What could not be applied: chosen, listed and shown. How it is mended and sent again: ``streams.resend``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
-from schemas.registry import TOPICS
 from streams.errors import UsageError, UserError
-from streams.send import send
 from streams.sql import query
 
-if TYPE_CHECKING:
-    from streams.settings import Settings
-
-_PLACE = re.compile(r"([a-z-]+)/(\d+)/(\d+)\Z")
+_PLACE = re.compile(r"([a-z-]+)/(\d{1,9})/(\d{1,19})\Z")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_COLUMNS = "id, topic, partition, offset, reason, field, key, raw, headers, code_version, state, replayed_as"
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter, its bytes as they came."""
+    """A dead letter, its bytes as they came. ``state``: open, replayed, refused again; ``replayed_as``: where it lies by now."""
 
+    id: str
     topic: str
     partition: int
     offset: int
@@ -35,20 +33,59 @@ class Letter:
     value: bytes
     headers: Sequence[tuple[str, bytes]]
     code_version: str
+    state: str = "open"
+    replayed_as: str | None = None
 
     @property
     def place(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-def list_letters(data: Path | None, clickhouse: str | None, limit: int) -> str:
-    """A line for each: place, what is wrong, field."""
-    order = "ORDER BY recorded_time DESC, topic, partition, offset"
-    asked = f"SELECT topic, partition, offset, reason, field FROM dead_letters {order} LIMIT {limit:d}"  # noqa: S608 - a number
-    rows = _rows(asked, data, clickhouse)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters; what is None leaves nothing out. ``named``: places (TOPIC/PARTITION/OFFSET) or ids."""
+
+    named: tuple[str, ...] = ()
+    topic: str | None = None
+    reason: str | None = None
+    field: str | None = None
+    state: str | None = None
+
+    def condition(self) -> str:
+        """SQL. Raises UsageError for a name that is neither a place nor an id."""
+        parts = [" OR ".join(map(_named, self.named))] if self.named else []
+        parts += [f"{column} = {_literal(told)}" for column in ("topic", "field", "state") if (told := getattr(self, column))]
+        if self.reason:
+            parts.append(f"positionCaseInsensitiveUTF8(reason, {_literal(self.reason)}) > 0")
+        return " AND ".join(f"({part})" for part in parts) or "1"
+
+
+def _named(name: str) -> str:
+    if _ID.match(name):
+        return f"id = '{name}'"
+    match = _PLACE.match(name)
+    if match is None:
+        raise UsageError(f"{name!r} is no place: write TOPIC/PARTITION/OFFSET as `duewatch dead-letters list` shows it")
+    topic, partition, offset = match.groups()
+    return f"topic = '{topic}' AND partition = {partition} AND offset = {offset}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def list_letters(choice: Choice, data: Path | None, clickhouse: str | None, limit: int) -> str:
+    """A line for each: place, what is wrong, what became of it."""
+    columns, order = "topic, partition, offset, reason, state, replayed_as", "recorded_time DESC, topic, partition, offset"
+    where = choice.condition()
+    rows = _rows(f"SELECT {columns} FROM dead_letters WHERE {where} ORDER BY {order} LIMIT {limit:d}", data, clickhouse)  # noqa: S608 - quoted
     if not rows:
-        return "there are no dead letters"
-    return "\n".join(f"{row['topic']}/{row['partition']}/{row['offset']}  {row['reason']}" for row in rows)
+        return "there are no dead letters" + ("" if choice == Choice() else " like that")
+    return "\n".join(f"{row['topic']}/{row['partition']}/{row['offset']}  {row['reason']}{_became(row)}" for row in rows)
+
+
+def _became(row: dict[str, Any]) -> str:
+    return "" if row["state"] == "open" else f"  [{row['state']}: {row['replayed_as']}]"
 
 
 def show_letter(place: str, data: Path | None, clickhouse: str | None, *, raw: bool = False) -> str | bytes:
@@ -58,6 +95,8 @@ def show_letter(place: str, data: Path | None, clickhouse: str | None, *, raw: b
         return letter.value
     lines = [
         f"where:   {letter.place}",
+        f"id:      {letter.id}",
+        f"state:   {letter.state}{f' ({letter.replayed_as})' if letter.replayed_as else ''}",
         f"reason:  {letter.reason}",
         f"field:   {letter.field or '-'}",
         f"key:     {'-' if letter.key is None else letter.key.decode(errors='replace')}",
@@ -68,39 +107,23 @@ def show_letter(place: str, data: Path | None, clickhouse: str | None, *, raw: b
     return "\n".join(lines)
 
 
-def replay_letter(
-    settings: Settings,
-    place: str,
-    data: Path | None,
-    clickhouse: str | None,
-    *,
-    value: Path | None = None,
-    key: str | None = None,
-) -> str:
-    """Send one to its topic again, as it came or mended. Raises UserError, KafkaException."""
-    letter = find(place, data, clickhouse)
-    mended = letter.value if value is None else value.read_bytes().rstrip(b"\n")
-    told = "as it came" if value is None and key is None else "mended"
-    if letter.topic not in TOPICS or TOPICS[letter.topic].direction != "in":
-        raise UserError(f"{letter.topic} is no source topic: nothing is sent into it by hand")
-    name = send(settings, letter.topic, letter.key if key is None else key.encode(), mended, letter.headers)
-    return f"sent {place} to {name} again, {told}"
-
-
 def find(place: str, data: Path | None, clickhouse: str | None) -> Letter:
-    """The dead letter that lay at TOPIC/PARTITION/OFFSET. Raises UserError when there is none."""
-    match = _PLACE.match(place)
-    if match is None:
-        raise UsageError(f"{place!r} is no place: write TOPIC/PARTITION/OFFSET as `duewatch dead-letters list` shows it")
-    topic, partition, offset = match.groups()
-    where = f"topic = '{topic}' AND partition = {partition} AND offset = {offset}"  # letters and digits: _PLACE has seen to that
-    columns = "topic, partition, offset, reason, field, key, raw, headers, code_version"
-    asked = f"SELECT {columns} FROM dead_letters WHERE {where} ORDER BY recorded_time DESC LIMIT 1"  # noqa: S608
-    rows = _rows(asked, data, clickhouse)
-    if not rows:
+    """The dead letter that lay at TOPIC/PARTITION/OFFSET, or has that id. Raises UserError when there is none."""
+    found = choose(Choice((place,)), data, clickhouse)
+    if not found:
         raise UserError(f"there is no dead letter at {place}: `duewatch dead-letters list` shows them")
-    row = rows[0]
+    return found[-1]
+
+
+def choose(choice: Choice, data: Path | None, clickhouse: str | None) -> list[Letter]:
+    """Those that are meant, in the order in which they lay in their topics; of one place, the latest last."""
+    asked = f"SELECT {_COLUMNS} FROM dead_letters WHERE {choice.condition()} ORDER BY topic, partition, offset, recorded_time"  # noqa: S608 - quoted
+    return [_letter(row) for row in _rows(asked, data, clickhouse)]
+
+
+def _letter(row: dict[str, Any]) -> Letter:
     return Letter(
+        id=row["id"],
         topic=row["topic"],
         partition=int(row["partition"]),
         offset=int(row["offset"]),
@@ -110,7 +133,16 @@ def find(place: str, data: Path | None, clickhouse: str | None) -> Letter:
         value=base64.b64decode(row["raw"]),
         headers=[(name, base64.b64decode(raw)) for name, raw in row["headers"]],
         code_version=row["code_version"],
+        state=row["state"],
+        replayed_as=row["replayed_as"],
     )
+
+
+def positions(data: Path | None, clickhouse: str | None) -> dict[tuple[str, str, int], int]:
+    """(cluster id, topic with prefix, partition) -> up to which offset ClickHouse holds what lies there."""
+    told = "SELECT cluster_id, topic, partition, argMax(next_offset, written_at) AS next FROM sink_positions GROUP BY ALL"
+    rows = _rows(told, data, clickhouse)
+    return {(row["cluster_id"], row["topic"], int(row["partition"])): int(row["next"]) for row in rows}
 
 
 def _rows(sql: str, data: Path | None, clickhouse: str | None) -> list[Any]:

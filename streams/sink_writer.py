@@ -58,13 +58,15 @@ class Writer:
             self._write_table("sink_positions", reached)
 
     def _write_table(self, table: str, rows: list[Row]) -> None:
-        """Rows that ClickHouse does not take are found by halving, logged and kept in ``sink_refused``: the others go in."""
+        """Rows that ClickHouse (or JSON) does not take are found by halving and kept in ``sink_refused``: the others go in."""
         if not rows:
             return
         try:
-            patiently(lambda: self._insert(table, rows), self._stop, self._told, LAST_TRIES_S)
+            block = b"\n".join(map(orjson.dumps, rows))
+            patiently(lambda: self._insert(table, block), self._stop, self._told, LAST_TRIES_S)
         except Exception as error:
-            if error_code(error) not in DATA_ERRORS or table == "sink_refused":
+            is_of_the_data = isinstance(error, orjson.JSONEncodeError) or error_code(error) in DATA_ERRORS
+            if not is_of_the_data or table == "sink_refused":
                 raise
             if len(rows) == 1:
                 self._refuse(table, rows[0], error)
@@ -73,19 +75,26 @@ class Writer:
             self._write_table(table, rows[:half])
             self._write_table(table, rows[half:])
 
-    def _insert(self, table: str, rows: list[Row]) -> None:
+    def _insert(self, table: str, block: bytes) -> None:
         self._client.raw_insert(
             f"`{self._database}`.{table}",
             column_names=TABLES[table],
-            insert_block=b"\n".join(map(orjson.dumps, rows)),
+            insert_block=block,
             settings=SETTINGS,
             fmt=FORMAT,
         )
 
     def _refuse(self, table: str, row: Row, error: Exception) -> None:
         log.error("sink.row_refused", table=table, error=str(error)[:500])
-        told = [table, orjson.dumps(row).decode(), str(error)[:2000], datetime.now(UTC).isoformat()]
+        told = [table, _as_text(row), str(error)[:2000], datetime.now(UTC).isoformat()]
         self._write_table("sink_refused", [told])
 
     def _told(self, error: Exception, pause_s: float) -> None:
         log.warning("clickhouse.away", error=str(error)[:300], again_in_s=pause_s)
+
+
+def _as_text(row: Row) -> str:
+    try:
+        return orjson.dumps(row).decode()
+    except orjson.JSONEncodeError:
+        return repr(row)

@@ -41,11 +41,11 @@ _LIMIT = (
 TABLES: dict[str, tuple[str, ...]] = {
     "events_raw": (
         "topic", "partition", "offset", "id", "hash", "record", "type", "time", "recorded_time", "customer_id", "key", "data",
-        "source", "subject", "correlation_id", "causation_id",
+        "source", "subject", "correlation_id", "causation_id", "replay_of",
     ),
     "dead_letters_raw": (
         "id", "time", "recorded_time", "topic", "partition", "offset", "reason", "field", "raw", "key", "headers", "recorded_at",
-        "code_version", "event_id", "hash", "record",
+        "code_version", "event_id", "replay_of", "hash", "record",
     ),
     "postings": (
         "customer_id", "currency", "invoice_id", "entry", "entry_id", "number", "day", "due_on", "amount", "record",
@@ -78,6 +78,16 @@ TABLES: dict[str, tuple[str, ...]] = {
         "prefix", "agent", "agent_partition", "number", "runs", "order", "tick", "tick_offset", "context_version", "code_version",
         "applied", "duplicates", "rejected", "outputs", "paused",
     ),
+    "model_quality_raw": (
+        *_ENVELOPE,
+        "target", "segment", "scorer", "in_force", "day", "window_days", "labels", "positives", "auc", "log_loss", "brier", "ece",
+        "model_version", "code_version",
+    ),
+    "model_alerts_raw": (
+        *_ENVELOPE,
+        "alert_type", "target", "in_force", "day", "window_days", "labels", "log_loss", "late_rate_log_loss", "text",
+        "recommended_action", "model_version", "code_version",
+    ),
     "models_raw": (*_ENVELOPE, "version", "examples", "step", "data"),
     "training_examples_raw": (
         *_ENVELOPE,
@@ -106,9 +116,13 @@ TOPICS_READ: tuple[str, ...] = (
 """What the sink reads. ``current-limits`` says nothing that ``limit-changes`` does not."""
 
 NO_DAY = "1970-01-01"
+MEASURED = "duewatch.model.measured.v1"
 EXAMPLE, CONTEXT = "duewatch.example.matured.v1", "duewatch.context.set.v1"
 
-_OURS = frozenset({*OUTPUT_TABLES, "training-examples"})
+REPLAY_OF = "ce_replayof"
+"""The header of a record that was sent in place of a dead letter: that letter's id."""
+
+_OURS = frozenset({*OUTPUT_TABLES, "training-examples", "model-quality"})
 """Topics that only our own transactions write, and whose rows are their fields: to read them costs a third of judging them."""
 
 
@@ -224,7 +238,7 @@ def _event(read: _Read) -> Iterator[tuple[str, Row]]:
             record.topic, record.partition, record.offset, attributes["id"], hash_of(value), named, attributes["type"],
             read.time, read.recorded, getattr(read.data, "customer_id", ""), (record.key or b"").decode("utf-8", "replace"),
             value.decode(), attributes.get("source", ""), attributes.get("subject", ""),
-            attributes.get("correlationid", ""), attributes.get("causationid", ""),
+            attributes.get("correlationid", ""), attributes.get("causationid", ""), _replay_of(record.headers),
         ],
     )  # fmt: skip
     facts = _FACTS.get(type(read.data)) if read.data is not None else None
@@ -352,8 +366,15 @@ def _example(read: _Read) -> Iterator[tuple[str, Row]]:
         yield "training_examples_raw", _fields(read, "training_examples_raw")
 
 
+def _quality(read: _Read) -> Iterator[tuple[str, Row]]:
+    table = "model_quality_raw" if read.attributes["type"] == MEASURED else "model_alerts_raw"
+    yield table, _fields(read, table)
+
+
 def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
-    letter = cast(RecordRejected, read.data)
+    letter = read.data
+    if not isinstance(letter, RecordRejected):
+        return  # a pause or its end: the journal says so too, and has a table
     try:
         value = base64.b64decode(letter.raw)
         key = None if letter.key is None else base64.b64decode(letter.key)
@@ -361,8 +382,14 @@ def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
     except (binascii.Error, ValueError):
         return
     origin = {"partition": letter.partition, "offset": letter.offset, "event_id": _event_id(headers, value)}
+    origin["replay_of"] = _replay_of(headers)
     named = identity(letter.topic, letter.partition, key, headers, value)
     yield "dead_letters_raw", _fields(read, "dead_letters_raw", **origin, hash=hash_of(value), record=named)
+
+
+def _replay_of(headers: Sequence[tuple[str, bytes | None]]) -> str:
+    """The id of the dead letter that this record was sent in place of, empty for all others."""
+    return next(((raw or b"").decode("utf-8", "replace") for name, raw in headers if name == REPLAY_OF), "")
 
 
 def _event_id(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> str:
@@ -375,7 +402,8 @@ def _event_id(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> str:
     except (ValueError, RecursionError):
         return ""
     found = envelope.get("id") if isinstance(envelope, dict) else None
-    return found if isinstance(found, str) else ""
+    # JSON may hold half of a surrogate pair, which is no text: no row could be written with it.
+    return found.encode("utf-8", "replace").decode() if isinstance(found, str) else ""
 
 
 _BUILDERS: dict[str, Callable[[_Read], Iterator[tuple[str, Row]]]] = {
@@ -384,6 +412,7 @@ _BUILDERS: dict[str, Callable[[_Read], Iterator[tuple[str, Row]]]] = {
     "clock": _tick,
     "models": _model,
     "training-examples": _example,
+    "model-quality": _quality,
     "dead-letters": _dead_letter,
 }
 

@@ -1,0 +1,284 @@
+"""Late, out of order, twice: any interleaving that respects each topic's order per debtor keeps the invariants."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from decimal import Decimal
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.debtor.book import Book
+from agents.debtor.payments.decide import bucket_of
+from agents.debtor.payments.state import Item, Payment, Waiting
+from agents.debtor.state import Header, split_key
+from schemas.events.customers import CustomerUpdated
+from schemas.events.decisions import DecisionMade
+from schemas.events.insolvency import InsolvencyMatched
+from schemas.events.payments import InvoiceIssued
+from schemas.events.policies import PolicyPublished
+from streams.codec import encode
+from tests.builders import Life, arrived, at, context, day, event, invoice, payment
+from tests.integration.ledgers import recompute
+from tests.property.portfolios import END, Queues, Run, Told, interleaved, portfolio
+
+seeds = st.integers(0, 2**32 - 1)
+ZERO = Decimal("0.00")
+
+
+def told_once(queues: Queues) -> Run:
+    """Each debtor's topics one after the other, and the clock at the end."""
+    return Run().all(interleaved(Random(0), queues))
+
+
+def money(run: Run) -> dict[str, Any]:
+    """All that is owed, per debtor: balances, and each invoice's and payment's amounts."""
+    told: dict[str, Any] = {}
+    for key, row in run.book.rows():
+        if isinstance(row, Header):
+            told[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
+        elif isinstance(row, Item):
+            told[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
+        elif isinstance(row, Payment):
+            told[key] = (row.amount, row.unapplied, row.returned, row.allocations)
+        elif isinstance(row, Waiting):
+            told[key] = row.parts
+    return told
+
+
+def bits(run: Run) -> tuple[Any, ...]:
+    """Everything: rows as they are written, each debtor's outputs as they go out, and what was refused.
+
+    Among debtors whose deadlines fire with one tick there is no order: their outputs have other keys.
+    """
+    outputs = sorted(((o.topic, o.key, o.id, *encode(o)) for o in run.outputs), key=lambda told: told[1])
+    return run.rows, outputs, [(one.id, why) for one, why in run.rejected], run.duplicates
+
+
+def of_each(run: Run, topic: str) -> dict[str, list[Any]]:
+    told: dict[str, list[Any]] = defaultdict(list)
+    for data in run.sent(topic):
+        told[data.customer_id].append(data)
+    return told
+
+
+# -- the invariants
+def assert_exposure_fits_the_items(run: Run, on: int) -> None:
+    """Balances are the sums of the rows that they are made of, invoice by invoice."""
+    buckets: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [ZERO] * 5)
+    overdue: dict[tuple[str, str], int] = defaultdict(int)
+    rows = [(*split_key(key), row) for key, row in run.book.rows()]
+    for customer, _, row in rows:
+        if isinstance(row, Item):
+            assert ZERO <= row.open <= row.amount and row.paid >= 0 and row.credited >= 0
+            assert row.closed in {"cancelled", "written_off"} or row.open + row.paid + row.credited == row.amount
+            buckets[customer, row.currency][bucket_of(at(on).toordinal() - row.due)] += row.open
+            overdue[customer, row.currency] += row.alerting
+    for customer, _, row in rows:
+        if isinstance(row, Header):
+            for currency, balance in row.balances.items():
+                assert balance.buckets == tuple(buckets[customer, currency])
+                assert balance.overdue_items == overdue[customer, currency]
+                assert balance.exposure == sum(balance.buckets) - balance.credit - balance.unapplied
+                assert balance.sales_90d >= 0
+
+
+def assert_alerts_alternate(run: Run) -> None:
+    """Raised, cleared, raised ...: none twice, and none cleared that was not raised."""
+    states: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for alert in run.sent("alerts"):
+        states[alert.customer_id, alert.alert_type].append(alert)
+    for alerts in states.values():
+        assert [a.state for a in alerts] == (["raised", "cleared"] * len(alerts))[: len(alerts)]
+        raised = [a.alert_id for a in alerts if a.state == "raised"]
+        assert len(set(raised)) == len(raised)
+        assert [a.alert_id for a in alerts if a.state == "cleared"] == raised[: len(alerts) // 2]
+
+
+def assert_limits_are_within_policy(run: Run) -> None:
+    """Numbered without gaps, each beginning where the last one ended; held means held; never below nothing or above the most
+    that the policy gives to such sales, or a person gave."""
+    rules = run.context.policy.limits
+    sold: dict[str, Decimal] = defaultdict(Decimal)
+    given: dict[str, Decimal] = defaultdict(Decimal)
+    for one in run.accepted:
+        if isinstance(one.data, InvoiceIssued):
+            sold[one.data.customer_id] += one.data.amount
+        given[one.customer_id or ""] = max(given[one.customer_id or ""], getattr(one.data, "new_limit", None) or ZERO)
+    for customer, changes in of_each(run, "limit-changes").items():
+        numbers = [c.sequence for c in changes]
+        assert numbers == list(range(1, len(numbers) + 1))
+        most = max(rules.opening_limit, sold[customer] / 30 * rules.cover_days * rules.strong_factor, given[customer])
+        assert changes[0].previous_limit is None
+        for before, after in pairwise(changes):
+            assert after.previous_limit == before.new_limit
+            codes = {reason.code for reason in after.reasons}
+            assert ZERO <= after.new_limit <= most
+            if before.hold and after.hold and "override" not in codes:
+                assert after.new_limit <= before.new_limit, "new exposure is held until a person has answered"
+            if "insolvency" in codes:
+                assert after.new_limit == 0
+            if codes & {"overdue", "band_weak", "risk_grown", "less_business", "review_confirmed", "petition"}:
+                assert after.new_limit <= before.new_limit
+
+
+def assert_ids_are_unique(run: Run) -> None:
+    ids = [output.id for output in run.outputs if output.topic != "current-limits"]
+    assert len(set(ids)) == len(ids)
+
+
+@settings(max_examples=15)
+@given(seed=seeds)
+def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed):
+    rng = Random(seed)
+    queues = portfolio(rng)
+    plain = told_once(queues)
+    twice = frozenset(one.id for one in plain.accepted)
+    for _ in range(2):
+        run = Run().all(interleaved(rng, queues, twice=twice))
+        assert not run.forgotten
+        assert money(run) == money(plain)
+        assert_ids_are_unique(run)
+        assert_exposure_fits_the_items(run, END)
+        assert_alerts_alternate(run)
+        assert_limits_are_within_policy(run)
+
+
+@settings(max_examples=25)
+@given(seed=seeds)
+def test_balances_equal_a_recomputation_from_what_was_accepted(seed):
+    rng = Random(seed)
+    run = Run().all(interleaved(rng, portfolio(rng, simple=True)))
+    headers = {split_key(key)[0]: row for key, row in run.book.rows() if isinstance(row, Header)}
+    for (customer, currency), oracle in recompute(one.data for one in run.accepted).items():
+        told, kept = oracle.on(at(END).date()), headers[customer].balances[currency]
+        assert (kept.open_amount, kept.exposure, kept.unapplied) == (told["open_amount"], told["exposure"], told["unapplied"])
+        assert kept.buckets[1:] == tuple(told[name] for name in ("due_1_30", "due_31_60", "due_61_90", "due_over_90"))
+        assert kept.sales_90d == told["sales_90d"]
+
+
+@settings(max_examples=15)
+@given(seed=seeds)
+def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed):
+    rng = Random(seed)
+    stream = interleaved(rng, portfolio(rng))
+    one_by_one = bits(Run().all(stream))
+    assert bits(Run().all(stream, 7)) == one_by_one
+    assert bits(Run().all(stream, 7, with_tick=True)) == one_by_one
+    assert bits(Run().all(stream, 1 << 30, with_tick=True)) == one_by_one
+
+
+def test_a_slice_may_end_with_its_tick():
+    """The tick's cut contains the payment, so the invoice was paid in time, however the slices fall."""
+    stream = [Told("payments", invoice("i1", 0, due=10, amount="5000.00")), Told("payments", payment("p1", 9, {"i1": "5000.00"}))]
+    apart, together = Run(), Run()
+    for run in (apart, together):
+        run.tell(stream[:1], 0)
+        run.tell([], 5)
+    apart.tell(stream[1:])
+    apart.tell([], 40)
+    together.tell(stream[1:], 40)
+    assert not apart.sent("alerts")
+    assert bits(together) == bits(apart)
+
+
+@settings(max_examples=15)
+@given(seed=seeds)
+def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed):
+    rng = Random(seed)
+    stream = interleaved(rng, portfolio(rng))
+    whole = Run()
+    places = sorted(rng.randrange(len(stream)) for _ in range(3))
+    taken_over = Run()
+    for place, one in enumerate(stream):
+        if place in places:
+            taken_over = taken_over.restored()
+        for run in (whole, taken_over):
+            if isinstance(one, Told):
+                run.tell([one])
+            else:
+                run.tell([], one.day)
+    assert bits(taken_over) == bits(whole)
+
+
+def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others():
+    debtors = 10
+    book, acts = Book(), context()
+    folded = book.fold(
+        arrived(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]), at(1), context("observe"), replay=False
+    )
+    book.keep(folded)
+    rows = dict(folded.rows)
+    folded = book.fold([], at(2), acts, replay=False, wakes=3)
+    book.keep(folded)
+    rows |= folded.rows
+    opened = [output for output in folded.outputs if output.topic == "limit-changes"]
+    other = Book()
+    for key, row in rows.items():
+        other.restore(key, row)
+    for n in (2, 3):
+        folded = other.fold([], at(n), acts, replay=False)
+        other.keep(folded)
+        opened += [output for output in folded.outputs if output.topic == "limit-changes"]
+    assert {output.key for output in opened} == {f"c-{n}" for n in range(debtors)}
+
+
+def notice(n, stage):
+    """A certain match of the n-th day."""
+    fact = InsolvencyMatched(
+        customer_id="c-1", notice_id=f"n{n}", register="r", kind="k", stage=stage, match="certain", published_on=day(n)
+    )
+    return event(fact, n)
+
+
+def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_limit_below_nothing():
+    life = Life()
+    life.tell(payment("p1", 0, {}, amount="150.00"), notice(1, "opened"), notice(2, "closed"))
+    assert min(change.new_limit for change in life.sent("limit-changes")) >= 0
+
+
+def test_a_row_is_written_alike_with_and_without_a_take_over():
+    possible = InsolvencyMatched(
+        customer_id="c-1", notice_id="n0", register="r", kind="k", stage="none", match="possible", published_on=day(1)
+    )
+    apart = Run()
+    apart.tell([Told("insolvency-events", event(possible, 1))])
+    taken_over = apart.restored()
+    later = notice(2, "plan")
+    for run in (apart, taken_over):
+        run.tell([Told("insolvency-events", later)])
+    assert taken_over.rows == apart.rows
+
+
+def test_a_change_of_flags_after_a_numbered_change_keeps_the_number():
+    """The hold lapses and the petition is withdrawn in one look; then a person sets the limit."""
+    life = Life()
+
+    override = DecisionMade(
+        customer_id="c-1", decision_id="d1", subject="limit", action="override", owner="jane", decided_on=day(21),
+        new_limit=Decimal(500), currency="EUR", expires_on=day(40),
+    )  # fmt: skip
+    life.tell(notice(1, "petition"), now=at(1))
+    life.tell(notice(20, "none"), event(override, 21), now=at(1))
+    assert [change.sequence for change in life.sent("limit-changes")] == [1, 2, 3, 4]
+
+
+def test_old_master_data_that_comes_again_replaces_no_newer():
+    """ClickHouse's ``customers`` shows the newest by recorded time; the debtor's header must say the same."""
+    life = Life()
+    old = event(CustomerUpdated(customer_id="c-1", country="DE"), 0)
+    new = event(CustomerUpdated(customer_id="c-1", country="FR"), 5)
+    life.tell(old, new, old)
+    assert life.row("").master.country == "FR"
+
+
+def test_the_policy_of_these_tests_bounds_what_they_check():
+    """The bound of ``assert_limits_are_within_policy`` is the largest target there is: LEAST_WINDOW days, the strong factor."""
+    rules = PolicyPublished().limits
+    assert rules.strong_factor == max(rules.strong_factor, rules.medium_factor, rules.weak_factor)
+    assert timedelta(days=rules.cover_days) >= timedelta(days=30)
