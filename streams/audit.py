@@ -1,0 +1,188 @@
+"""Hold a live deployment against itself: its state against a fold of the journal, and ClickHouse against both. Read only.
+
+It may run while everything moves. State is read to the end of a transaction and folded up to that very slice. ClickHouse is
+asked once the sink has reached what was committed by then; a debtor that has moved meanwhile is looked at again.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+import orjson
+import structlog
+
+from schemas.registry import DEBTOR_SOURCES
+from streams.auditing.amounts import audit_amounts
+from streams.auditing.deployment import ClickHouse, deployed
+from streams.auditing.difference import KINDS, Difference, Kind
+from streams.auditing.events import audit_events
+from streams.auditing.state import audit_state
+from streams.engine.restore import offsets
+from streams.errors import UsageError
+from streams.logs import configure_logs
+from streams.metrics import Metrics
+from streams.progress import progress_bar
+from streams.refold import agent_specs
+from streams.topics import full_name
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LOGGED = 100
+"""Differences in the log of a scheduled run, at most."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit looked at and found; at most ``keep`` differences are kept, all are counted."""
+
+    keep: int = 1_000
+    differences: list[Difference] = field(default_factory=list)
+    counts: Counter[Kind] = field(default_factory=Counter)
+    looked_at: Counter[str] = field(default_factory=Counter)
+    not_judged: Counter[str] = field(default_factory=Counter)
+    """Debtors by why nothing can be said of them."""
+    seconds: float = 0.0
+
+    def add(self, found: Iterable[Difference]) -> None:
+        for one in found:
+            self.counts[one.kind] += 1
+            if len(self.differences) < self.keep:
+                self.differences.append(one)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether all that was compared is equal."""
+        return not self.counts
+
+
+def audit(settings: Settings, clickhouse: ClickHouse | None, sample: int | None = None) -> Report:
+    """Compare everything once; ``sample``: of so many partitions, taken by chance. Raises UserError where it cannot."""
+    began = time.monotonic()
+    settings = deployed(settings)
+    partitions = list(range(settings.partitions))
+    if sample is not None and sample < settings.partitions:
+        partitions = sorted(random.sample(partitions, sample))
+    report = Report()
+    report.looked_at["partitions"] = len(partitions)
+    ends = offsets(settings.for_librdkafka(), [(full_name(settings.prefix, t), p) for t in DEBTOR_SOURCES for p in partitions])
+    with progress_bar("audit", sum(ends.values()) * (2 if clickhouse else 1)) as bar:
+        if clickhouse is not None:
+            found, unclear = audit_amounts(settings, clickhouse, partitions, bar)
+            report.add(found)
+            report.not_judged += unclear
+            found, count = audit_events(settings, clickhouse, partitions, bar)
+            report.add(found)
+            report.looked_at["events in ClickHouse"] = count
+        for spec in agent_specs(settings):
+            for partition in range(spec.partitions):
+                if spec.partitions > 1 and partition not in partitions:
+                    continue
+                bar.say(f"folding {spec.name} {partition}")
+                found, counts = audit_state(settings, spec.name, spec.state, partition, bar)
+                report.add(found)
+                report.looked_at += counts
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def as_text(report: Report, limit: int) -> str:
+    """For people: differences in columns, then one line of what was looked at."""
+    lines = []
+    shown_ones = report.differences[:limit]
+    if shown_ones:
+        table = [("KIND", "DEBTOR", "WHERE", "FIELD", "EXPECTED", "FOUND")]
+        table += [(d.kind, d.subject, d.where, d.field, d.expected[:60], d.found[:60]) for d in shown_ones]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    total = sum(report.counts.values())
+    if total > len(shown_ones):
+        lines.append(f"... and {total - len(shown_ones):,} more")
+    for reason, count in report.not_judged.items():
+        lines.append(f"{count:,} debtors could not be judged against ClickHouse: {reason}")
+    what = ", ".join(f"{count:,} {name}" for name, count in report.looked_at.items())
+    told = "no difference" if report.is_clean else ", ".join(f"{n:,} in {kind}" for kind, n in report.counts.items()) + " differ"
+    lines.append(f"{told}. Looked at {what} in {report.seconds:.1f} s.")
+    return "\n".join(lines)
+
+
+def in_json(report: Report) -> str:
+    """For programs."""
+    told = {
+        "clean": report.is_clean,
+        "differences": report.differences,
+        "counts": {kind: report.counts[kind] for kind in KINDS},
+        "looked_at": report.looked_at,
+        "not_judged": report.not_judged,
+        "seconds": round(report.seconds, 3),
+    }
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def run_audit(
+    settings: Settings, clickhouse: ClickHouse | None, sample: int | None, limit: int, *, as_json: bool
+) -> tuple[str, bool]:
+    """What an audit found, as text, and whether it is clean."""
+    report = audit(settings, clickhouse, sample)
+    return (in_json(report) if as_json else as_text(report, limit)), report.is_clean
+
+
+# -- on a schedule
+_SPAN = re.compile(r"(\d+)(s|m|h|d)\Z")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds_of(text: str) -> int:
+    """A span of time in seconds. Raises UsageError.
+
+    >>> seconds_of("90s"), seconds_of("1h")
+    (90, 3600)
+    """
+    match = _SPAN.match(text)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"{text!r} is no span of time: write a number with s, m, h or d, such as 15m or 1h")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _log_report(report: Report) -> None:
+    for one in report.differences[:LOGGED]:
+        log.warning("audit.difference", **asdict(one))
+    log.info("audit.ended", clean=report.is_clean, seconds=round(report.seconds, 1), **report.looked_at)
+
+
+def note(metrics: Metrics, report: Report | None) -> None:
+    """Tell the metrics of a run; None: it could not be done, and the figures of the last one stand."""
+    outcome = "failed" if report is None else "clean" if report.is_clean else "different"
+    metrics.audit_time.labels(outcome).set_to_current_time()
+    if report is not None:
+        for kind in KINDS:
+            metrics.audit_differences.labels(kind).set(report.counts[kind])
+
+
+def run_every(settings: Settings, clickhouse: ClickHouse | None, sample: int | None, every_s: int, port: int) -> NoReturn:
+    """Audit on a schedule until Ctrl-C, and serve the outcome as metrics. What fails is told, and tried again the next time."""
+    from prometheus_client import start_http_server
+
+    configure_logs(settings.log_format, settings.log_level)
+    metrics = Metrics()
+    start_http_server(port, settings.web_bind, metrics.registry)
+    log.info("audit.scheduled", every_s=every_s, metrics_port=port)
+    while True:
+        began = time.monotonic()
+        try:
+            report = audit(settings, clickhouse, sample)
+        except Exception as error:  # noqa: BLE001 - a broker or ClickHouse that is away now is there the next time
+            note(metrics, None)
+            log.warning("audit.failed", error=f"{type(error).__name__}: {error}"[:500])
+        else:
+            note(metrics, report)
+            _log_report(report)
+        time.sleep(max(0.0, every_s - (time.monotonic() - began)))

@@ -1,0 +1,55 @@
+"""Make one past decision again from its debtor's events, show why it came out so, and hold it against what went out (D5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from streams.auditing.deployment import ClickHouse, deployed
+from streams.clickhouse import ClickHouseError
+from streams.codec import partition_of
+from streams.embedded import answers
+from streams.engine.restore import offsets
+from streams.errors import UserError
+from streams.explaining.again import Explained, explain, find
+from streams.explaining.replayed import explain_replayed
+from streams.explaining.text import rendered
+from streams.explaining.told import as_dict
+from streams.progress import progress_bar
+from streams.topics import full_name
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+DEFAULT_DATA = Path("duewatch-data")
+
+
+def run_explain(
+    settings: Settings, wanted: str, data: Path | None, clickhouse: str | None, *, as_json: bool = False
+) -> tuple[str, bool]:
+    """The explanation as text, and whether nothing speaks against the decision. Raises UserError.
+
+    From the log; where no Kafka answers, from what a replay has left in ClickHouse.
+    """
+    if answers(settings.bootstrap.partition(",")[0]):
+        asked = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
+        made = _from_the_log(deployed(settings), wanted, asked)
+    else:
+        asked = ClickHouse(data or (None if clickhouse else DEFAULT_DATA), clickhouse)
+        try:
+            made = explain_replayed(asked, wanted, settings.bootstrap)
+        except ClickHouseError as error:
+            raise UserError(f"no Kafka answers at {settings.bootstrap} (DUEWATCH_BOOTSTRAP or --kafka), and {error}") from None
+    good = made.is_equal is not False
+    if as_json:
+        return orjson.dumps(as_dict(made), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode(), good
+    return rendered(made), good
+
+
+def _from_the_log(settings: Settings, wanted: str, clickhouse: ClickHouse | None) -> Explained:
+    emitted = find(settings, wanted, clickhouse)
+    place = (full_name(settings.prefix, "journal"), partition_of(emitted.data.customer_id.encode(), settings.partitions))
+    with progress_bar("explain", offsets(settings.for_librdkafka(), [place])[place], "slices") as bar:
+        return explain(settings, emitted, bar.advance)

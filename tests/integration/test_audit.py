@@ -1,0 +1,271 @@
+"""A deployment is held against itself while it runs, what was altered is named, and decisions are made again bit for bit."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from agents.version import CODE_VERSION
+from schemas.events.envelope import Event
+from schemas.events.policies import PolicyPublished
+from schemas.registry import DEBTOR_SOURCES
+from streams.auditing.deployment import deployed
+from streams.codec import encode, encode_event
+from streams.explaining.again import TOPICS, explain, find
+from streams.processes import Child, free_port, spawn
+from streams.refold import RefoldError, final_rows, refold
+from streams.settings import Settings
+from streams.simulate import simulate
+from streams.topics import full_name
+from tests.integration.portfolio import deployment, header, read_all, wait_for
+from tests.integration.replays import start_replay
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+Sent = tuple[str, dict[str, Any]]
+"""Topic, structured event."""
+DAY = re.compile(rb"\d{4}-\d\d-\d\d")
+
+
+@pytest.fixture(scope="module")
+def portfolio(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("portfolio")
+    simulate(12, 150, 11, folder)
+    return folder
+
+
+def duewatch(*arguments: str) -> tuple[int, str, str]:
+    """The command in a process of its own: one process can open one embedded ClickHouse."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments], capture_output=True, text=True, check=False, timeout=240
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def audited(settings: Settings, *more: str) -> tuple[int, dict[str, Any]]:
+    """The exit status of an audit and what it found."""
+    where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
+    status, output, errors = duewatch("audit", *where, "--json", *more)
+    assert output, errors
+    return status, json.loads(output)
+
+
+def alter(data: Path, sql: str) -> None:
+    """Change a row behind everybody's back."""
+    code = "import sys; from streams.clickhouse import open_client; open_client(sys.argv[1], 'duewatch').command(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, f"chdb://{data}/clickhouse", sql], check=True, timeout=60)
+
+
+# -- live
+@dataclass
+class Live:
+    settings: Settings
+    workers: list[Child]
+    sink: Child
+    load: Thread
+
+
+def start(settings: Settings, command: str, log_path: Path) -> Child:
+    own = settings.changed(web_port=free_port())
+    return spawn([sys.executable, "-m", "streams.cli", command], own.as_environment(), log_path, name=command)
+
+
+def until_today(folder: Path) -> list[Sent]:
+    """Topic and structured event of a portfolio that ends yesterday, in the order in which they were recorded."""
+    lines = [
+        (topic, line)
+        for topic in DEBTOR_SOURCES
+        for path in folder.glob(f"{topic}.jsonl")
+        for line in path.read_bytes().splitlines()
+    ]
+    last = max(date.fromisoformat(orjson.loads(line)["recordedtime"][:10]) for _, line in lines)
+    shift = datetime.now(UTC).date() - timedelta(days=1) - last
+
+    def shifted(match: re.Match[bytes]) -> bytes:
+        return (date.fromisoformat(match[0].decode()) + shift).isoformat().encode()
+
+    events = [(topic, orjson.loads(DAY.sub(shifted, line))) for topic, line in lines]
+    return sorted(events, key=lambda one: one[1]["recordedtime"])
+
+
+def send(settings: Settings, events: list[Sent], seconds: float) -> None:
+    """As other systems would, spread over some time."""
+    producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random", "linger.ms": 5})
+    structured: list[tuple[str, str | bytes | None]] = [("content-type", b"application/cloudevents+json")]
+    for number, (topic, event) in enumerate(events):
+        name = full_name(settings.prefix, topic)
+        producer.produce(name, key=event["data"]["customer_id"], value=orjson.dumps(event), headers=structured)
+        if number % 50 == 0:
+            producer.poll(0)
+            time.sleep(seconds * 50 / len(events))
+    producer.flush()
+
+
+def publish(settings: Settings, policy: PolicyPublished) -> None:
+    now = datetime.now(UTC)
+    value, headers = encode_event(Event("policy-2", "duewatch.policy.published.v1", "test", now, now, policy, ""))
+    producer = Producer(settings.for_librdkafka())
+    producer.produce(full_name(settings.prefix, "credit-policies"), key="policy", value=value, headers=list(headers))
+    producer.flush()
+
+
+@pytest.fixture(scope="module")
+def live(kafka, portfolio, tmp_path_factory) -> Iterator[Live]:
+    """Two workers and a sink; half of a portfolio is in, the policy acts."""
+    data = tmp_path_factory.mktemp("live")
+    settings = deployment(kafka.bootstrap, data, clickhouse=f"chdb://{data}/clickhouse")
+    events = until_today(portfolio)
+    sink = start(settings, "sink", data / "sink.log")
+    workers = [start(settings, "worker", data / "w0.log")]
+    try:
+        send(settings, events[: len(events) // 4], 3)
+        wait_for(lambda: len(read_all(settings, "limit-proposals")) > 5, 60)
+        workers.append(start(settings, "worker", data / "w1.log"))  # takes partitions over
+        publish(settings, PolicyPublished(version="ours-2", action="act"))
+        rest = Thread(target=send, args=(settings, events[len(events) // 4 :], 20), daemon=True)
+        rest.start()
+        wait_for(lambda: len(read_all(settings, "limit-changes")) > 5, 60)
+        yield Live(settings, workers, sink, rest)
+        rest.join()
+    finally:
+        for child in (*workers, sink):
+            child.kill()
+
+
+def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live):
+    status, told = audited(live.settings)
+    assert (status, told["differences"]) == (0, [])
+    live.load.join()
+    time.sleep(3)
+    for worker in live.workers:
+        assert worker.stop(20) == 0
+    assert live.sink.stop(20) == 0
+
+    status, told = audited(live.settings)
+
+    assert (status, told["differences"], told["not_judged"]) == (0, [], {})
+    assert told["looked_at"]["events in ClickHouse"] > 1_000
+    assert told["looked_at"]["rows"] > 1_000
+
+
+def test_what_was_altered_is_named_with_both_values(live):
+    """Runs on what the test before has left."""
+    settings = live.settings
+    rows = final_rows(settings, "debtor", 0)
+    key = next(key for key in rows if "\x1fi/" in key)
+    customer, _, row = key.partition("\x1f")
+    amount = orjson.loads(rows[key])["amount"]
+    changed = rows[key].replace(b'"amount":"' + amount.encode(), b'"amount":"1' + amount.encode())
+    producer = Producer(settings.for_librdkafka())
+    producer.produce(full_name(settings.prefix, "debtor-state"), key=key, value=changed, partition=0)
+    producer.flush()
+    open_invoices = [k for k in rows if "\x1fi/" in k and orjson.loads(rows[k])["open"] != "0.00"]
+    owing, _, invoice = open_invoices[0].partition("\x1fi/")
+    where = f"customer_id = '{owing}' AND invoice_id = '{invoice}' AND entry = 'invoice'"
+    alter(settings.data_dir, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where} SETTINGS mutations_sync = 2")
+    event = next(m for m in read_all(settings, "payments") if (m.key() or b"").decode() == owing)
+    alter(
+        settings.data_dir,
+        f"ALTER TABLE events_raw DELETE WHERE id = '{orjson.loads(event.value() or b'')['id']}' SETTINGS mutations_sync = 2",
+    )
+
+    status, told = audited(settings)
+
+    assert status == 1
+    found = {(d["kind"], d["subject"], d["where"], d["field"]): (d["expected"], d["found"]) for d in told["differences"]}
+    assert found["state", customer, row, "amount"] == (amount, f"1{amount}")
+    ours, theirs = map(float, found["clickhouse", owing, "debtors EUR", "exposure"])
+    assert theirs == pytest.approx(ours + 7)
+    place = f"payments/{event.partition()}/{event.offset()}"
+    assert found["events", owing, place, "id"] == (orjson.loads(event.value() or b"")["id"], "absent")
+    assert {kind for kind, *_ in found} == {"state", "clickhouse", "events"}
+    assert {subject for _, subject, *_ in found} == {customer, owing}
+
+
+def test_every_output_is_made_again_bit_for_bit(live):
+    settings = live.settings
+    emitted = {header(m, "ce_id"): m for topic in TOPICS for m in read_all(settings, topic)}
+    customers = sorted({(m.key() or b"").decode() for m in emitted.values()})[:6]
+    count = 0
+    for partition in range(settings.partitions):
+        for slice_ in refold(settings, "debtor", partition, customers=customers):
+            for output in slice_.folded.outputs:
+                if output.topic in TOPICS:
+                    message = emitted.pop(output.id)
+                    assert (message.value(), message.headers(), message.key()) == (*encode(output), output.key.encode())
+                    count += 1
+    assert count > 60
+    assert not [m for m in emitted.values() if (m.key() or b"").decode() in customers]
+
+
+def test_each_kind_of_decision_is_explained(live):
+    settings = live.settings
+    kinds: dict[tuple[str, ...], str] = {}
+    for topic in TOPICS:
+        for message in read_all(settings, topic):
+            body = orjson.loads(message.value() or b"")
+            codes = [reason["code"] for reason in body["reasons"]][:1] if "limit" in topic else []
+            kinds[topic, header(message, "ce_type"), str(body.get("alert_type")), *codes] = header(message, "ce_id")
+    assert {topic for topic, *_ in kinds} == set(TOPICS)
+    for kind, ident in kinds.items():
+        made = explain(settings, find(settings, ident))
+        assert made.is_equal, kind
+        assert made.seen is not None
+        assert made.seen.reaction.changes
+
+
+def test_a_decision_of_other_code_is_not_asserted(live, monkeypatch):
+    ident = header(read_all(live.settings, "limit-changes")[0], "ce_id")
+    monkeypatch.setattr("streams.explaining.again.CODE_VERSION", "9.9.9")
+    made = explain(live.settings, find(live.settings, ident))
+    assert made.is_equal is None
+    assert made.versions == {CODE_VERSION}
+
+
+def test_an_id_that_is_none_is_told(live):
+    status, _, errors = duewatch("explain", "no-such-id", "--kafka", live.settings.bootstrap, "--prefix", live.settings.prefix)
+    assert status == 1
+    assert "no decision has the id 'no-such-id'" in errors
+
+
+def test_what_retention_has_taken_is_named(live):
+    settings = live.settings
+    name = full_name(settings.prefix, "payments")
+    place, admin = TopicPartition(name, 0, 10), AdminClient(settings.for_librdkafka())
+    admin.delete_records([place])[place].result(30)
+
+    with pytest.raises(RefoldError, match=rf"{name}/0 begins at offset 10"):
+        final_rows(settings, "debtor", 0)
+
+
+# -- a replay
+def test_a_replay_is_clean_and_its_decisions_are_explained(kafka, portfolio, tmp_path):
+    status, output = start_replay(portfolio, tmp_path, "--kafka", kafka.bootstrap).ended()
+    assert status == 0, output
+    answer = duewatch("sql", "SELECT DISTINCT prefix FROM ticks", "--data", str(tmp_path), "--format", "TSV")[1]
+    settings = deployed(Settings(prefix=answer.strip(), bootstrap=kafka.bootstrap, data_dir=tmp_path))
+
+    status, told = audited(settings)
+    assert (status, told["differences"], told["not_judged"]) == (0, [], {})
+
+    change = orjson.loads(read_all(settings, "limit-changes")[-1].value() or b"")["limit_change_id"]
+    where = ("--kafka", kafka.bootstrap, "--prefix", settings.prefix)
+    status, output, errors = duewatch("explain", change, *where, "--data", str(tmp_path))
+    assert status == 0, errors
+    assert "equal bit for bit" in output
+    status, output, errors = duewatch("explain", change, *where, "--json")
+    assert json.loads(output)["decision"]["limit_change_id"] == change
