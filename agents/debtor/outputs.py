@@ -14,7 +14,7 @@ from agents.debtor.case import Case
 from agents.debtor.insolvency.decide import is_alarm, is_default
 from agents.debtor.limits.decide import TEXTS, Change, Standing
 from agents.debtor.payments.decide import worst_days_past_due
-from agents.debtor.payments.state import Item
+from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring import state as score_state
 from agents.debtor.written import written
@@ -25,10 +25,10 @@ from schemas.ids import stable_id
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
-from schemas.outputs.scores import ScoreComputed
+from schemas.outputs.scores import ScoreComputed, WouldChange
 
 _Score, _Alert, _Limit = written(ScoreComputed), written(AlertChanged), written(LimitChanged)
-_Example, _Reason = written(ExampleMatured), written(Reason)
+_Example, _Reason, _WouldChange = written(ExampleMatured), written(Reason), written(WouldChange)
 
 RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""
@@ -41,20 +41,35 @@ def risk_facts(case: Case) -> score_state.Facts:
     if stage == "none" and header.insolvency.possible != "none":
         stage, certain = header.insolvency.possible, False
     notices = tuple(n.notice_id for n in header.insolvency.notices[-3:]) if stage != "none" else ()
-    return score_state.Facts(
+    facts = score_state.Facts(
         days_past_due=worst_days_past_due(header.balances),
         shock=header.bank.shock,
         bank=header.bank.weeks >= case.policy.alerts.shock_warm_up_weeks,
-        stage=stage,  # type: ignore[arg-type]
+        stage=stage,
         certain=certain and stage != "none",
         overdue_ids=header.overdue_ids,
         notice_ids=notices,
+        day=case.day,
+        overdue_share=_overdue_share(header.balances),
+        terms_days=header.master.terms_days,
     )
+    return scoring.assessed(header.score, facts)
+
+
+def _overdue_share(balances: dict[str, Balance]) -> float:
+    """How much of what is open is overdue, in the currency where it is most."""
+    share = 0.0
+    for balance in balances.values():
+        not_due, a, b, c, d = balance.buckets
+        overdue = a + b + c + d
+        if overdue:
+            share = max(share, float(overdue / (not_due + overdue)))
+    return share
 
 
 def invoice_score(case: Case, fact: InvoiceIssued, scored: score_state.Scored) -> ScoreComputed:
     """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
-    return _score(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on)
+    return _score(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
 
 
 def debtor_score(case: Case, scored: score_state.Scored) -> ScoreComputed:
@@ -63,9 +78,19 @@ def debtor_score(case: Case, scored: score_state.Scored) -> ScoreComputed:
 
 
 def _score(
-    case: Case, scored: score_state.Scored, invoice_id: str | None, amount: Decimal | None, currency: str, due: date | None
+    case: Case,
+    scored: score_state.Scored,
+    invoice_id: str | None,
+    amount: Decimal | None,
+    currency: str,
+    due: date | None,
+    issued: date | None = None,
 ) -> ScoreComputed:
-    loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, case.policy.loss_given_default)
+    lgd = scoring.loss_given_default(case.context.model, case.policy.loss_given_default)
+    loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
+    limits = scoring.thresholds(case.policy.bands, scored.band)
+    other = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready)
+    paid_from, expected, paid_to = _payment_dates(scored, due, issued)
     return _Score(
         customer_id=case.customer_id,
         policy_version=case.policy.version,
@@ -78,25 +103,96 @@ def _score(
         expected_loss=loss,
         currency=currency,
         band=scored.band,
-        reasons=scored.reasons,
+        reasons=tuple(_Reason(**reason._asdict()) for reason in scored.reasons),
         due_date=due,
         scored_at=case.at,
+        log_odds=scoring.log_odds(scored.forecast.contributions),
+        lift=round(scored.lift, 6),
+        scorer=scored.because.scorer,
+        p_late_30=scored.p_late_30,
+        expected_paid_on=expected,
+        paid_from=paid_from,
+        paid_to=paid_to,
+        loss_given_default=lgd,
+        would_change=_WouldChange(**other._asdict()),
     )
 
 
+def _payment_dates(
+    scored: score_state.Scored, due: date | None, issued: date | None
+) -> tuple[date | None, date | None, date | None]:
+    if scored.days is None or due is None or issued is None:
+        return None, None, None
+    day, first = due.toordinal(), issued.toordinal()
+    low, middle, high = (date.fromordinal(max(day + d, first)) for d in scored.days)
+    return low, middle, high
+
+
 def late_example(
-    case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...], learned: score_state.Learned
+    case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active, learned: score_state.Learned
 ) -> ExampleMatured:
-    """The label *late* for the shared model, with the debtor's own part of the forecast."""
+    """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
+    before, features = case.header.score, active.features
     return _Example(
         customer_id=case.customer_id,
         example_id=stable_id("example", "late", case.customer_id, invoice_id),
         invoice_id=invoice_id,
         target="late",
         label=1 if label else 0,
-        keys=tuple(k for k in keys if k),
+        keys=active.shared,
         row_logit=learned.row_logit,
         row_variance=learned.row_variance,
+        row_labels=before.labels,
+        row_late=before.late,
+        x=scoring.whole_numbers(features.x),
+        p=features.p,
+        scored_on=date.fromordinal(item.issued),
+        matured_on=case.today,
+    )
+
+
+def corrected_example(case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active) -> ExampleMatured:
+    """The right label of an invoice whose example was wrong."""
+    return _Example(
+        customer_id=case.customer_id,
+        example_id=stable_id("example", "late", case.customer_id, invoice_id, case.cause_id),
+        invoice_id=invoice_id,
+        target="late",
+        label=label,
+        keys=active.shared,
+        x=scoring.whole_numbers(active.features.x),
+        p=active.features.p,
+        corrects=stable_id("example", "late", case.customer_id, invoice_id),
+        scored_on=date.fromordinal(item.issued),
+        matured_on=case.today,
+    )
+
+
+def paid_example(case: Case, invoice_id: str, item: Item, paid: int, features: score_state.Features) -> ExampleMatured:
+    """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
+    return _Example(
+        customer_id=case.customer_id,
+        example_id=stable_id("example", "paid_after_due", case.customer_id, invoice_id, features.interval),
+        invoice_id=invoice_id,
+        target="paid_after_due",
+        label=paid,
+        keys=scoring.interval_keys(features.group)[features.interval],
+        interval=features.interval,
+        scored_on=date.fromordinal(item.issued),
+        matured_on=case.today,
+    )
+
+
+def loss_example(case: Case, invoice_id: str, item: Item, share: float) -> ExampleMatured:
+    """What share of a defaulted amount never came."""
+    return _Example(
+        customer_id=case.customer_id,
+        example_id=stable_id("example", "loss", case.customer_id, invoice_id),
+        invoice_id=invoice_id,
+        target="loss",
+        label=1,
+        keys=(),
+        share=share,
         scored_on=date.fromordinal(item.issued),
         matured_on=case.today,
     )
@@ -139,6 +235,7 @@ def standing(case: Case) -> Standing:
         insolvent=is_default(header.insolvency.stage),
         shock=bank.shock,
         rising=bank.weeks > 0 and bank.last_inflow > expected_inflow(bank) * RISING,
+        blind="payments" in case.paused,
     )
 
 
@@ -151,8 +248,8 @@ def limit_reasons(codes: tuple[str, ...]) -> tuple[Reason, ...]:
 def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
     """Take a change of the limit over; announce it if it says anything, numbered without gaps."""
     before, after = case.header.limit, change.limit
-    if not change.codes:
-        case.set(limit=after)
+    if not change.codes:  # made before the number was given: it keeps what was announced last
+        case.set(limit=replace(after, sequence=before.sequence, last_id=before.last_id))
         return
     opening = after.generation != before.generation or after.action != before.action
     sequence = 1 if opening else before.sequence + 1
@@ -198,7 +295,7 @@ def alert_facts(case: Case) -> Facts:
         exposure=case.sums.exposure,
         limit=header.limit.amount if header.limit.is_open else None,
         exposure_grew=case.exposure_grew,
-        overdue_items=sum(b.overdue_items for b in header.balances.values()),
+        overdue_items=case.overdue_items,
         overdue_amount=case.sums.overdue,
         p_late=last.p_late if last is not None else 0.0,
         p_late_slow=average if average is not None else 1.0,
@@ -206,6 +303,7 @@ def alert_facts(case: Case) -> Facts:
         shock=header.bank.shock,
         stage_alarm=is_alarm(header.insolvency.stage),
         possible_alarm=is_alarm(header.insolvency.possible),
+        blind="payments" in case.paused,
     )
 
 

@@ -22,9 +22,10 @@ from agents.debtor.limits import decide as limits
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item, Payment, SalesDay, Stub
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import Features
+from agents.debtor.scoring.state import Cell, Features
 from agents.debtor.state import Header, Master, Row
 from schemas.base import Contract
+from schemas.events.assessments import NoteMade, RatingReceived
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
 from schemas.events.clock import ContextSet
 from schemas.events.customers import CustomerUpdated
@@ -44,6 +45,7 @@ from schemas.events.payments import (
     PromiseMade,
     RecoveryReceived,
 )
+from schemas.outputs.alerts import Severity
 
 
 def react(
@@ -117,7 +119,9 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     issued = fact.issued_on.toordinal()
     master = case.header.master
     facts = outputs.risk_facts(case)
-    active = scoring.active(fact.due_on, fact.amount, master.country, master.group, shock=facts.shock)
+    active = scoring.active(
+        fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0
+    )
     scored = scoring.score_invoice(active, case.header.score, facts, _cell(case), case.context.model, bands=policy.bands)
     case.put(f"f/{fact.invoice_id}", scored.features)
     oldest = min(case.header.oldest_sale or issued, issued)
@@ -132,15 +136,18 @@ def _cell(case: Case) -> Callable[[str], Any]:
 
 
 def _payment_received(case: Case, fact: PaymentReceived, content: str) -> Rejection | None:
-    wrong = payments.wrong_currency(fact.allocations, fact.currency, case.get)
+    wrong = payments.refused(fact.allocations, fact.currency, case.get)
     if wrong is not None:
         return wrong
     policy = case.policy
-    case.post(
-        payments.receive_payment(
-            fact, content, case.header.balances, case.get, case.day, policy.alerts.overdue_days, policy.horizon_days
-        )
+    posting = payments.receive_payment(
+        fact, content, case.header.balances, case.get, case.day, policy.alerts.overdue_days, policy.horizon_days
     )
+    case.post(posting)
+    paid = fact.paid_on.toordinal()
+    for row_key, row in posting.rows.items():
+        if isinstance(row, Item) and not row.open and row.late == 1 and paid <= max(row.due, row.issued):
+            _correct_label(case, row_key[2:], 0)
     return None
 
 
@@ -149,11 +156,14 @@ def _payment_returned(case: Case, fact: PaymentReturned, _: str) -> Rejection | 
     if isinstance(posting, Rejection):
         return posting
     case.post(posting)
+    for row_key, row in posting.rows.items():
+        if isinstance(row, Item) and row.open and row.late == 0:
+            _correct_label(case, row_key[2:], 1)
     return None
 
 
 def _credit_note_issued(case: Case, fact: CreditNoteIssued, _: str) -> Rejection | None:
-    wrong = payments.wrong_currency(fact.allocations, fact.currency, case.get)
+    wrong = payments.refused(fact.allocations, fact.currency, case.get)
     if wrong is not None:
         return wrong
     case.post(payments.issue_credit_note(fact, case.header.balances, case.get, case.day, case.policy.alerts.overdue_days))
@@ -190,6 +200,9 @@ def _recovery_received(case: Case, fact: RecoveryReceived, _: str) -> Rejection 
         return item
     if item.closed != "written_off":
         return Rejection(f"invoice {fact.invoice_id} is not written off: send the money as a payment", "invoice_id")
+    features: Features | None = case.get(f"f/{fact.invoice_id}")
+    if features is not None and fact.currency == item.currency:
+        case.put(f"f/{fact.invoice_id}", replace(features, recovered=features.recovered + fact.amount))
     return None
 
 
@@ -253,7 +266,31 @@ def _set_insolvency(case: Case, after: Any) -> None:
 
 def _customer_updated(case: Case, fact: CustomerUpdated, content: str) -> Rejection | None:
     group = fact.group_id or fact.segment or fact.country
-    case.set(master=Master(content=content, group=group, country=fact.country, segment=fact.segment))
+    recorded = case.at.isoformat()
+    if recorded < case.header.master.recorded:
+        return None  # an older record that comes again, or late, replaces no newer one
+    case.set(
+        master=Master(
+            content=content,
+            recorded=recorded,
+            group=group,
+            country=fact.country,
+            segment=fact.segment,
+            terms_days=fact.terms_days or 0,
+        )
+    )
+    case.rescore = True
+    return None
+
+
+def _rating_received(case: Case, fact: RatingReceived, _: str) -> Rejection | None:
+    case.set(score=scoring.take_rating(case.header.score, fact))
+    case.rescore = True
+    return None
+
+
+def _note_made(case: Case, fact: NoteMade, _: str) -> Rejection | None:
+    case.set(score=scoring.take_note(case.header.score, fact))
     case.rescore = True
     return None
 
@@ -326,6 +363,8 @@ _RULES: dict[type, _Rule] = {
     BankBalanceReported: _Rule("balance", "n/balance/", None, _balance_reported),
     InsolvencyMatched: _Rule("notice", "n/notice/", "notice_id", _insolvency_matched),
     CustomerUpdated: _Rule("master data", "", None, _customer_updated),
+    RatingReceived: _Rule("rating", "n/rating/", "rating_id", _rating_received),
+    NoteMade: _Rule("note", "n/note/", "note_id", _note_made),
     DecisionMade: _Rule("decision", "n/decision/", "decision_id", _decision_made),
 }
 
@@ -334,7 +373,7 @@ _RULES: dict[type, _Rule] = {
 def _is_forgotten(row: Row | None) -> bool:
     """Whether a row's deadline is that of its horizon: nothing follows from forgetting."""
     if isinstance(row, Item):
-        return not row.open and row.late >= 0 and row.default >= 0
+        return not row.open and row.late >= 0 and row.default >= 0 and row.wake >= row.expires
     return isinstance(row, Payment | Stub) or (isinstance(row, SalesDay) and not row.in_window)
 
 
@@ -345,6 +384,8 @@ def _on_wake(case: Case, wake: Wake) -> bool:
         _item_due(case, wake.row_key, row)
     elif isinstance(row, SalesDay):
         return _sales_age(case, wake.row_key, row)
+    elif isinstance(row, Features):
+        return _invoice_ages(case, wake.row_key, row)
     # The header's own deadlines (a week of bank movements, a review, a hold) are judged in _conclude, whatever the cause.
     return True
 
@@ -372,15 +413,80 @@ def _learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
     features: Features | None = case.get(f"f/{invoice_id}")
     if features is None:
         return replace(item, late=label)
-    active = scoring.activate(features)
-    learned = scoring.learn_late(active, label, case.day, case.header.score, _cell(case), case.context.model)
-    example = outputs.late_example(case, invoice_id, item, label, active.shared, learned)
+    active = scoring.activate(features, item.amount)
+    early = 0 if item.open else item.closed_on - item.due
+    learned = scoring.learn_late(active, label, case.day, case.header.score, _cell(case), case.context.model, days_late=early)
+    example = outputs.late_example(case, invoice_id, item, label, active, learned)
     case.set(score=learned.score)
     for key, cell in learned.cells.items():
         case.put("x/" + key, cell)
+    if label:
+        case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day))
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
     case.rescore = True
+    _sweep_cells(case)
     return replace(item, late=label)
+
+
+def _sweep_cells(case: Case) -> None:
+    """Twice a year, forget amounts that did not come again."""
+    day, score = case.day, case.header.score
+    if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
+        if score.swept:
+            for key, cell in case.rows("x/"):
+                if isinstance(cell, Cell) and day - cell.day > scoring.KEEP_DAYS:
+                    case.put(key, None)
+        case.set(score=replace(score, swept=day))
+
+
+def _correct_label(case: Case, invoice_id: str, label: int) -> None:
+    """A payment was returned, or one that had come in time became known only later: the label that was learned was wrong."""
+    item: Item | None = case.get(f"i/{invoice_id}")
+    features: Features | None = case.get(f"f/{invoice_id}")
+    if item is None or features is None or item.late != 1 - label:
+        return
+    active = scoring.activate(features, item.amount)
+    score, cells = scoring.correct_late(active, label, case.header.score, _cell(case))
+    example = outputs.corrected_example(case, invoice_id, item, label, active)
+    case.set(score=score)
+    for key, cell in cells.items():
+        case.put("x/" + key, cell)
+    case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day) if label else replace(features, wake=0))
+    case.put(f"i/{invoice_id}", replace(item, late=label))
+    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    case.rescore = True
+
+
+def _invoice_ages(case: Case, row_key: str, features: Features) -> bool:
+    """An interval after the due day has ended, or the time in which a defaulted amount may still come in."""
+    invoice_id = row_key[2:]
+    item: Item | None = case.get(f"i/{invoice_id}")
+    if item is None or item.closed == "cancelled":
+        case.put(row_key, None)
+        return False
+    if features.owed is not None:
+        return _learn_loss(case, row_key, item, features)
+    i = features.interval
+    end = item.due + scoring.INTERVALS[i]
+    if item.closed == "written_off":  # it left the risk set, and was not paid
+        case.put(row_key, replace(features, wake=0))
+        return False
+    paid = int(not item.open and item.closed_on <= end)
+    case.set(score=scoring.learn_interval(case.header.score, i, paid))
+    example = outputs.paid_example(case, invoice_id, item, paid, features)
+    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    case.put(row_key, replace(features, wake=0) if paid else scoring.next_interval(features, item.due))
+    case.put("", case.header)
+    return False
+
+
+def _learn_loss(case: Case, row_key: str, item: Item, features: Features) -> bool:
+    share = scoring.share_lost(features, item.amount - item.paid - item.credited)
+    if share is not None:
+        example = outputs.loss_example(case, row_key[2:], item, share)
+        case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    case.put(row_key, None)
+    return False
 
 
 def _learn_default(case: Case, invoice_id: str, item: Item, label: int) -> Item:
@@ -390,7 +496,10 @@ def _learn_default(case: Case, invoice_id: str, item: Item, label: int) -> Item:
         if keys:
             example = outputs.default_example(case, invoice_id, item, label, keys)
             case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
-        if item.late >= 0:
+        unpaid = item.amount - item.paid - item.credited
+        if label and unpaid > 0:
+            case.put(f"f/{invoice_id}", replace(features, owed=unpaid, wake=case.day + scoring.WORKOUT_DAYS))
+        elif item.late >= 0:
             case.put(f"f/{invoice_id}", None)
     return payments.rewoken(replace(item, default=label), case.day, case.policy.alerts.overdue_days)
 
@@ -483,7 +592,7 @@ def _decide_limit(case: Case) -> None:
         outputs.change_limit(case, change, ())
 
 
-def _decide_alerts(case: Case, *, is_due: bool) -> dict[str, str]:
+def _decide_alerts(case: Case, *, is_due: bool) -> dict[str, Severity]:
     if not case.may_send:
         return {}
     header, rules = case.header, case.policy.alerts

@@ -25,12 +25,15 @@ SEPARATOR = "\x1f"
 
 
 class Master(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Master data that decisions look at, and a hash of the whole record."""
+    """Master data that decisions look at, a hash of the whole record, and when it was recorded (RFC 3339)."""
 
     content: str = ""
+    recorded: str = ""
     group: str | None = None
     country: str | None = None
     segment: str | None = None
+    terms_days: int = 0
+    """Usual days to pay; 0 = not told."""
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -90,13 +93,17 @@ _read_wake = msgspec.json.Decoder(_Wake).decode
 _read_limit = msgspec.json.Decoder(_HeaderLimit).decode
 read_opened = msgspec.json.Decoder(Opened).decode
 """The row ``Opened`` from JSON."""
-WITHOUT_WAKE = frozenset("wfx")
+WITHOUT_WAKE = frozenset("wx")
 """Kinds of rows that no deadline looks at."""
 
 
 def wake_of(row_key: str, value: bytes) -> int:
     """The day on which a row wants to be looked at, 0 = none, without reading the rest of it."""
-    return 0 if row_key[:1] in WITHOUT_WAKE else _read_wake(value).wake
+    kind = row_key[:1]
+    if kind == "f":  # an array, which names no fields
+        wake: int = _DECODERS[kind].decode(value).wake
+        return wake
+    return 0 if kind in WITHOUT_WAKE else _read_wake(value).wake
 
 
 def opening_of(header: bytes) -> tuple[str, int]:

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
 
 from agents.brain import Arrived, Folded
-from agents.learner.decide import for_publication, in_order, learn_all
-from agents.learner.state import ENDED, MODEL_ROW, PENDING, LearnerState, Marker
+from agents.learner.decide import HORIZON_DAYS, for_publication, forecasts, in_order, learn_all
+from agents.learner.quality_watch import TALLIES, WATCH_ROW, Watch, Watched, is_watch_row, restore, said_of
+from agents.learner.state import ENDED, MODEL_ROW, PENDING, TAUGHT, LearnerState, Marker, Shared, from_row, to_row
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
-from schemas.events.models import ExampleMatured, ModelPublished, StepEnded
+from schemas.events.models import ExampleMatured, StepEnded
 from schemas.ids import stable_id
+from schemas.outputs.quality import ModelMeasured
 
 MODEL_TYPE = "duewatch.model.published.v1"
+MEASURED_TYPE, ALERTED_TYPE = "duewatch.model.measured.v1", "duewatch.model.alerted.v1"
 
 
 class LearnerBrain:
     """Implements ``agents.brain.Brain`` for the one partition of ``training-examples``."""
 
     def __init__(self) -> None:
-        self._state = LearnerState(ModelPublished(), {}, {})
+        self._state = LearnerState(Shared(), {}, {}, {})
+        self._watched = Watched()
         # What the last fold led to, so that ``keep`` need not read its own rows again.
-        self._ahead: tuple[Folded, LearnerState] | None = None
+        self._ahead: tuple[Folded, LearnerState, Watched] | None = None
 
     @property
-    def model(self) -> ModelPublished:
+    def model(self) -> Shared:
         """The model with all digits, as committed."""
         return self._state.model
 
     def restore(self, key: str, value: bytes | None) -> None:
         """Take a row over. Raises ValueError when it is no such row: a state that cannot be read must not be learned on."""
-        _apply(self._state, key, value)
+        _apply(self._state, self._watched, key, value)
 
     def fold(
         self,
@@ -45,29 +49,32 @@ class LearnerBrain:
         step: int = -1,  # noqa: ARG002 - a step is over when all partitions say so
         wakes: int = 500,  # noqa: ARG002 - nothing here has a deadline
         paused: frozenset[str] = frozenset(),  # noqa: ARG002 - it decides nothing about debtors
+        before: datetime | None = None,  # noqa: ARG002 - an example carries its dates
     ) -> Folded:
         """Learn what arrived; at most one model is published live, and one per step that ended in a replay."""
-        folded, state = Folded(), self._state.copy()
+        folded, state, watched = Folded(), self._state.copy(), self._watched.copy()
         if replay:
             for record in arrived:
-                _collect(folded, state, record)
+                _collect(folded, state, watched, record)
         else:
-            _learn_live(folded, state, arrived)
-        self._ahead = (folded, state)
+            _learn_live(folded, state, watched, arrived)
+        self._ahead = (folded, state, watched)
         return folded
 
     def keep(self, folded: Folded) -> None:
         if self._ahead is not None and self._ahead[0] is folded:
-            self._state = self._ahead[1]
+            _, self._state, self._watched = self._ahead
         else:
             for key, value in folded.rows.items():
-                _apply(self._state, key, value)
+                _apply(self._state, self._watched, key, value)
         self._ahead = None
 
 
-def _apply(state: LearnerState, key: str, value: bytes | None) -> None:
-    if key == MODEL_ROW:
-        state.model = ModelPublished() if value is None else ModelPublished.model_validate_json(value)
+def _apply(state: LearnerState, watched: Watched, key: str, value: bytes | None) -> None:
+    if is_watch_row(key):
+        restore(watched, key, value)
+    elif key == MODEL_ROW:
+        state.model = Shared() if value is None else from_row(value)
     elif key.startswith(PENDING):
         example_id = key.removeprefix(PENDING)
         state.pending.pop(example_id, None)
@@ -78,17 +85,54 @@ def _apply(state: LearnerState, key: str, value: bytes | None) -> None:
         state.ended.pop(partition, None)
         if value is not None:
             state.ended[partition] = msgspec.json.decode(value, type=Marker)
+    elif key.startswith(TAUGHT):
+        example_id = key.removeprefix(TAUGHT)
+        state.taught.pop(example_id, None)
+        if value is not None:
+            state.taught[example_id] = day = int(value)
+            state.newest = max(state.newest, day)
     else:
-        raise ValueError(f"{key!r} is no row of the learner: its keys are {MODEL_ROW}, {PENDING}ID and {ENDED}PARTITION")
+        keys = f"{MODEL_ROW}, {PENDING}ID, {ENDED}PARTITION, {TAUGHT}ID, {WATCH_ROW} and {TALLIES}DAY"
+        raise ValueError(f"{key!r} is no row of the learner: its keys are {keys}")
 
 
-def _learn_live(folded: Folded, state: LearnerState, arrived: Sequence[Arrived]) -> None:
+def _is_news(folded: Folded, state: LearnerState, record: Arrived, example: ExampleMatured) -> bool:
+    """Whether an example is to be learned: a copy teaches nothing, and what is older than the memory of copies is refused."""
+    if example.example_id in state.taught or example.example_id in state.pending:
+        folded.duplicates += 1
+        return False
+    if example.matured_on.toordinal() + HORIZON_DAYS < state.newest:
+        reason = f"matured more than {HORIZON_DAYS} days before the newest example: too old to tell whether it was learned"
+        folded.rejected.append((record, Rejection(reason, "matured_on")))
+        return False
+    return True
+
+
+def _remember(folded: Folded, state: LearnerState, examples: Iterable[ExampleMatured]) -> None:
+    """Note what was learned; forget what lies behind the horizon."""
+    newest = state.newest
+    for example in examples:
+        day = example.matured_on.toordinal()
+        state.taught[example.example_id] = day
+        folded.rows[TAUGHT + example.example_id] = b"%d" % day
+        newest = max(newest, day)
+    if newest > state.newest:
+        state.newest = newest
+        for example_id in [i for i, day in state.taught.items() if day + HORIZON_DAYS < newest]:
+            del state.taught[example_id]
+            folded.rows[TAUGHT + example_id] = None
+
+
+def _learn_live(folded: Folded, state: LearnerState, watched: Watched, arrived: Sequence[Arrived]) -> None:
     """Learn in the order of the log; markers mean nothing here."""
     examples: list[ExampleMatured] = []
     last: Event | None = None
     for record in arrived:
         data = record.event.data
         if isinstance(data, ExampleMatured):
+            if not _is_news(folded, state, record, data):
+                continue
+            _remember(folded, state, (data,))
             examples.append(data)
             last = record.event
         elif not isinstance(data, StepEnded):
@@ -96,16 +140,14 @@ def _learn_live(folded: Folded, state: LearnerState, arrived: Sequence[Arrived])
             continue
         folded.applied += 1
     if last is not None:
-        state.model = learn_all(state.model, examples)
-        _publish(folded, state.model, last.id, last.recorded)
+        _learn(folded, state, watched, examples, -1, last.id, last.recorded)
 
 
-def _collect(folded: Folded, state: LearnerState, record: Arrived) -> None:
+def _collect(folded: Folded, state: LearnerState, watched: Watched, record: Arrived) -> None:
     """Keep an example until its step is over; a marker may end the step."""
     data = record.event.data
     if isinstance(data, ExampleMatured):
-        if data.example_id in state.pending:
-            folded.duplicates += 1
+        if not _is_news(folded, state, record, data):
             return
         state.pending[data.example_id] = data
         folded.rows[PENDING + data.example_id] = data.model_dump_json().encode()
@@ -117,25 +159,46 @@ def _collect(folded: Folded, state: LearnerState, record: Arrived) -> None:
         state.ended[data.partition] = marker
         folded.rows[f"{ENDED}{data.partition}"] = msgspec.json.encode(marker)
         if sum(m.step == data.step for m in state.ended.values()) == data.partitions:
-            _end_step(folded, state, data.step)
+            _end_step(folded, state, watched, data.step)
     else:
         _reject(folded, record)
         return
     folded.applied += 1
 
 
-def _end_step(folded: Folded, state: LearnerState, step: int) -> None:
+def _end_step(folded: Folded, state: LearnerState, watched: Watched, step: int) -> None:
     """All partitions are through: learn in D3's order and answer, also when there was nothing to learn."""
-    state.model = learn_all(state.model, in_order(state.pending.values()), step)
+    learned = in_order(state.pending.values())
     cause = state.ended[max(state.ended)]
     folded.rows.update(dict.fromkeys((PENDING + i for i in state.pending), None))
     folded.rows.update(dict.fromkeys((f"{ENDED}{p}" for p in state.ended), None))
     state.pending, state.ended = {}, {}
-    _publish(folded, state.model, cause.id, cause.recorded)
+    _remember(folded, state, learned)
+    _learn(folded, state, watched, learned, step, cause.id, cause.recorded)
 
 
-def _publish(folded: Folded, model: ModelPublished, cause: str, recorded: datetime) -> None:
-    folded.rows[MODEL_ROW] = model.model_dump_json().encode()
+def _learn(
+    folded: Folded,
+    state: LearnerState,
+    watched: Watched,
+    examples: Sequence[ExampleMatured],
+    step: int,
+    cause: str,
+    recorded: datetime,
+) -> None:
+    """Judge each example and learn it; the model goes out, and what the watch has to say."""
+    watch = Watch(watched)
+    state.model = learn_all(state.model, examples, step, lambda model, example: watch.see(model, example, forecasts))
+    folded.rows.update(watch.rows())
+    _publish(folded, state.model, cause, recorded)
+    for data in watch.outputs:
+        kind = MEASURED_TYPE if isinstance(data, ModelMeasured) else ALERTED_TYPE
+        output_id = stable_id("model-quality", *said_of(data))
+        folded.outputs.append(Output("model-quality", "", kind, output_id, recorded, recorded, data, causation_id=cause))
+
+
+def _publish(folded: Folded, model: Shared, cause: str, recorded: datetime) -> None:
+    folded.rows[MODEL_ROW] = to_row(model)
     # The step is part of the id: a step without examples has the version of the one before, but is an answer of its own.
     output_id = stable_id("model", model.version, model.step)
     published = for_publication(model)

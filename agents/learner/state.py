@@ -1,15 +1,28 @@
-"""What the learner remembers: the shared model, and in a replay the examples and markers of the step that is not over yet."""
+"""What the learner remembers: the shared model with all digits, the examples learned, and what a step waits for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from math import isfinite
 
+import msgspec
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
-from schemas.events.models import ExampleMatured, ModelPublished
+from agents.logistic import FEATURES, PRIOR_WEIGHTS, SHARED_PRIORS
+from schemas.events.models import ExampleMatured, Scorer
 
-MODEL_ROW, PENDING, ENDED = "model", "pending/", "ended/"
-"""Key of the model's row; prefixes of the rows of pending examples (by example id) and end-of-step markers (by partition)."""
+MODEL_ROW, PENDING, ENDED, TAUGHT = "model", "pending/", "ended/", "taught/"
+"""Key of the model's row; prefixes of the rows of pending examples and of learned ones (by example id), and of end-of-step
+markers (by partition)."""
+
+KIND = "hedge1"
+"""The recipe, as part of the version; a change of the recipe changes it."""
+
+_MEND = "Delete the topic learner-state: the learner learns the log anew"
+Numbers = NDArray[np.float64]
 
 
 class Marker(Struct, frozen=True):
@@ -22,12 +35,135 @@ class Marker(Struct, frozen=True):
     recorded: datetime
 
 
-class LearnerState(Struct):
-    """A working copy is changed inside a fold, and kept once the slice is committed."""
+class Checkpoint(Struct, frozen=True, kw_only=True):
+    """The shared model as its row holds it: JSON that a person can read, floats with all digits."""
 
-    model: ModelPublished
+    kind: str
+    examples: int
+    step: int
+    scorer: Scorer
+    bias: float
+    bias_variance: float
+    hedge: float
+    loss: tuple[float, float]
+    features: tuple[str, ...]
+    weights: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+    cells: dict[str, tuple[float, float]]
+    rates: dict[str, tuple[float, float]]
+    default_counts: dict[str, tuple[float, float]]
+
+
+class Shared(Struct, eq=False):
+    """The shared model in memory; ``agents.learner.decide`` changes a copy in place. The fields of ``ModelPublished``."""
+
+    examples: int = 0
+    step: int = -1
+    scorer: Scorer = "hedge"
+    bias: float = 0.0
+    bias_variance: float = 1.0
+    hedge: float = 0.0
+    loss: tuple[float, float] = (0.0, 0.0)
+    weights: Numbers = msgspec.field(default_factory=lambda: np.array(PRIOR_WEIGHTS))
+    covariance: Numbers = msgspec.field(default_factory=lambda: np.diag([f.variance for f in FEATURES]))
+    cells: dict[str, tuple[float, float]] = {}
+    rates: dict[str, tuple[float, float]] = {}
+    default_counts: dict[str, tuple[float, float]] = {}
+
+    @property
+    def version(self) -> str:
+        """``KIND-N``: N examples learned, so equal logs give equal versions."""
+        return f"{KIND}-{self.examples}" if self.examples else "prior-0"
+
+    def copy(self) -> Shared:
+        """A working copy."""
+        return Shared(
+            self.examples, self.step, self.scorer, self.bias, self.bias_variance, self.hedge, self.loss,
+            self.weights.copy(), self.covariance.copy(), dict(self.cells), dict(self.rates), dict(self.default_counts),
+        )  # fmt: skip
+
+
+class LearnerState(Struct):
+    """A working copy is changed inside a fold, and kept once the slice is committed.
+
+    ``taught``: example id -> the day it matured, of all learned in the last ``decide.HORIZON_DAYS`` up to ``newest``.
+    """
+
+    model: Shared
     pending: dict[str, ExampleMatured]
     ended: dict[int, Marker]
+    taught: dict[str, int]
+    newest: int = 0
 
     def copy(self) -> LearnerState:
-        return LearnerState(self.model, dict(self.pending), dict(self.ended))
+        return LearnerState(self.model.copy(), dict(self.pending), dict(self.ended), dict(self.taught), self.newest)
+
+
+def to_row(model: Shared) -> bytes:
+    """The checkpoint as JSON."""
+    checkpoint = Checkpoint(
+        kind=KIND,
+        examples=model.examples,
+        step=model.step,
+        scorer=model.scorer,
+        bias=model.bias,
+        bias_variance=model.bias_variance,
+        hedge=model.hedge,
+        loss=model.loss,
+        features=tuple(f.name for f in FEATURES),
+        weights=tuple(model.weights.tolist()),
+        covariance=tuple(map(tuple, model.covariance.tolist())),
+        cells=model.cells,
+        rates=model.rates,
+        default_counts=model.default_counts,
+    )
+    return msgspec.json.encode(checkpoint)
+
+
+def from_row(row: bytes) -> Shared:
+    """The model of a checkpoint. Raises ValueError that says what is wrong with it: on wrong numbers nothing must be learned."""
+    try:
+        c = msgspec.json.decode(row, type=Checkpoint)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"the learner's checkpoint cannot be read ({error}). {_MEND}") from None
+    _check(c)
+    return Shared(
+        c.examples, c.step, c.scorer, c.bias, c.bias_variance, c.hedge, c.loss,
+        np.array(c.weights), np.array(c.covariance), c.cells, c.rates, c.default_counts,
+    )  # fmt: skip
+
+
+def _check(c: Checkpoint) -> None:
+    names = tuple(f.name for f in FEATURES)
+    wrong = None
+    if c.kind != KIND:
+        wrong = f"it is of recipe {c.kind[:40]!r}, this code learns {KIND!r}"
+    elif c.features != names or len(c.weights) != len(names):
+        wrong = "its features are not those of this code"
+    elif len(c.covariance) != len(names) or any(len(line) != len(names) for line in c.covariance):
+        wrong = f"its covariance is not {len(names)} x {len(names)}"
+    elif not _finite((c.bias, c.hedge, *c.loss, *c.weights, *(v for line in c.covariance for v in line))):
+        wrong = "a number in it is not finite"
+    elif c.bias_variance <= 0 or any(c.covariance[i][i] <= 0 for i in range(len(names))):
+        wrong = "a variance is not positive"
+    else:
+        wrong = _wrong_cell(c)
+    if wrong is not None:
+        raise ValueError(f"the learner's checkpoint is not usable: {wrong}. {_MEND}")
+
+
+def _wrong_cell(c: Checkpoint) -> str | None:
+    for key, (mean, variance) in c.cells.items():
+        if key.partition(":")[0] not in SHARED_PRIORS:
+            return f"cell {key[:80]!r} is of no known family ({', '.join(SHARED_PRIORS)})"
+        if not isfinite(mean) or not variance > 0:
+            return f"cell {key[:80]!r} has mean {mean} and variance {variance}"
+    for name, table in (("rate", c.rates), ("default count", c.default_counts)):
+        for key, (hits, seen) in table.items():
+            if not -1e-9 <= hits <= seen + 1e-9 or not isfinite(seen):
+                return f"{name} {key[:80]!r} has {hits} of {seen}"
+    return None
+
+
+def _finite(numbers: Iterable[float]) -> bool:
+    return all(map(isfinite, numbers))

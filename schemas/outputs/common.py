@@ -18,6 +18,9 @@ class Reason(Contract):
     text: Text
     evidence: tuple[str, ...] = ()
     """Ids of events or invoices."""
+    text_de: Text | None = None
+    """The words in German; null for a reason that has only English ones."""
+    family: ReasonFamily = "none"
 
 
 class Decided(Contract):

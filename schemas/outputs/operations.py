@@ -1,10 +1,10 @@
-"""Topics ``journal`` and ``dead-letters``: what a slice did, and what could not be applied."""
+"""Topics ``journal`` and ``dead-letters``: what a slice did, what could not be applied, and what is paused for it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from schemas.base import Contract, Id, Instant, Text
+from schemas.base import Contract, Id, Instant, Label, Text
 
 
 class Run(Contract):
@@ -32,6 +32,9 @@ class SliceCommitted(Contract):
     rejected: int
     outputs: int
     paused: tuple[str, ...] = ()
+    """Topics that are paused from here on: the next slice is folded knowing of them, except those that it resumes."""
+    resumed: tuple[str, ...] = ()
+    """Topics that were paused and that this slice reads on."""
 
 
 class RecordRejected(Contract):
@@ -50,4 +53,20 @@ class RecordRejected(Contract):
     """name, base64 of the value."""
     recorded_at: Instant | None = None
     """The broker's time stamp of the record."""
+    code_version: Id
+
+
+class SourcePauseChanged(Contract):
+    """For whoever runs the system: a partition of a topic is paused because too much of it is broken, or goes on (D10)."""
+
+    topic: Id
+    partition: int
+    agent: Label
+    state: Literal["paused", "resumed"]
+    offset: int
+    """Where it is read on: nothing at or behind this offset has been applied."""
+    broken: int
+    """Of its last ``judged`` records, as many could not be applied."""
+    judged: int
+    recommended_action: Text
     code_version: Id

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from typing import Literal
 
-from schemas.base import Amount, BusinessDate, Currency, Id, Instant, Probability
+from schemas.base import Amount, BusinessDate, Contract, Currency, Id, Instant, Probability, Text
+from schemas.events.models import Scorer
 from schemas.outputs.common import Decided, Reason
 
 Band = Literal["strong", "medium", "weak"]
 """How good a debtor is: strong = accept, medium = limited with security, weak = decline or prepayment."""
+
+
+class WouldChange(Contract):
+    """What would put it into another band: the next better one, or for ``strong`` the next worse one."""
+
+    band: Band
+    p_late: Probability
+    """A better band asks for less than this, ..."""
+    p_default: Probability
+    """... and for less than this; a worse one begins at either."""
+    log_odds: float
+    """By how much the log-odds of being late would have to change for it; 0 where p_late fits already."""
+    text: Text
+    text_de: Text
 
 
 class ScoreComputed(Decided):
@@ -28,3 +43,20 @@ class ScoreComputed(Decided):
     reasons: tuple[Reason, ...]
     due_date: BusinessDate | None = None
     scored_at: Instant
+    log_odds: float | None = None
+    """What the learned reasons' contributions add up to: of being late, linear, cells and state model already mixed."""
+    lift: float = 0.0
+    """What a certain insolvency adds to ``log_odds`` (the contribution of its reason); p_late is the logistic of the sum."""
+    p_late_30: Probability | None = None
+    """P(more than 30 days late) of the invoice, or of the debtor's usual next one."""
+    expected_paid_on: BusinessDate | None = None
+    """The day by which it is paid with even odds; the day after 90 days past due stands for "later, or never"."""
+    paid_from: BusinessDate | None = None
+    """By this day it is paid with a probability of 10 %, ..."""
+    paid_to: BusinessDate | None = None
+    """... by this one with 90 %."""
+    loss_given_default: Probability | None = None
+    """The share of a defaulted amount that is lost, as ``expected_loss`` takes it."""
+    would_change: WouldChange | None = None
+    scorer: Scorer = "hedge"
+    """``hedge``: the learned model; ``late_rate``: the debtor's plain late rate, because the model was worse."""

@@ -8,8 +8,10 @@ from decimal import Decimal
 from functools import lru_cache
 from math import log, sqrt
 
+from msgspec.structs import replace
+
 from agents.debtor.scoring.calendar import day_class
-from agents.debtor.scoring.state import Active, Cell, Features, Learned, Logit, ScoreState, Surprise
+from agents.debtor.scoring.state import Active, Cell, Change, Features, Learned, ScoreState, Surprise
 from agents.logistic import SHARED_PRIORS, sigmoid, step
 from schemas.events.models import ModelPublished
 
@@ -17,31 +19,45 @@ VARIANCES = (1.0, 0.4, 0.2, 0.1, 0.1, 0.3, 0.1, 0.05)
 """Prior variances of the debtor's cells: calendar c, cx, cw; amounts ca, cA, cE, cxa, cwa."""
 REOPENED = (2.0, *(v / 2.0 for v in VARIANCES[1:]))
 """Variances at least this large after an alarm of the CUSUM: 2.0 for c, half the prior for the others."""
+FORGET = (0.995, 0.98, 0.97, 0.0, 0.985, 0.0, 0.98, 0.98)
+"""By which a cell's late rate shrinks at each label (score_quality.md 3.3); 0 = the state model has no use for it."""
+LATELY = {"c": 0.8, "cw": 0.7}
+"""The same for the last few labels of a debtor, and of its invoices due on a kind of day."""
 DRIFT = 0.0003
 """Per day since it was last touched, a debtor's cell regains this share of its prior variance."""
 CUSUM_SLACK, CUSUM_BAR, SIBLINGS = 0.7, 5.0, 0.2
 """CUSUM per maturity day: slack and bar in standard deviations; correlation of one day's labels (siblings are paid together)."""
+SWEEP_DAYS, KEEP_DAYS = 180, 400
+"""Twice a year, amount cells that no label touched for so many days are dropped: most exact amounts never come again."""
 
 _SHARED_VARIANCES = tuple(SHARED_PRIORS[family][1] for family in ("w", "gw", "gx", "s"))
-_SHOCK_MEAN = SHARED_PRIORS["s"][0]
+SHOCK_MEAN = SHARED_PRIORS["s"][0]
+EARLIEST = -10
+"""Days late below this count as this in their mean."""
+EDGES = (-8, -5, -3, -2, -1, 0)
+"""Upper ends of the bins of days late, in days; the seventh is what is late."""
 
 Get = Callable[[str], Cell | None]
 """The amount cell of a cell key (the row's key without ``ROW_PREFIX``), or None."""
+Cells = list[Cell | None]
+"""The debtor's cells of an invoice: c, cx, cw, ca, cA, cE, cxa, cwa."""
 
 
-def active(due_on: date, amount: Decimal, country: str | None, group_id: str | None, *, shock: bool = False) -> Active:
+def active(
+    due_on: date, amount: Decimal, country: str | None, group_id: str | None, *, shock: bool = False, terms_days: int = 0
+) -> Active:
     """The cells of an invoice, from what is known at issue. Never the issue day: estimated issue dates know the outcome (8.2).
 
     >>> active(date(2026, 3, 31), Decimal("100.00"), "DE", "retail").shared
     ('w:1', 'gw:retail:1', 'gx:retail:0')
     """
     weekday, closed = day_class(due_on, country)
-    return activate(Features(weekday, closed, group_id or "-", amount, shock))
+    return activate(Features(weekday, closed, group_id or "-", shock=shock), amount, terms_days)
 
 
-def activate(features: Features) -> Active:
-    """The cells of an invoice that was scored before, from the features kept with it."""
-    value = float(features.amount)
+def activate(features: Features, amount: Decimal, terms_days: int = 0) -> Active:
+    """The cells of an invoice that was scored before, from the features kept with it and its amount."""
+    value = float(amount)
     size = log(value) if value > 1.0 else 0.0
     weekday, closed, coarse = features.weekday, int(features.closed), int(size / 1.2)
     amounts = (
@@ -51,19 +67,21 @@ def activate(features: Features) -> Active:
         f"cxa:{closed}:{coarse}",
         f"cwa:{weekday}:{coarse}",
     )
-    return Active(_shared(features.group, weekday, closed, features.shock), _calendar(weekday, closed), amounts, features)
+    shared, rates = _shared(features.group, weekday, closed, features.shock)
+    return Active(shared, rates, _calendar(weekday, closed), amounts, features, terms_days)
 
 
 def shock_mean(model: ModelPublished) -> float:
     """What a cash-flow shock adds to the log-odds, in the model in force."""
     known = model.cells.get("s:shock")
-    return _SHOCK_MEAN if known is None else known[0]
+    return SHOCK_MEAN if known is None else known[0]
 
 
 @lru_cache(maxsize=65536)
-def _shared(group: str, weekday: int, closed: int, shock: bool) -> tuple[str, ...]:
+def _shared(group: str, weekday: int, closed: int, shock: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     keys = (f"w:{weekday}", f"gw:{group}:{weekday}", f"gx:{group}:{closed}")
-    return (*keys, "s:shock") if shock else keys
+    rates = (f"g:{group}", keys[1], keys[0], f"x:{closed}")
+    return (*keys, "s:shock") if shock else keys, rates
 
 
 @lru_cache(maxsize=64)
@@ -71,47 +89,51 @@ def _calendar(weekday: int, closed: int) -> tuple[str, ...]:
     return "c", f"cx:{closed}", f"cw:{weekday}"
 
 
-def late_logit(active: Active, score: ScoreState, get: Get, model: ModelPublished) -> Logit:
-    """Log-odds that the invoice is not settled at the end of its due day.
+def cells_of(active: Active, score: ScoreState, get: Get) -> Cells:
+    """The debtor's own cells of an invoice; None where no label has touched one yet."""
+    return [*map(score.cells.get, active.calendar), *map(get, active.amounts)]
 
-    No damping by uncertainty: it costs 0.0012 log loss (score_quality.md 3.2). ``total`` is the sum of the contributions.
+
+@lru_cache(maxsize=4096)
+def no_invoice(group: str, shock: bool) -> Active:
+    """Stands for the debtor's next invoice, of which nothing is known."""
+    shared, rates = _shared(group, -1, 0, shock)
+    return Active(shared, (rates[0], "", "", ""), ("c", "", ""), ("", "", "", "", ""), Features(-1, False, group, shock=shock))
+
+
+def cell_row(own: Cells) -> float:
+    """The sum of the debtor's own cells."""
+    return sum([cell.mean for cell in own if cell is not None])
+
+
+def cell_parts(active: Active, own: Cells, model: ModelPublished) -> tuple[float, float, float, float, float, float]:
+    """What the cells say, on the log-odds scale: bias, weekday, group, debtor, amounts, cash-flow shock.
+
+    No damping by uncertainty: it costs 0.0012 log loss (score_quality.md 3.2).
     """
-    cells, own = model.cells, score.cells
+    cells = model.cells
     shared = [0.0, 0.0, 0.0, 0.0]
     for i, key in enumerate(active.shared):
         known = cells.get(key)
         if known is not None:
             shared[i] = known[0]
         elif i == 3:
-            shared[3] = _SHOCK_MEAN
-    calendar = [0.0, 0.0, 0.0]
-    for i, key in enumerate(active.calendar):
-        cell = own.get(key)
-        if cell is not None:
-            calendar[i] = cell.mean
-    amounts = 0.0
-    for key in active.amounts:
-        cell = get(key)
-        if cell is not None:
-            amounts += cell.mean
-    weekday, group = shared[0] + calendar[1] + calendar[2], shared[1] + shared[2]
-    contributions = (model.bias, weekday, group, calendar[0], amounts, shared[3])
-    total = model.bias + weekday + group + calendar[0] + amounts + shared[3]
-    return Logit(total, calendar[0] + calendar[1] + calendar[2] + amounts, contributions)
+            shared[3] = SHOCK_MEAN
+    c, cx, cw, ca, c_amount, exact, cxa, cwa = [0.0 if cell is None else cell.mean for cell in own]
+    return model.bias, shared[0] + cx + cw, shared[1] + shared[2], c, ca + c_amount + exact + cxa + cwa, shared[3]
 
 
 def _shared_part(active: Active, model: ModelPublished) -> tuple[float, float]:
     """Sum of means and of variances of the bias and the shared cells in force; what has no label yet has its prior."""
     z, variance, cells = model.bias, model.bias_variance, model.cells
     for i, key in enumerate(active.shared):
-        if key:
-            mean, v = cells.get(key) or (_SHOCK_MEAN if i == 3 else 0.0, _SHARED_VARIANCES[i])
-            z += mean
-            variance += v
+        mean, v = cells.get(key) or (SHOCK_MEAN if i == 3 else 0.0, _SHARED_VARIANCES[i])
+        z += mean
+        variance += v
     return z, variance
 
 
-def _as_of(day: int, epoch: int, cells: list[Cell | None]) -> list[tuple[float, float]]:
+def _as_of(day: int, epoch: int, cells: Cells) -> list[tuple[float, float]]:
     """Mean and variance of the debtor's cells on ``day``: new, reopened since their last label, or drifted."""
     found = []
     for cell, prior, reopened in zip(cells, VARIANCES, REOPENED, strict=True):
@@ -127,13 +149,18 @@ def _as_of(day: int, epoch: int, cells: list[Cell | None]) -> list[tuple[float, 
     return found
 
 
-def learn_late(active: Active, label: int, day: int, score: ScoreState, get: Get, model: ModelPublished) -> Learned:
+def learn_late(
+    active: Active, label: int, day: int, score: ScoreState, get: Get, model: ModelPublished, *, days_late: int = 0
+) -> Learned:
     """Learn a label that matures on ``day`` (ordinal): one joint step in which only the debtor's cells move.
 
     The shared part is that of the model in force; the learner moves it later by the example (D7), which costs nothing (10).
+    ``days_late``: of an invoice that was settled in time, how many days before it was due (negative); a late one counts as 1,
+    because "at least 1" is all that is known of it (8.4).
     """
-    epoch, own = score.epoch, score.cells
-    before = _as_of(day, epoch, [*map(own.get, active.calendar), *map(get, active.amounts)])
+    epoch = score.epoch
+    cells = cells_of(active, score, get)
+    before = _as_of(day, epoch, cells)
     row = row_variance = 0.0
     for m, v in before:
         row += m
@@ -141,25 +168,80 @@ def learn_late(active: Active, label: int, day: int, score: ScoreState, get: Get
     z, variance = _shared_part(active, model)
     z += row
     gain, shrink = step(z, variance + row_variance, label)
-    after = [Cell(m + v * gain, v - v * v * shrink, epoch, day) for m, v in before]
-    cells = {**own, **dict(zip(active.calendar, after, strict=False))}  # the first three; the others are rows of their own
-    rows = dict(zip(active.amounts, after[len(active.calendar) :], strict=True))
-    surprise, epoch = _surprised(score.surprise, epoch, day, label, sigmoid(z))
-    learned = ScoreState(cells, surprise, epoch, score.labels + 1, score.usual, score.last)
-    return Learned(learned, rows, row, row_variance)
+    after = []
+    for cell, (m, v), forget in zip(cells, before, FORGET, strict=True):
+        late = seen = 0.0
+        if forget:
+            late, seen = (1.0 * label, 1.0) if cell is None else (cell.late * forget + label, cell.seen * forget + 1.0)
+        after.append(Cell(m + v * gain, v - v * v * shrink, epoch, day, late, seen))
+    calendar = active.calendar
+    own = {**score.cells, calendar[0]: after[0], calendar[1]: after[1], calendar[2]: after[2]}
+    surprise, change = _surprised(score.surprise, day, label, sigmoid(z))
+    lately = {**score.lately}
+    for key in (calendar[0], calendar[2]):
+        late, seen = lately.get(key, (0.0, 0.0))
+        forget = LATELY[key.partition(":")[0]]
+        lately[key] = (late * forget + label, seen * forget + 1.0)
+    labels, censored = score.labels + 1, 1 if label else min(days_late, 0)
+    learned = replace(
+        score,
+        cells=own,
+        surprise=surprise,
+        epoch=epoch if change is None else epoch + 1,
+        labels=labels,
+        late=score.late + label,
+        lately=lately,
+        days=_counted(score.days, censored),
+        mean_days=score.mean_days + max(0.05, 1.0 / labels) * (max(censored, EARLIEST) - score.mean_days),
+        change=change or score.change,
+    )
+    return Learned(learned, dict(zip(active.amounts, after[3:], strict=True)), row, row_variance)
 
 
-def _surprised(state: Surprise, epoch: int, day: int, label: int, q: float) -> tuple[Surprise, int]:
-    """Add a residual to its maturity day; the first label of another day closes the day and may raise the epoch.
+def _counted(days: tuple[float, ...], late: int) -> tuple[float, float, float, float, float, float, float]:
+    """The histogram of days late with one more, and the others worth 2 % less."""
+    bins = [share * 0.98 for share in days]
+    for i, edge in enumerate(EDGES):
+        if late <= edge:
+            bins[i] += 1.0
+            break
+    else:
+        bins[6] += 1.0
+    return tuple(bins)  # type: ignore[return-value]
+
+
+def _surprised(state: Surprise, day: int, label: int, q: float) -> tuple[Surprise, Change | None]:
+    """Add a residual to its maturity day; the first label of another day closes the day and may raise an alarm.
 
     Page's CUSUM (1954), two-sided, on the day's standardised sum of residuals.
     """
-    residual, noise, labels, up, down = state.residual, state.noise, state.labels, state.up, state.down
+    residual, noise, labels = state.residual, state.noise, state.labels
+    up, down, up_since, down_since = state.up, state.down, state.up_since, state.down_since
+    change = None
     if day != state.day and labels:
         u = residual / sqrt(max(noise, 0.05) * (1.0 + SIBLINGS * (labels - 1)))
         u = max(-3.0, min(3.0, u))
+        up_since, down_since = (state.day if up == 0.0 else up_since), (state.day if down == 0.0 else down_since)
         up, down = max(0.0, up + u - CUSUM_SLACK), max(0.0, down - u - CUSUM_SLACK)
         if up > CUSUM_BAR or down > CUSUM_BAR:
-            epoch, up, down = epoch + 1, 0.0, 0.0
+            later = up > CUSUM_BAR
+            change = Change(up_since if later else down_since, day, later)
+            up = down = 0.0
         residual, noise, labels = 0.0, 0.0, 0
-    return Surprise(day, residual + (label - q), noise + q * (1.0 - q), labels + 1, up, down), epoch
+    return Surprise(day, residual + (label - q), noise + q * (1.0 - q), labels + 1, up, down, up_since, down_since), change
+
+
+def correct_late(active: Active, label: int, score: ScoreState, get: Get) -> tuple[ScoreState, dict[str, Cell]]:
+    """Replace a label that was learned wrongly by ``label``: the mean moves by variance x change, nothing becomes surer.
+
+    That is what changing an observation does in a Kalman filter. The last few labels forget a wrong one by themselves.
+    """
+    change = 2.0 * label - 1.0
+    after: dict[str, Cell] = {}
+    for key, cell in zip((*active.calendar, *active.amounts), cells_of(active, score, get), strict=True):
+        if cell is not None:
+            late = max(0.0, min(cell.seen, cell.late + change))
+            after[key] = Cell(cell.mean + cell.variance * change, cell.variance, cell.epoch, cell.day, late, cell.seen)
+    own = {**score.cells, **{key: after.pop(key) for key in active.calendar if key in after}}
+    late = max(0, min(score.labels, score.late + (1 if label else -1)))
+    return replace(score, cells=own, late=late), after

@@ -6,8 +6,38 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from math import exp
 
-from agents.debtor.scoring.cells import Get, activate, active, late_logit, learn_late, shock_mean
+from msgspec.structs import replace
+
+from agents.debtor.scoring.assess import assessed, take_note, take_rating
+from agents.debtor.scoring.cells import (
+    KEEP_DAYS,
+    SWEEP_DAYS,
+    Cells,
+    Get,
+    activate,
+    active,
+    cell_parts,
+    cell_row,
+    cells_of,
+    correct_late,
+    learn_late,
+    no_invoice,
+    shock_mean,
+)
+from agents.debtor.scoring.counterfactual import otherwise
 from agents.debtor.scoring.default import example_keys, p_default, risk_class
+from agents.debtor.scoring.dense import Prepared, features, prepared, state_parts, whole_numbers
+from agents.debtor.scoring.hazard import (
+    INTERVALS,
+    UP_TO_30,
+    first_interval,
+    interval_keys,
+    learn_interval,
+    next_interval,
+    payment_days,
+    still_open,
+)
+from agents.debtor.scoring.reasons import CODES, Because, log_odds
 from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Logit, Scored, ScoreState, Usual
 from agents.logistic import logit, sigmoid
 from schemas.events.models import ModelPublished
@@ -15,19 +45,37 @@ from schemas.events.policies import Bands
 from schemas.outputs.scores import Band
 
 __all__ = [
+    "INTERVALS",
+    "KEEP_DAYS",
+    "SWEEP_DAYS",
+    "WORKOUT_DAYS",
     "activate",
     "active",
+    "assessed",
     "band",
+    "correct_late",
     "example_keys",
     "expected_loss",
+    "first_interval",
+    "interval_keys",
     "issued",
     "late_logit",
+    "learn_interval",
     "learn_late",
+    "log_odds",
+    "loss_given_default",
     "moved",
+    "next_interval",
+    "otherwise",
     "published",
     "score_debtor",
     "score_invoice",
+    "share_lost",
     "slow_average",
+    "take_note",
+    "take_rating",
+    "thresholds",
+    "whole_numbers",
 ]
 
 MOVED = 0.01
@@ -36,6 +84,15 @@ USUAL_INVOICES = 12
 """Invoices over which the running means of ``Usual`` reach: about a quarter of a weekly customer."""
 AVERAGE_DAYS = 30.0
 """Half-life of the slow average of p_late."""
+
+LATE_RATE_LABELS = 5.0
+"""Pseudo-labels of all debtors in the plain late rate of one (score_quality.md 2)."""
+LOSS_LABELS = 20.0
+"""Defaults that the policy's loss given default is worth."""
+WORKOUT_DAYS = 180
+"""After a default has matured, what came in so many days counts as recovered, for all alike: an assumption (workouts of banks
+take years, but trade claims that are collected at all are collected in the first half-year)."""
+NO_PARTS = (0.0,) * (len(CODES) - 4)
 
 _CENT = Decimal("0.01")
 
@@ -54,25 +111,67 @@ def score_invoice(
 
     Keep ``Scored.features`` with the open item: its labels are learned with them.
     """
-    forecast = late_logit(active, score, get, model)
+    own = cells_of(active, score, get)
+    forecast = late_logit(active, own, score, facts, model)
     return _scored(forecast, active.features, score, facts, model, bands, previous)
+
+
+def late_logit(active: Active, own: Cells, score: ScoreState, facts: Facts, model: ModelPublished) -> Logit:
+    """Log-odds that the invoice is not settled at the end of its due day: cells and state model, hedged (3.5)."""
+    base = prepared(model)
+    x = features(active, own, score, facts, base)
+    cells = cell_parts(active, own, model)
+    row = cell_row(own)
+    if model.scorer == "late_rate":
+        parts = _late_rate_parts(score, base)
+    else:
+        parts = _mixed(cells, state_parts(x, base), base.cells_share)
+    return Logit(sum(parts), row, parts, x)
+
+
+def _mixed(cells: tuple[float, ...], state: tuple[float, ...], share: float) -> tuple[float, ...]:
+    """The mean on the log-odds scale is linear, so that it mixes contributions as it mixes the whole."""
+    rest = 1.0 - share
+    a, b, c, d, e, f = cells
+    u, v, w, x, y, z, *others = state
+    return (
+        share * a + rest * u, share * b + rest * v, share * c + rest * w, share * d + rest * x, share * e + rest * y,
+        share * f + rest * z, *[rest * other for other in others],
+    )  # fmt: skip
+
+
+def _late_rate_parts(score: ScoreState, base: Prepared) -> tuple[float, ...]:
+    """The plain late rate of the debtor, smoothed: what takes over when the model fails (issue of the champion)."""
+    rate = (score.late + LATE_RATE_LABELS * base.all_rate) / (score.labels + LATE_RATE_LABELS)
+    return base.all_logit, 0.0, 0.0, logit(min(max(rate, 0.002), 0.998)) - base.all_logit, *NO_PARTS
 
 
 def score_debtor(score: ScoreState, facts: Facts, model: ModelPublished, *, bands: Bands, group_id: str | None = None) -> Scored:
     """The score of the debtor's usual next invoice, with hysteresis on its last published band.
 
-    Its own level and the shared bias are those of now, the rest is what its invoices usually bring along (``Usual``). With no
-    invoice yet it is the prior: the shared bias, bank data and insolvency facts; ``ready`` tells.
+    Its own level, what is overdue and what others say are those of now, the rest is what its invoices usually bring along
+    (``Usual``). With no invoice yet it is the prior: all debtors, terms, ratings, bank data, insolvency; ``ready`` tells.
     """
-    usual = score.usual or _NOTHING_USUAL
-    own = score.cells.get("c")
-    level = own.mean if own is not None else 0.0
-    shock = shock_mean(model) if facts.shock else 0.0
-    total = model.bias + usual.weekday + usual.group + level + usual.amounts + shock
-    contributions = (model.bias, usual.weekday, usual.group, level, usual.amounts, shock)
-    features = Features(-1, False, group_id or "-", Decimal(0), facts.shock)
+    usual, base = score.usual or _NOTHING_USUAL, prepared(model)
+    if model.scorer == "late_rate":
+        forecast = Logit(sum(parts := _late_rate_parts(score, base)), 0.0, parts)
+    else:
+        forecast = _usual_logit(score, facts, usual, base, group_id or "-")
+    features = Features(-1, False, group_id or "-", shock=facts.shock)
     previous = score.last.band if score.last else None
-    return _scored(Logit(total, level, contributions), features, score, facts, model, bands, previous)
+    return _scored(forecast, features, score, facts, model, bands, previous)
+
+
+def _usual_logit(score: ScoreState, facts: Facts, usual: Usual, base: Prepared, group: str) -> Logit:
+    level = score.cells.get("c")
+    own: Cells = [level, None, None, None, None, None, None, None]
+    state = state_parts(features(no_invoice(group, facts.shock), own, score, facts, base), base)
+    shock = shock_mean(base.model) if facts.shock else 0.0
+    mean = 0.0 if level is None else level.mean
+    parts = _mixed((base.model.bias, 0.0, 0.0, mean, 0.0, shock), state, base.cells_share)
+    if usual.invoices:
+        parts = (parts[0], usual.weekday, usual.group, parts[3], usual.amounts, *parts[5:])
+    return Logit(sum(parts), mean, parts)
 
 
 _NOTHING_USUAL = Usual(0.0, 0.0, 0.0, 0)
@@ -88,15 +187,20 @@ def _scored(
     lift = 0.0
     if default > p_late:
         lift, p_late = logit(default) - forecast.total, default
-    features = Features(f.weekday, f.closed, f.group, f.amount, f.shock, risk)
+    features = Features(f.weekday, f.closed, f.group, None, f.shock, risk, forecast.x, p_late)
     ready, grade = _is_ready(score, facts), band(bands, p_late, default, previous)
     if not ready and grade == "strong":
         grade = "medium"  # nothing is known of it: no reason to refuse, and none to trust
-    return Scored(p_late, default, ready, grade, features, forecast, score.labels, facts, lift)
+    because = Because(facts, score.labels, score.change, model.scorer)
+    still = still_open(score, f.group, model)
+    days = payment_days(p_late, still, score) if forecast.x else None
+    return Scored(p_late, default, ready, grade, features, forecast, because, lift, round(p_late * still[UP_TO_30 - 1], 6), days)
 
 
 def _is_ready(score: ScoreState, facts: Facts) -> bool:
-    return score.labels > 0 or facts.bank or facts.shock or facts.days_past_due > 0 or facts.stage != "none"
+    return (
+        score.labels > 0 or facts.bank or facts.shock or facts.days_past_due > 0 or facts.stage != "none" or facts.rating != 0.0
+    )
 
 
 def band(bands: Bands, p_late: float, p_default: float, previous: Band | None) -> Band:
@@ -108,7 +212,15 @@ def band(bands: Bands, p_late: float, p_default: float, previous: Band | None) -
     >>> band(Bands(), 0.62, 0.01, None), band(Bands(), 0.62, 0.01, "strong"), band(Bands(), 0.58, 0.01, "medium")
     ('medium', 'strong', 'medium')
     """
-    late_strong, default_strong, late_weak, default_weak = _thresholds(
+    late_strong, default_strong, late_weak, default_weak = thresholds(bands, previous)
+    if p_late >= late_weak or p_default >= default_weak:
+        return "weak"
+    return "medium" if p_late >= late_strong or p_default >= default_strong else "strong"
+
+
+def thresholds(bands: Bands, previous: Band | None) -> tuple[float, float, float, float]:
+    """The policy's, moved by the margin that holds on to ``previous``: strong below the first two, weak from the last two on."""
+    return _thresholds(
         bands.late_strong_below,
         bands.default_strong_below,
         bands.late_weak_from,
@@ -116,9 +228,6 @@ def band(bands: Bands, p_late: float, p_default: float, previous: Band | None) -
         margin=4.0 * bands.hysteresis,
         previous=previous,
     )
-    if p_late >= late_weak or p_default >= default_weak:
-        return "weak"
-    return "medium" if p_late >= late_strong or p_default >= default_strong else "strong"
 
 
 @lru_cache(maxsize=64)
@@ -149,10 +258,27 @@ def expected_loss(p_default: float, open_amount: Decimal, lgd: float) -> Decimal
     return (Decimal(str(p_default)) * open_amount * Decimal(str(lgd))).quantize(_CENT, ROUND_HALF_UP)
 
 
+def loss_given_default(model: ModelPublished, prior: float) -> float:
+    """The share of a defaulted amount that is lost: the policy's until recoveries teach it (worth ``LOSS_LABELS`` of them).
+
+    >>> loss_given_default(ModelPublished(), 0.6), loss_given_default(ModelPublished(loss=(6.0, 20.0)), 0.6)
+    (0.6, 0.45)
+    """
+    lost, seen = model.loss
+    return round((lost + LOSS_LABELS * prior) / (seen + LOSS_LABELS), 6)
+
+
+def share_lost(features: Features, unpaid: Decimal) -> float | None:
+    """Of what was owed at default, the share that is still missing when ``WORKOUT_DAYS`` are over; None if nothing was owed."""
+    if not features.owed:
+        return None
+    return round(float(max(Decimal(0), min(Decimal(1), (unpaid - features.recovered) / features.owed))), 6)
+
+
 def issued(score: ScoreState, forecast: Logit) -> ScoreState:
     """Let an issued invoice move what is usual for the debtor, by one ``USUAL_INVOICES``-th (more while it has had fewer)."""
     usual = score.usual or _NOTHING_USUAL
-    _, weekday, group, _, amounts, _ = forecast.contributions
+    _, weekday, group, _, amounts = forecast.contributions[:5]
     weight = max(1.0 / USUAL_INVOICES, 1.0 / (usual.invoices + 1))
     usual = Usual(
         usual.weekday + weight * (weekday - usual.weekday),
@@ -160,7 +286,7 @@ def issued(score: ScoreState, forecast: Logit) -> ScoreState:
         usual.amounts + weight * (amounts - usual.amounts),
         usual.invoices + 1,
     )
-    return ScoreState(score.cells, score.surprise, score.epoch, score.labels, usual, score.last)
+    return replace(score, usual=usual)
 
 
 def moved(last: LastScore | None, scored: Scored) -> bool:
@@ -181,7 +307,7 @@ def published(score: ScoreState, scored: Scored, day: int) -> ScoreState:
         day,
         scored.p_late if average is None else average,
     )
-    return ScoreState(score.cells, score.surprise, score.epoch, score.labels, score.usual, last)
+    return replace(score, last=last)
 
 
 def slow_average(score: ScoreState, day: int) -> float | None:

@@ -13,15 +13,19 @@ if TYPE_CHECKING:
 
 BASE = 0.015
 """P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.0075. An assumption: the order of
-magnitude of one-year default rates of small firms; worth 50 labels."""
-BASE_LABELS, CLASS_LABELS = 50.0, 20.0
-"""Pseudo-labels of the base, and of a parent class within its child."""
+magnitude of one-year default rates of small firms."""
+BASE_LABELS, CLASS_LABELS = 200.0, 1000.0
+"""Pseudo-labels of the base, and of a parent class within its child. Defaults are rare: with 50 and 20, single ones moved a class
+so much that the ranking was that of chance (simulated portfolio, seed 5, 28 defaulting debtors: AUC of default within 90 days
+0.48; with these 0.63)."""
 UNPAID_CLASSES = ((0, "none", 1.0), (14, "1-14", 2.3), (30, "15-30", 5.3), (60, "31-60", 12.0), (90, "61-90", 22.0))
 """(days past due up to, name, odds against none before any label). The ratios of the provision matrix in IFRS 9, illustrative
 example 12 (0.3 % current, 1.6 % 1-30, 3.6 % 31-60, 6.6 % 61-90, 10.6 % over 90); 1-14 is the geometric mean of its neighbours."""
 UNPAID_LONGER = (">90", 35.0)
 SHOCK_ODDS, STEADY_ODDS = 3.0, 0.8
 """Odds against a debtor without bank data, before any label: an assumption."""
+RATED, POOR_ODDS, GOOD_ODDS = 0.5, 2.5, 0.5
+"""A rating of this much (``scoring.assess``) puts a new debtor into a class of its own; odds before any label: assumed."""
 SUSPECTED_ODDS = 5.0
 """The same for an alarming insolvency notice that is not certain, or a stage that fixes no probability."""
 
@@ -47,7 +51,12 @@ def risk_class(facts: Facts, labels: int) -> str:
     """
     cash = "shock" if facts.shock else "steady" if facts.bank else "unseen"
     stage = "clear" if facts.stage not in CERTAIN else facts.stage if facts.certain else "suspected"
-    return f"all|{_unpaid(facts.days_past_due)}|{cash}|{stage}|{'known' if labels >= 5 else 'new'}"
+    return f"all|{_unpaid(facts.days_past_due)}|{cash}|{stage}|{'known' if labels >= 5 else _rated(facts.rating)}"
+
+
+def _rated(rating: float) -> str:
+    """Of a debtor without labels of its own, what others say is all there is."""
+    return "new-poor" if rating >= RATED else "new-good" if rating <= -RATED else "new"
 
 
 def _unpaid(days: int) -> str:
@@ -74,6 +83,8 @@ def class_keys(risk: str) -> tuple[str, ...]:
 
 
 _ODDS = {
+    "new-poor": POOR_ODDS,
+    "new-good": GOOD_ODDS,
     **{name: odds for _, name, odds in UNPAID_CLASSES},
     UNPAID_LONGER[0]: UNPAID_LONGER[1],
     "shock": SHOCK_ODDS,

@@ -1,85 +1,221 @@
-"""Why a score is what it is: at most four reasons, whose contributions add up to the log-odds of being late."""
+"""Why a score is what it is: at most five reasons, whose contributions add up to the published log-odds of being late."""
 
 from __future__ import annotations
 
+from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agents.debtor.scoring.default import CERTAIN
-from agents.debtor.written import written
-from schemas.outputs.common import Reason
 
 if TYPE_CHECKING:
-    from agents.debtor.scoring.state import Facts, Logit
+    from agents.debtor.scoring.state import Change, Facts
+    from schemas.events.models import Scorer
+    from schemas.outputs.common import ReasonFamily
 
-FAMILIES = ("base_rate", "weekday_rhythm", "group_history", "recent_delays", "amount_pattern", "cash_flow_shock")
+
+class Explained(NamedTuple):
+    """A reason in words: the fields of ``schemas.outputs.common.Reason``."""
+
+    code: str
+    contribution: float
+    text: str
+    text_de: str
+    family: ReasonFamily
+    evidence: tuple[str, ...] = ()
+
+
+class Because(NamedTuple):
+    """What the reasons need besides the contributions."""
+
+    facts: Facts
+    labels: int
+    change: Change | None
+    scorer: Scorer
+
+
+CODES = (
+    "base_rate", "weekday_rhythm", "group_history", "recent_delays", "amount_pattern", "cash_flow_shock", "overdue_now", "terms",
+    "rating", "note",
+)  # fmt: skip
 """Reason codes of ``Logit.contributions``, in its order."""
-TEXTS: dict[str, tuple[str, str]] = {
+
+_WORDS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
     "base_rate": (
-        "Across all debtors, invoices are more often late than not",
-        "Across all debtors, most invoices are paid in time",
+        "none",
+        (
+            "Across all debtors, invoices are more often late than not",
+            "Über alle Debitoren wird öfter zu spät als pünktlich gezahlt",
+        ),
+        (
+            "Across all debtors, most invoices are paid in time",
+            "Über alle Debitoren werden die meisten Rechnungen pünktlich gezahlt",
+        ),
     ),
-    "weekday_rhythm": ("Invoices due on such a day tend to be paid late", "Invoices due on such a day tend to be paid in time"),
+    "weekday_rhythm": (
+        "follow-up",
+        (
+            "Invoices due on such a day tend to be paid late",
+            "An einem solchen Tag fällige Rechnungen werden eher zu spät gezahlt",
+        ),
+        (
+            "Invoices due on such a day tend to be paid in time",
+            "An einem solchen Tag fällige Rechnungen werden eher pünktlich gezahlt",
+        ),
+    ),
     "group_history": (
-        "Debtors of the same group tend to pay such invoices late",
-        "Debtors of the same group tend to pay such invoices in time",
+        "fragile",
+        (
+            "Debtors of the same group tend to pay such invoices late",
+            "Debitoren derselben Gruppe zahlen solche Rechnungen eher zu spät",
+        ),
+        (
+            "Debtors of the same group tend to pay such invoices in time",
+            "Debitoren derselben Gruppe zahlen solche Rechnungen eher pünktlich",
+        ),
     ),
-    "recent_delays": ("This debtor pays later than others", "This debtor pays more punctually than others"),
-    "amount_pattern": ("This debtor tends to pay such amounts late", "This debtor tends to pay such amounts in time"),
+    "recent_delays": (
+        "delays",
+        ("This debtor pays later than others", "Dieser Debitor zahlt später als andere"),
+        ("This debtor pays more punctually than others", "Dieser Debitor zahlt pünktlicher als andere"),
+    ),
+    "amount_pattern": (
+        "exposure",
+        ("This debtor tends to pay such amounts late", "Dieser Debitor zahlt solche Beträge eher zu spät"),
+        ("This debtor tends to pay such amounts in time", "Dieser Debitor zahlt solche Beträge eher pünktlich"),
+    ),
     "cash_flow_shock": (
-        "The cash flow of this debtor broke suddenly",
-        "The cash flow of this debtor broke, which did not delay payments so far",
+        "fragile",
+        ("The cash flow of this debtor broke suddenly", "Der Zahlungsstrom dieses Debitors ist plötzlich eingebrochen"),
+        (
+            "The cash flow of this debtor is steady, or its break did not delay payments so far",
+            "Der Zahlungsstrom dieses Debitors ist stetig, oder sein Bruch hat bisher nichts verzögert",
+        ),
     ),
-    "other": ("Smaller influences together", "Smaller influences together"),
+    "overdue_now": (
+        "delays",
+        ("Invoices are overdue now", "Zurzeit sind Rechnungen überfällig"),
+        ("Little or nothing is overdue now", "Zurzeit ist wenig oder nichts überfällig"),
+    ),
+    "terms": (
+        "follow-up",
+        ("Such terms of payment tend to be missed", "Solche Zahlungsziele werden eher verfehlt"),
+        ("Such terms of payment tend to be kept", "Solche Zahlungsziele werden eher eingehalten"),
+    ),
+    "rating": (
+        "fragile",
+        ("An external rating speaks against this debtor", "Eine externe Bewertung spricht gegen diesen Debitor"),
+        ("An external rating speaks for this debtor", "Eine externe Bewertung spricht für diesen Debitor"),
+    ),
+    "note": (
+        "fragile",
+        ("A note of the sales team speaks against this debtor", "Eine Notiz des Vertriebs spricht gegen diesen Debitor"),
+        ("A note of the sales team speaks for this debtor", "Eine Notiz des Vertriebs spricht für diesen Debitor"),
+    ),
+    "other": (
+        "none",
+        ("Smaller influences together", "Kleinere Einflüsse zusammen"),
+        ("Smaller influences together", "Kleinere Einflüsse zusammen"),
+    ),
 }
-"""Code -> the text when it raises, and when it lowers, the probability of being late."""
-MOST_REASONS = 4
+"""Code -> family, and the words (English, German) when it raises, and when it lowers, the probability of being late."""
+MOST_REASONS = 5
+DIGITS = 6
+"""Contributions and the published log-odds are rounded to so many decimals, before they are added up."""
+CHANGE_IS_NEWS_DAYS = 90
+"""How long a change of behaviour remains a reason."""
+
+_EVIDENCE = {"cash_flow_shock": "shock_ids", "overdue_now": "overdue_ids", "rating": "rating_ids", "note": "note_ids"}
+_NEW = Explained(
+    "new_debtor",
+    0.0,
+    "No invoice of this debtor has come due yet: the forecast is that of its like",
+    "Noch war keine Rechnung dieses Debitors fällig: die Prognose ist die von seinesgleichen",
+    "none",
+)
+_FALLBACK = Explained(
+    "late_rate_only",
+    0.0,
+    "The learned model was worse than the plain late rate of the debtor, which counts until it has recovered",
+    "Das gelernte Modell war schlechter als die schlichte Verspätungsquote des Debitors; bis es besser ist, zählt diese",
+    "none",
+)
 
 
-def explain(forecast: Logit, labels: int, facts: Facts, lift: float = 0.0) -> tuple[Reason, ...]:
-    """At most four reasons: rules first, then families by size; ``other`` holds the rest.
+def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.0) -> tuple[Explained, ...]:
+    """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest.
 
-    Their contributions add up to the published log-odds of being late. Rules contribute 0, but for the lift by insolvency.
+    The contributions add up to ``log_odds(contributions)``, and with that of an insolvency (the lift) to the log-odds of p_late.
     """
-    found = _rules(labels, facts, lift)
-    contributions = forecast.contributions
-    ranked = sorted([(-abs(c), i) for i, c in enumerate(contributions) if c])
+    found = _rules(because, lift)
+    values = [round(c, DIGITS) for c in contributions]
+    ranked = sorted([(-abs(c), i) for i, c in enumerate(values) if c])
     room = MOST_REASONS - len(found)
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     for _, i in shown:
-        contribution, code = contributions[i], FAMILIES[i]
-        evidence = facts.shock_ids if code == "cash_flow_shock" else ()
-        found.append(_Reason(code=code, contribution=contribution, text=TEXTS[code][contribution < 0.0], evidence=evidence))
+        found.append(_worded(CODES[i], values[i], because.facts))
     if len(shown) < len(ranked):
-        rest = 0.0
-        for _, i in ranked[room - 1 :]:
-            rest += contributions[i]
-        found.append(_Reason(code="other", contribution=rest, text=TEXTS["other"][0]))
+        found.append(_worded("other", round(sum(values[i] for _, i in ranked[len(shown) :]), DIGITS), because.facts))
     return tuple(found)
 
 
-_Reason = written(Reason)
-_NEW = _Reason(code="new_debtor", text="No invoice of this debtor has come due yet: the forecast is that of its like")
+def log_odds(contributions: tuple[float, ...]) -> float:
+    """The published linear log-odds: exactly what the published contributions add up to.
+
+    >>> log_odds((0.1, 0.2))
+    0.3
+    """
+    return round(sum([round(c, DIGITS) for c in contributions]), DIGITS)
 
 
-def _rules(labels: int, facts: Facts, lift: float) -> list[Reason]:
+def _worded(code: str, contribution: float, facts: Facts) -> Explained:
+    family, more, less = _WORDS[code]
+    text, text_de = less if contribution < 0.0 else more
+    evidence: tuple[str, ...] = getattr(facts, _EVIDENCE[code]) if code in _EVIDENCE else ()
+    if code == "overdue_now" and facts.days_past_due > 0:
+        text, text_de = _overdue_text(facts.days_past_due)
+    return Explained(code, contribution, text, text_de, family if contribution >= 0.0 else "good", evidence)
+
+
+def _rules(because: Because, lift: float) -> list[Explained]:
     """At most three, so that there is room for what was learned."""
+    facts, change = because.facts, because.change
     found = []
     if facts.stage in CERTAIN:  # the other stages are no alarm
-        text = _insolvency_text(facts.stage, facts.certain)
-        found.append(_Reason(code="insolvency", contribution=lift, text=text, evidence=facts.notice_ids))
-    if facts.days_past_due > 0:
-        found.append(_Reason(code="overdue_now", text=_overdue_text(facts.days_past_due), evidence=facts.overdue_ids))
-    if labels == 0:
+        text, text_de = _insolvency_text(facts.stage, facts.certain)
+        found.append(Explained("insolvency", round(lift, DIGITS), text, text_de, "fragile", facts.notice_ids))
+    if because.scorer == "late_rate":
+        found.append(_FALLBACK)
+    if change is not None and facts.day - change.day <= CHANGE_IS_NEWS_DAYS:
+        text, text_de = _change_text(change.since, change.later)
+        found.append(Explained("behaviour_changed", 0.0, text, text_de, "delays" if change.later else "good"))
+    elif because.labels == 0:
         found.append(_NEW)
     return found
 
 
 @lru_cache(maxsize=64)
-def _insolvency_text(stage: str, certain: bool) -> str:
-    return f"Insolvency notice, stage {stage.replace('_', ' ')}, {'certain' if certain else 'possible'} match"
+def _insolvency_text(stage: str, certain: bool) -> tuple[str, str]:
+    name = stage.replace("_", " ")
+    return (
+        f"Insolvency notice, stage {name}, {'certain' if certain else 'possible'} match",
+        f"Insolvenzbekanntmachung, Stufe {name}, {'sicherer' if certain else 'möglicher'} Treffer",
+    )
 
 
 @lru_cache(maxsize=1024)
-def _overdue_text(days: int) -> str:
-    return f"An open invoice is {days} {'day' if days == 1 else 'days'} past due"
+def _overdue_text(days: int) -> tuple[str, str]:
+    return (
+        f"An open invoice is at least {days} {'day' if days == 1 else 'days'} past due",
+        f"Eine offene Rechnung ist seit mindestens {days} {'Tag' if days == 1 else 'Tagen'} überfällig",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _change_text(since: int, later: bool) -> tuple[str, str]:
+    day = date.fromordinal(since)
+    how, wie = ("later", "später") if later else ("more punctually", "pünktlicher")
+    return (
+        f"The behaviour changed: it pays {how} than expected since {day}",
+        f"Das Verhalten hat sich geändert: Zahlungen kommen seit {day} {wie} als erwartet",
+    )

@@ -6,26 +6,34 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from agents.debtor.scoring.reasons import explain
+from agents.debtor.scoring.reasons import Because, Explained, explain
 from schemas.events.insolvency import Stage
-from schemas.outputs.common import Reason
 from schemas.outputs.scores import Band
 
+ZERO = Decimal("0.00")
 ROW_PREFIX = "x/"
 """An amount cell is a row of its own; its key is this prefix and the cell's key."""
 
 
 class Cell(Struct, frozen=True, array_like=True, gc=False):
-    """One Gaussian weight on the log-odds scale. ``day``: date ordinal of its last label; ``epoch``: of the debtor, then."""
+    """One Gaussian weight on the log-odds scale, and the late rate of the same invoices (decayed late, decayed labels).
+
+    ``day``: date ordinal of its last label; ``epoch``: of the debtor, then.
+    """
 
     mean: float
     variance: float
     epoch: int
     day: int
+    late: float = 0.0
+    seen: float = 0.0
 
 
 class Surprise(Struct, frozen=True, array_like=True, gc=False):
-    """Two-sided CUSUM of standardised residuals per maturity day. The day that is still open: its residuals, noise and labels."""
+    """Two-sided CUSUM of standardised residuals per maturity day. The day that is still open: its residuals, noise and labels.
+
+    ``up_since``, ``down_since``: the day on which the sum last left zero, Page's estimate of when a change began.
+    """
 
     day: int = 0
     residual: float = 0.0
@@ -33,21 +41,40 @@ class Surprise(Struct, frozen=True, array_like=True, gc=False):
     labels: int = 0
     up: float = 0.0
     down: float = 0.0
+    up_since: int = 0
+    down_since: int = 0
 
 
-class Features(Struct, frozen=True, array_like=True):
+class Change(Struct, frozen=True, array_like=True, gc=False):
+    """The last alarm of the CUSUM: the behaviour is another since ``since``, noticed on ``day``; ``later``: it pays later now."""
+
+    since: int
+    day: int
+    later: bool
+
+
+class Features(Struct, frozen=True, array_like=True, gc=False):
     """What an invoice looked like when it was scored; kept with the open item, so that maturity learns exactly that.
 
     ``weekday``: due-day class 0..8 (``calendar.day_class``), -1 = no invoice known; ``closed``: banks are closed on the due day;
-    ``risk``: the class of ``p_default`` ("" before it was scored).
+    ``risk``: the class of ``p_default`` ("" before it was scored); ``x``: the state features, a signed byte each, in 1/32
+    (base64 in JSON); ``p``: p_late as published. ``interval``: after the due day, the one that ends on the day before ``wake``
+    (``hazard.INTERVALS``). ``owed``: at default, until it is known what of it came after all; ``recovered``: after a write-off.
     """
 
     weekday: int
     closed: bool
     group: str
-    amount: Decimal
+    amount: Decimal | None = None
+    """Only in rows of an earlier version: the invoice's own row has it."""
     shock: bool = False
     risk: str = ""
+    x: bytes = b""
+    p: float = 0.0
+    interval: int = 0
+    owed: Decimal | None = None
+    recovered: Decimal = ZERO
+    wake: int = 0
 
 
 class Active(Struct, frozen=True, gc=False):
@@ -55,11 +82,15 @@ class Active(Struct, frozen=True, gc=False):
 
     shared: tuple[str, ...]
     """Keys into ``ModelPublished.cells``: w, gw, gx, and s when there is a cash-flow shock."""
+    rates: tuple[str, ...]
+    """Keys into ``ModelPublished.rates``: g, gw, w, x."""
     calendar: tuple[str, ...]
     """Keys into ``ScoreState.cells``: c, cx, cw."""
     amounts: tuple[str, ...]
     """Keys of rows of their own: ca, cA, cE, cxa, cwa."""
     features: Features
+    terms_days: int = 0
+    """Agreed terms of the invoice, where they were told (never due less issue day: that may be an estimate, 8.2); 0 = not."""
 
 
 class Usual(Struct, frozen=True, array_like=True, gc=False):
@@ -85,13 +116,48 @@ class LastScore(Struct, frozen=True):
     average: float
 
 
+class Rating(Struct, frozen=True, array_like=True, gc=False):
+    """What an agency says: ``risk`` from -2 (best) to 2, until the day ``until``; ``id`` is its evidence."""
+
+    risk: float
+    until: int
+    id: str
+
+
+class Note(Struct, frozen=True, array_like=True, gc=False):
+    """What somebody who knows the debtor said on ``day``: ``risk`` -1 (good), 0 or 1."""
+
+    risk: float
+    day: int
+    id: str
+
+
+NO_DAYS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
 class ScoreState(Struct, frozen=True, omit_defaults=True):
-    """What the debtor's header row holds for the score; constant in size (1 + 2 + 9 calendar cells at most)."""
+    """What the debtor's header row holds for the score; constant in size (1 + 2 + 9 calendar cells at most).
+
+    ``lately``: (late, labels) of the last few labels of "c" and of each "cw", decayed fast. ``days``: decayed histogram of days
+    late as known at maturity (``dense.EDGES``); ``mean_days``: their mean, early payers at most -10, late ones 1.
+    """
 
     cells: dict[str, Cell] = {}
     surprise: Surprise = Surprise()
     epoch: int = 0
     labels: int = 0
+    late: int = 0
+    swept: int = 0
+    """The day on which amount cells that were not touched for long were last dropped."""
+    lately: dict[str, tuple[float, float]] = {}
+    days: tuple[float, float, float, float, float, float, float] = NO_DAYS
+    mean_days: float = 0.0
+    change: Change | None = None
+    after: tuple[float, ...] = ()
+    """(settled, open at its start) of each interval after the due day, decayed (``hazard.learn_interval``)."""
+    ratings: dict[str, Rating] = {}
+    """By agency."""
+    note: Note | None = None
     usual: Usual | None = None
     last: LastScore | None = None
 
@@ -99,8 +165,10 @@ class ScoreState(Struct, frozen=True, omit_defaults=True):
 class Facts(Struct, frozen=True):
     """What other domains know of the debtor now. The ids become the evidence of reasons.
 
-    ``days_past_due``: of its oldest open overdue invoice, 0 = none; ``bank``: enough account movements to judge its cash flow;
-    ``certain``: the insolvency notice matches by identifiers, not by name only.
+    ``day``: today's ordinal, 0 = not told. ``days_past_due``: of its oldest open overdue invoice, 0 = none; ``overdue_share`` of
+    what is open; ``bank``: enough account movements to judge its cash flow; ``certain``: the insolvency notice matches by
+    identifiers, not by name only; ``terms_days``: usual terms, 0 = not told; ``rating`` and ``note``: what others say of it,
+    from -2 (as good as can be) to 2, 0 = nothing.
     """
 
     days_past_due: int = 0
@@ -111,14 +179,25 @@ class Facts(Struct, frozen=True):
     overdue_ids: tuple[str, ...] = ()
     shock_ids: tuple[str, ...] = ()
     notice_ids: tuple[str, ...] = ()
+    day: int = 0
+    overdue_share: float = 0.0
+    terms_days: int = 0
+    rating: float = 0.0
+    note: float = 0.0
+    rating_ids: tuple[str, ...] = ()
+    note_ids: tuple[str, ...] = ()
 
 
 class Logit(Struct, frozen=True, gc=False):
-    """Log-odds of being late: ``total``, the debtor's own part of it, and one contribution per family (``decide.FAMILIES``)."""
+    """Log-odds of being late: ``total``, and one contribution per code of ``reasons.CODES`` that add up to it.
+
+    ``row``: what the debtor's own cells add to the cells model; ``x``: the state features.
+    """
 
     total: float
     row: float
     contributions: tuple[float, ...]
+    x: bytes = b""
 
 
 class Learned(Struct, frozen=True):
@@ -142,11 +221,13 @@ class Scored(Struct, frozen=True):
     band: Band
     features: Features
     forecast: Logit
-    labels: int
-    facts: Facts
+    because: Because
     lift: float
+    p_late_30: float
+    days: tuple[int, int, int] | None = None
+    """When it is expected to be paid, against the due day (``hazard.Days``); None of a debtor."""
 
     @property
-    def reasons(self) -> tuple[Reason, ...]:
+    def reasons(self) -> tuple[Explained, ...]:
         """Put into words when asked: most scores of a debtor are not news and never go out."""
-        return explain(self.forecast, self.labels, self.facts, self.lift)
+        return explain(self.forecast.contributions, self.because, self.lift)

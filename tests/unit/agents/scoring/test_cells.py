@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.debtor.scoring.cells import activate, active, late_logit, learn_late
+from agents.debtor.scoring.cells import activate, active, cell_parts, cells_of, correct_late, learn_late
 from agents.debtor.scoring.state import Active, Cell, Features, ScoreState
-from agents.learner.decide import learn
+from agents.learner.decide import for_publication, learn
+from agents.learner.state import Shared, from_row, to_row
 from agents.logistic import sigmoid
 from schemas.events.models import ExampleMatured, ModelPublished
 
@@ -30,7 +31,7 @@ class Debtor:
     """A debtor's score and amount cells, as its rows would hold them."""
 
     def __init__(self) -> None:
-        self.score, self.cells, self.model = ScoreState(), dict[str, Cell](), ModelPublished()
+        self.score, self.cells, self.shared = ScoreState(), dict[str, Cell](), Shared()
 
     def learn(self, days: int, amount: Decimal, label: int, shock: bool = False) -> Active:
         keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
@@ -41,11 +42,15 @@ class Debtor:
             customer_id="c", example_id="e", invoice_id="i", target="late", label=1 if label else 0, keys=keys.shared,
             row_logit=learned.row_logit, row_variance=learned.row_variance, scored_on=DAY, matured_on=DAY,
         )  # fmt: skip
-        self.model = learn(self.model, example)
+        self.shared = learn(self.shared, example)
         return keys
 
     def logit(self, keys: Active) -> float:
-        return late_logit(keys, self.score, self.cells.get, self.model).total
+        return sum(cell_parts(keys, cells_of(keys, self.score, self.cells.get), self.model))
+
+    @property
+    def model(self) -> ModelPublished:
+        return for_publication(self.shared)
 
     def again(self) -> Debtor:
         """The same debtor, read from JSON, its keys in another order."""
@@ -55,8 +60,8 @@ class Debtor:
         other.score = msgspec.structs.replace(score, cells=shuffled)
         for key in sorted(self.cells, reverse=True):
             other.cells[key] = msgspec.json.decode(msgspec.json.encode(self.cells[key]), type=Cell)
-        model = ModelPublished.model_validate_json(self.model.model_dump_json())
-        other.model = model.model_copy(update={"cells": dict(sorted(model.cells.items(), reverse=True))})
+        other.shared = from_row(to_row(self.shared))
+        other.shared.cells = dict(sorted(other.shared.cells.items(), reverse=True))
         return other
 
 
@@ -68,21 +73,13 @@ def after(history) -> Debtor:
 
 
 @given(histories, invoices)
-def test_contributions_add_up_to_the_log_odds(history, invoice):
-    debtor = after(history)
-    keys = active(DAY + timedelta(invoice[0]), invoice[1], "DE", "g", shock=invoice[3])
-    forecast = late_logit(keys, debtor.score, debtor.cells.get, debtor.model)
-    assert sum(forecast.contributions) == pytest.approx(forecast.total, abs=1e-9)
-
-
-@given(histories, invoices)
 def test_a_label_moves_the_forecast_towards_itself(history, invoice):
     debtor = after(history)
     days, amount, label, shock = invoice
     keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
     before = debtor.logit(keys)
     learned = learn_late(keys, label, DAY.toordinal() + days + 1, debtor.score, debtor.cells.get, debtor.model)
-    now = late_logit(keys, learned.score, learned.cells.get, debtor.model).total
+    now = sum(cell_parts(keys, cells_of(keys, learned.score, learned.cells.get), debtor.model))
     assert now > before if label else now < before
 
 
@@ -102,7 +99,7 @@ def test_state_read_from_json_gives_the_same_bits(history, invoice):
 def test_the_features_kept_with_an_item_give_the_keys_of_its_issue(due_on, amount, country, group):
     keys = active(due_on, amount, country, group)
     kept = msgspec.json.decode(msgspec.json.encode(keys.features), type=Features)
-    assert activate(kept) == keys
+    assert activate(kept, amount) == keys
 
 
 def test_the_same_amount_has_the_same_cells_however_it_is_written():
@@ -133,6 +130,27 @@ def test_a_debtor_that_changes_is_reopened():
         debtor.learn(i, Decimal(100), 1)
     assert debtor.score.epoch >= 1
     assert debtor.score.cells["c"].variance > known
+    change = debtor.score.change
+    assert change
+    assert change.later
+    assert DAY.toordinal() + 119 <= change.since <= DAY.toordinal() + 123 < change.day + 1 <= DAY.toordinal() + 141
+
+
+@given(histories, invoices)
+def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(history, invoice):
+    debtor = after(history)
+    days, amount, wrong, shock = invoice
+    keys = debtor.learn(days + 401, amount, wrong, shock)
+    learned, own = debtor.score, cells_of(keys, debtor.score, debtor.cells.get)
+    score, rows = correct_late(keys, 1 - wrong, learned, debtor.cells.get)
+    corrected = cells_of(keys, score, {**debtor.cells, **rows}.get)
+    for before, now in zip(own, corrected, strict=True):
+        assert before
+        assert now
+        assert (now.mean < before.mean) if wrong else (now.mean > before.mean)
+        assert now.variance == before.variance
+        assert 0.0 <= now.late <= now.seen == before.seen
+    assert (score.labels, score.late) == (learned.labels, learned.late + 1 - 2 * wrong)
 
 
 def test_siblings_of_one_day_raise_no_alarm():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from math import log
+from math import exp, log
 
 import msgspec
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from agents.debtor.scoring import decide
 from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
-from agents.debtor.scoring.reasons import FAMILIES, explain
-from agents.debtor.scoring.state import Cell, Facts, LastScore, Logit, Scored, ScoreState
+from agents.debtor.scoring.reasons import CODES, MOST_REASONS, Because, explain, log_odds
+from agents.debtor.scoring.state import Cell, Change, Facts, LastScore, Logit, Scored, ScoreState
+from agents.logistic import FEATURES
 from schemas.events.insolvency import STAGES
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
@@ -30,7 +31,7 @@ facts = st.builds(
     stage=st.sampled_from(STAGES),
     certain=st.booleans(),
 )
-forecasts = st.lists(st.floats(-5, 5), min_size=6, max_size=6).map(lambda c: Logit(sum(c), 0.0, tuple(c)))
+forecasts = st.lists(st.floats(-5, 5), min_size=len(CODES), max_size=len(CODES)).map(lambda c: Logit(sum(c), 0.0, tuple(c)))
 
 
 RULES = Bands(late_strong_below=0.40, late_weak_from=0.75)
@@ -48,7 +49,7 @@ def debtor(known: Facts, score: ScoreState | None = None, model: ModelPublished 
 def test_a_score_is_defined_for_whatever_is_known(known):
     scored = debtor(known)
     assert 0 < scored.p_default <= scored.p_late < 1
-    assert len(scored.reasons) <= 4
+    assert len(scored.reasons) <= MOST_REASONS
     assert scored.ready == (known.bank or known.shock or known.days_past_due > 0 or known.stage != "none")
 
 
@@ -68,28 +69,53 @@ def test_bank_data_alone_move_the_score():
 @given(facts, forecasts, st.integers(0, 9), st.floats(0, 5))
 def test_reasons_add_up_to_the_log_odds(known, forecast, labels, lift):
     known = msgspec.structs.replace(known, stage="opened", certain=True)
-    found = explain(forecast, labels, known, lift)
-    assert 1 <= len(found) <= 4
-    assert sum(reason.contribution for reason in found) == pytest.approx(forecast.total + lift, abs=1e-9)
+    found = explain(forecast.contributions, Because(known, labels, None, "hedge"), lift)
+    assert 1 <= len(found) <= MOST_REASONS
+    published = log_odds(forecast.contributions)
+    assert sum(reason.contribution for reason in found) == pytest.approx(published + round(lift, 6), abs=1e-9)
+    assert published == pytest.approx(forecast.total, abs=1e-5)
+    assert all(reason.text and reason.text_de for reason in found)
 
 
 def test_the_largest_influences_are_named_and_the_rest_is_other():
-    found = explain(Logit(1.0, 0.0, (-0.5, 2.0, 0.1, -1.0, 0.4, 0.0)), 9, Facts())
-    assert [(r.code, r.contribution) for r in found[:3]] == [
-        ("weekday_rhythm", 2.0),
-        ("recent_delays", -1.0),
-        ("base_rate", -0.5),
+    parts = (-0.5, 2.0, 0.1, -1.0, 0.4, 0.0, 0.6, 0.0, 0.0, -0.2)
+    found = explain(parts, Because(Facts(), 9, None, "hedge"))
+    assert [(r.code, r.contribution, r.family) for r in found] == [
+        ("weekday_rhythm", 2.0, "follow-up"),
+        ("recent_delays", -1.0, "good"),
+        ("overdue_now", 0.6, "delays"),
+        ("base_rate", -0.5, "good"),
+        ("other", 0.3, "none"),
     ]
-    assert found[3].code == "other"
-    assert found[3].contribution == pytest.approx(0.5)
     assert "punctually" in found[1].text
-    assert set(FAMILIES) > {"weekday_rhythm", "recent_delays"}
+    assert "pünktlicher" in found[1].text_de
+
+
+def test_a_change_of_behaviour_is_a_reason_while_it_is_news():
+    change = Change(since=date(2026, 3, 2).toordinal(), day=1000, later=True)
+    for today, told in ((1000, True), (1090, True), (1091, False)):
+        codes = [r.code for r in explain((0.0,) * len(CODES), Because(Facts(day=today), 9, change, "hedge"))]
+        assert (codes == ["behaviour_changed"]) is told
+    reason = explain((0.0,) * len(CODES), Because(Facts(day=1000), 9, change, "hedge"))[0]
+    assert (reason.family, "later than expected since 2026-03-02" in reason.text) == ("delays", True)
+
+
+def test_where_the_model_fails_the_plain_late_rate_counts_and_says_so():
+    score = ScoreState(cells={"c": Cell(-3.0, 0.1, 0, 1)}, labels=15, late=12)
+    scored = debtor(Facts(), score, ModelPublished(scorer="late_rate", bias=2.0))
+    assert scored.p_late == pytest.approx((12 + 5 * 0.4) / 20, abs=1e-6)
+    assert scored.reasons[0].code == "late_rate_only"
+    keys = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    invoice = decide.score_invoice(keys, score, Facts(), no_cell, ModelPublished(scorer="late_rate"), bands=RULES)
+    assert invoice.p_late == scored.p_late
+    assert len(invoice.features.x) == len(FEATURES)
 
 
 def test_rules_come_first_with_their_evidence():
     known = Facts(days_past_due=40, stage="opened", certain=True, overdue_ids=("i-1",), notice_ids=("n-1",))
     scored = debtor(known)
-    assert [(r.code, r.evidence) for r in scored.reasons[:2]] == [("insolvency", ("n-1",)), ("overdue_now", ("i-1",))]
+    assert (scored.reasons[0].code, scored.reasons[0].evidence) == ("insolvency", ("n-1",))
+    assert scored.reasons[1].code == "new_debtor"
     assert scored.reasons[0].contribution == pytest.approx(log(0.99 / 0.01))
 
 
@@ -108,7 +134,7 @@ def test_default_rises_with_days_past_due_before_any_label():
 
 def test_labels_of_a_class_move_it_and_its_children():
     risk = risk_class(Facts(days_past_due=40), 9)
-    taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 500.0)})
+    taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 50_000.0)})
     assert class_rate(risk, taught) < 0.0075 < class_rate(risk, ModelPublished())
     assert class_keys(risk)[:2] == ("all", "all|31-60")
     assert example_keys(risk, late=False) == ()
@@ -162,6 +188,35 @@ def test_a_debtors_score_is_that_of_its_usual_next_invoice():
     assert (own.p_late, own.p_default, own.band) == (invoice.p_late, invoice.p_default, invoice.band)
 
 
+@given(st.integers(0, 60), st.integers(0, 1))
+def test_the_published_parts_of_an_invoice_add_up_to_its_probability(labels, label):
+    score, cells = ScoreState(), dict[str, Cell]()
+    model = ModelPublished(weights=tuple(0.1 * (i % 5 - 2) for i in range(len(FEATURES))), hedge=3.0, rates={"all": (30.0, 70.0)})
+    for i in range(labels):
+        keys = decide.active(date(2026, 3, 2 + i % 20), Decimal(100 + i % 3), "DE", "g")
+        learned = decide.learn_late(keys, label if i % 3 else 1 - label, 10 + i, score, cells.get, model)
+        score = learned.score
+        cells.update(learned.cells)
+    keys = decide.active(date(2026, 3, 27), Decimal(101), "DE", "g")
+    scored = decide.score_invoice(keys, score, Facts(days_past_due=15, bank=True), cells.get, model, bands=RULES)
+    x = decide.whole_numbers(scored.features.x)
+    state = sum(w * k / 32 for w, k in zip(model.weights, x, strict=True))
+    share = 1 / (1 + exp(-0.3))
+    assert scored.forecast.total == pytest.approx(share * scored.forecast.row + (1 - share) * state, abs=1e-9)
+    assert sum(r.contribution for r in scored.reasons) == pytest.approx(decide.log_odds(scored.forecast.contributions), abs=1e-9)
+    assert scored.p_late == pytest.approx(1 / (1 + exp(-decide.log_odds(scored.forecast.contributions))), abs=1e-5)
+
+
+@given(st.integers(1, 200), st.sampled_from([-2.0, 2.0]))
+def test_evidence_overtakes_what_others_say(labels, rating):
+    def effect(score: ScoreState) -> float:
+        return abs(debtor(Facts(rating=rating), score).forecast.total - debtor(Facts(), score).forecast.total)
+
+    assert effect(ScoreState()) > 0.4
+    assert effect(ScoreState(labels=labels)) <= effect(ScoreState(labels=labels - 1))
+    assert effect(ScoreState(labels=200)) < 0.05
+
+
 def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
     usual = Logit(0.0, 0.0, (0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
     odd = Logit(0.0, 0.0, (0.0, -11.0, 0.0, 0.0, 0.0, 0.0))
@@ -204,7 +259,7 @@ def test_the_average_starts_anew_when_the_prior_ends():
 
 def test_a_header_survives_json():
     score = decide.published(
-        decide.issued(ScoreState(), Logit(0.1, 0.2, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6))),
+        decide.issued(ScoreState(), Logit(0.1, 0.2, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0, 0.0, 0.0, 0.0))),
         debtor(Facts()),
         9,
     )

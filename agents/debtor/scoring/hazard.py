@@ -1,0 +1,107 @@
+"""When an invoice is paid: hazards after the due day, learned in risk sets, and the debtor's histogram of days before it.
+
+P(> 30 days late) = P(late) x hazard after due (score_quality.md 7). The hazards are smoothed rates of all, group and debtor
+instead of cells: in the research script, log loss of > 30 days 0.0326 against 0.0323 (highradius) and 0.546 against 0.553
+(cassandra), with a tenth of the state. The expected day has a mean error of 2.3, 4.5 and 17.1 days on highradius, ibm and
+cassandra; the median of the debtor's last 15 payments 2.5, 4.6 and 17.9, the due date 3.5, 8.2 and 23.5.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from msgspec.structs import replace
+
+from agents.debtor.scoring.state import Features, ScoreState
+from schemas.events.models import ModelPublished
+
+INTERVALS = (3, 7, 14, 30, 60, 90)
+"""Days after the due day at which an interval ends; it starts where the one before ended."""
+UP_TO_30 = 4
+"""How many of them end by day 30."""
+FORGET = 0.97
+"""By which a debtor's counts of an interval shrink at each label of it."""
+ALL_LABELS, GROUP_LABELS, DEBTOR_LABELS = 5.0, 6.0, 4.0
+"""Pseudo-labels of the prior (half), of all within a group, of the group within a debtor."""
+_BEFORE = ((-21, -8), (-7, -5), (-4, -3), (-2, -2), (-1, -1), (0, 0))
+_AFTER = ((1, 3), (4, 7), (8, 14), (15, 30), (31, 60), (61, 90))
+"""First and last day of the bins, against the due day."""
+_SHARES = (0.15, 0.15, 0.1, 0.1, 0.15, 0.35)
+"""Shares of the bins before any label, worth one."""
+BEYOND = 91
+"""Stands for "later than 90 days"."""
+LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
+"""Quantiles that are published."""
+
+Days = tuple[int, int, int]
+"""Day of payment against the due day: the quantiles LOW, MIDDLE and HIGH."""
+
+
+@lru_cache(maxsize=4096)
+def interval_keys(group: str) -> tuple[tuple[str, str], ...]:
+    """Per interval the keys into ``ModelPublished.rates``: (settled, open at its start) of all and of the group.
+
+    >>> interval_keys("retail")[0]
+    ('h3', 'h3:retail')
+    """
+    return tuple((f"h{end}", f"h{end}:{group}") for end in INTERVALS)
+
+
+def still_open(score: ScoreState, group: str, model: ModelPublished) -> tuple[float, ...]:
+    """P(open at the end of each interval | late)."""
+    rates, own, left, found = model.rates, score.after, 1.0, []
+    for i, (every, of_group) in enumerate(interval_keys(group)):
+        paid, seen = rates.get(every, (0.0, 0.0))
+        rate = (paid + ALL_LABELS / 2.0) / (seen + ALL_LABELS)
+        known = rates.get(of_group)
+        if known is not None:
+            rate = (known[0] + GROUP_LABELS * rate) / (known[1] + GROUP_LABELS)
+        if own:
+            rate = (own[2 * i] + DEBTOR_LABELS * rate) / (own[2 * i + 1] + DEBTOR_LABELS)
+        left *= 1.0 - rate
+        found.append(left)
+    return tuple(found)
+
+
+def payment_days(p_late: float, still: tuple[float, ...], score: ScoreState) -> Days:
+    """When the invoice is settled, against its due day; ``BEYOND`` where that is later than 90 days."""
+    early = [n + share for n, share in zip(score.days, _SHARES, strict=False)]
+    scale = (1.0 - p_late) / sum(early)
+    bins, before = [], 1.0
+    for (first, last), n in zip(_BEFORE, early, strict=True):
+        bins.append((first, last, n * scale))
+    for (first, last), left in zip(_AFTER, still, strict=True):
+        bins.append((first, last, p_late * (before - left)))
+        before = left
+    return _quantile(bins, LOW), _quantile(bins, MIDDLE), _quantile(bins, HIGH)
+
+
+def _quantile(bins: list[tuple[int, int, float]], q: float) -> int:
+    """The day by which a share ``q`` is settled; within a bin every day is as likely."""
+    for first, last, p in bins:
+        if q < p:
+            return first + int(q / p * (last - first + 1))
+        q -= p
+    return BEYOND
+
+
+def first_interval(features: Features, due: int, day: int) -> Features:
+    """A late invoice joins the risk set of the first interval that has not ended; ``day``: today."""
+    for i, end in enumerate(INTERVALS):
+        if due + end >= day:
+            return replace(features, interval=i, wake=due + end + 1)
+    return features
+
+
+def next_interval(features: Features, due: int) -> Features:
+    """What is still open at an interval's end joins the next one, if there is one."""
+    i = features.interval + 1
+    return replace(features, interval=i, wake=due + INTERVALS[i] + 1 if i < len(INTERVALS) else 0)
+
+
+def learn_interval(score: ScoreState, interval: int, paid: int) -> ScoreState:
+    """Count a label of an interval: ``paid`` in it, of those open at its start, learned when it has ended."""
+    after = list(score.after or (0.0,) * (2 * len(INTERVALS)))
+    after[2 * interval] = after[2 * interval] * FORGET + paid
+    after[2 * interval + 1] = after[2 * interval + 1] * FORGET + 1.0
+    return replace(score, after=tuple(after))
