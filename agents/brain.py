@@ -5,10 +5,10 @@ A brain is the memory of one partition. It does no I/O, reads no clock and knows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
@@ -30,7 +30,8 @@ class Folded:
     """What one slice changes. ``rows``: key in the state topic -> encoded row, None = delete.
 
     ``rejected`` are records that could not be applied (dead letters). ``more``: deadlines that are due by the tick are left,
-    so fold again, without records.
+    so fold again, without records. ``duplicates_of`` tells the duplicates by topic, for metrics. ``failed`` are deadlines
+    on which our own code failed, in words: they are passed over, so that one of them holds nobody up.
     """
 
     rows: dict[str, bytes | None] = field(default_factory=dict)
@@ -38,7 +39,17 @@ class Folded:
     rejected: list[tuple[Arrived, Rejection]] = field(default_factory=list)
     applied: int = 0
     duplicates: int = 0
+    duplicates_of: dict[str, int] = field(default_factory=dict)
     more: bool = False
+    failed: list[str] = field(default_factory=list)
+
+
+@runtime_checkable
+class RestoresAll(Protocol):
+    """A brain that takes all its rows over at once, because there may be millions."""
+
+    def restore_all(self, rows: Mapping[str, bytes]) -> None:
+        """The same as ``restore`` for each row; called once, before the first ``fold``."""
 
 
 class Brain(Protocol):
@@ -57,11 +68,14 @@ class Brain(Protocol):
         step: int = -1,
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
+        before: datetime | None = None,
     ) -> Folded:
-        """Fold records as of the applied tick ``now`` (None before the first tick). Total: never raises for what a record says.
+        """Fold records, then what is due by the tick ``now`` (None before the first). Total: never raises for what a record says.
 
-        Live: records in the order they arrived, then at most ``wakes`` deadlines that are due by ``now``. Replay: ``arrived`` is
-        a whole step up to the tick ``now``; it is put into D3's order, and all deadlines up to ``now`` fire, each on its day.
+        ``before`` is the tick that was applied before this slice (the same as ``now`` where the slice has none): records are
+        judged as of it, for they lie before the cut of ``now``. Live: records in the order they arrived, then at most ``wakes``
+        deadlines that are due by ``now``. Replay: ``arrived`` is a whole step up to the tick ``now``; it is put into D3's order,
+        and all deadlines up to ``now`` fire, each on its day.
         ``paused`` are the topics of this partition that are read no further for now (D10): what they would have told is unknown.
         ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``keep``.
         """

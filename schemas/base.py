@@ -189,10 +189,9 @@ def parse_time(value: Any) -> datetime:
         raise ValueError(f'a time is a string such as "2026-03-31T14:05:00Z", not a JSON {json_type(value)}')
     if value.tzinfo is None:
         raise ValueError(f'{value.isoformat()} has no time zone: send RFC 3339 with a zone such as "2026-03-31T14:05:00Z"')
-    try:
-        return value if value.tzinfo is UTC else value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{value.isoformat()} is beyond the calendar: send a time of this age") from None
+    if not 1970 <= value.year <= 2199:
+        raise ValueError(f"{value.isoformat()} is no plausible time: the year must lie between 1970 and 2199")
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
 def format_time(value: datetime) -> str:
@@ -252,16 +251,13 @@ Instant = Annotated[
 """UTC."""
 
 
-_CONTROL = re.compile(r"[\x00-\x1f]")
-
-
-def _no_control_characters(value: str) -> str:
-    if _CONTROL.search(value):
-        raise ValueError("an id contains a control character")
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("an id contains a control character or another that cannot be seen: send it without")
     return value
 
 
-Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_no_control_characters)]
+Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_printable)]
 """An identifier of the sender: 1 to 128 characters, kept as it is."""
 Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)]
 """A name that we gave ourselves (a version, a reason's code): the schema of an ``Id`` without the look at each character."""

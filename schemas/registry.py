@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from schemas.base import Contract
-from schemas.events import bank, clock, customers, decisions, insolvency, models, payments, policies, rates
-from schemas.outputs import alerts, limits, operations, scores
+from schemas.events import assessments, bank, clock, customers, decisions, insolvency, models, payments, policies, rates
+from schemas.outputs import alerts, limits, operations, quality, scores
 
 DAY_MS = 86_400_000
 
@@ -38,6 +38,12 @@ class Topic:
 _STATE = {"segment.bytes": str(32 << 20), "min.cleanable.dirty.ratio": "0.1", "max.message.bytes": str(8 << 20)}
 # A context record carries the shared model by value.
 _LARGE = {"max.message.bytes": str(8 << 20)}
+
+_CLOCK: dict[str, type[Contract]] = {
+    "duewatch.clock.ticked.v1": clock.Ticked,
+    "duewatch.context.set.v1": clock.ContextSet,
+    "duewatch.source.resumed.v1": clock.SourceResumed,
+}
 
 _ALL = (
     Topic(
@@ -74,18 +80,24 @@ _ALL = (
         about="stage, match and its evidence",
     ),
     Topic("customers", {"duewatch.customer.updated.v1": customers.CustomerUpdated}, "in", cleanup="compact", about="master data"),
+    Topic(
+        "assessments",
+        {"duewatch.rating.received.v1": assessments.RatingReceived, "duewatch.note.made.v1": assessments.NoteMade},
+        "in",
+        about="external ratings, salespeople's notes",
+    ),
     Topic("decisions", {"duewatch.decision.made.v1": decisions.DecisionMade}, "in", about="what people decided"),
     Topic(
         "clock",
-        {"duewatch.clock.ticked.v1": clock.Ticked, "duewatch.context.set.v1": clock.ContextSet},
+        _CLOCK,
         "internal",
         key="partition",
-        about="ticks and context, written to every partition in one transaction",
+        about="ticks and context, written to every partition in one transaction; and what a person lets it read on",
         config=_LARGE,
     ),
     Topic(
         "clock-single",
-        {"duewatch.clock.ticked.v1": clock.Ticked, "duewatch.context.set.v1": clock.ContextSet},
+        _CLOCK,
         "internal",
         key="partition",
         partitions=1,
@@ -156,6 +168,14 @@ _ALL = (
         about="the last change of each debtor",
     ),
     Topic(
+        "model-quality",
+        {"duewatch.model.measured.v1": quality.ModelMeasured, "duewatch.model.alerted.v1": quality.ModelAlerted},
+        "out",
+        key="none",
+        partitions=1,
+        about="how good each scorer is on what matures, drift, and who is in force",
+    ),
+    Topic(
         "journal",
         {"duewatch.slice.committed.v1": operations.SliceCommitted},
         "out",
@@ -164,12 +184,15 @@ _ALL = (
     ),
     Topic(
         "dead-letters",
-        {"duewatch.record.rejected.v1": operations.RecordRejected},
+        {
+            "duewatch.record.rejected.v1": operations.RecordRejected,
+            "duewatch.source.pause_changed.v1": operations.SourcePauseChanged,
+        },
         "out",
         key="none",
         partitions=1,
         retention_days=None,
-        about="what could not be applied, with its bytes",
+        about="what could not be applied, with its bytes; and which partition of which topic is paused for it",
         config=_LARGE,
     ),
     Topic("debtor-state", {}, "internal", cleanup="compact", about="rows of debtors, positions, context in force", config=_STATE),
@@ -188,7 +211,7 @@ _ALL = (
 TOPICS: dict[str, Topic] = {topic.name: topic for topic in _ALL}
 """Name without prefix -> topic."""
 
-DEBTOR_SOURCES: tuple[str, ...] = ("customers", "payments", "bank-transactions", "insolvency-events", "decisions")
+DEBTOR_SOURCES: tuple[str, ...] = ("customers", "payments", "bank-transactions", "insolvency-events", "assessments", "decisions")
 """The source topics of the debtor agent, equal in partitions."""
 
 CONTRACTS: dict[str, type[Contract]] = {name: contract for topic in _ALL for name, contract in topic.contracts.items()}

@@ -41,7 +41,12 @@ class _RejectedError(Exception):
 
     def __init__(self, reason: str, field: str | None = None) -> None:
         super().__init__(reason)
-        self.rejection = Rejection(reason[:2000], field and field[:200])
+        self.rejection = Rejection(_shown(reason[:2000]), field and _shown(field[:200]))
+
+
+def _shown(text: str) -> str:
+    """Printable: reasons quote what a stranger sent."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:2000]
 
 
 def decode(
@@ -82,7 +87,7 @@ def _decode(
         return impossible
     return Event(
         attributes["id"], attributes["type"], attributes["source"], time, recorded, data, content_of(data),
-        attributes.get("correlationid"), attributes.get("causationid"),
+        attributes.get("correlationid") or None, attributes.get("causationid") or None,
     )  # fmt: skip
 
 
@@ -104,7 +109,7 @@ def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
         if name[:3] == "ce_":
             # Asked for forgiveness, it is the hot path: nearly always it is bytes in UTF-8.
             try:
-                attributes[name[3:]] = raw.decode()
+                attributes[name[3:]] = raw.decode()  # type: ignore[union-attr]
             except (AttributeError, UnicodeDecodeError):
                 attributes[name[3:]] = _text(name, raw)
         elif raw == JSON and name == "content-type":
@@ -136,7 +141,10 @@ def _split_structured(value: bytes) -> tuple[dict[str, str], bytes]:
         envelope = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise _RejectedError(f"the value is no JSON ({error}): send a structured CloudEvent as a JSON object") from None
-    return _attributes_of(envelope), orjson.dumps(envelope.get("data"))
+    try:
+        return _attributes_of(envelope), orjson.dumps(envelope.get("data"))
+    except TypeError:  # what can be read may be too deep to be written
+        raise _RejectedError("data is nested too deep: send what the contract asks for", "data") from None
 
 
 def _attributes_of(envelope: Any) -> dict[str, str]:
@@ -154,6 +162,9 @@ def _attributes_of(envelope: Any) -> dict[str, str]:
 def _contract(topic: str, attributes: dict[str, str]) -> type[Contract]:
     for name in _OF_THE_EVENT:
         _check_attribute(name, attributes.get(name))
+    for name in ("correlationid", "causationid"):  # we quote them in all that follows
+        if attributes.get(name):
+            _check_attribute(name, attributes[name])
     return _contract_of(topic, attributes.get("type"), attributes.get("source"), attributes.get("specversion"))
 
 

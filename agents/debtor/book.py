@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from heapq import heappop, heappush
 from typing import Any
 
@@ -11,6 +11,7 @@ from agents.brain import Arrived, Folded
 from agents.debtor.case import Reaction, Wake
 from agents.debtor.order import local_day, order_key
 from agents.debtor.react import react
+from agents.debtor.shelf import Shelf
 from agents.debtor.state import (
     OPENED,
     SEPARATOR,
@@ -31,6 +32,10 @@ from schemas.events.envelope import Rejection
 HEADERS_AT_HAND = 20_000
 """So many headers stay decoded between slices; all other rows are kept as they are written, and decoded when they are touched."""
 
+
+MOST_AHEAD = 400
+"""An event recorded so many days after the applied tick is a typing error: no clock was ever away for so long. Its debtor's
+deadlines, and in a replay everybody's, would wait until then."""
 
 _UNSEEN: Any = object()
 
@@ -65,6 +70,13 @@ class Rows(Mapping[str, Row]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _ahead(day: int) -> Rejection:
+    return Rejection(
+        f"recorded more than {MOST_AHEAD} days after {date.fromordinal(day)}, the day of the clock: correct recordedtime",
+        "recordedtime",
+    )
 
 
 class Deadlines:
@@ -106,20 +118,20 @@ class Deadlines:
         """Whether anything of the debtor is due."""
         return customer_id in self._due
 
-    def next_debtor(self) -> str | None:
-        """Whoever has the earliest deadline that is due; the first by id where several have."""
+    def next_debtor(self) -> tuple[int, str] | None:
+        """Who may have the earliest deadline that is due, and its day; the first by id where several have."""
         while self._debtors:
             wake, customer_id = self._debtors[0]
             own = self._due.get(customer_id)
             if own and own[0][0] == wake:
-                return customer_id
+                return wake, customer_id
             heappop(self._debtors)
         return None
 
-    def pop(self, customer_id: str) -> tuple[int, str] | None:
-        """The debtor's earliest deadline that is due, by day and row key."""
+    def pop(self, customer_id: str, last: int) -> tuple[int, str] | None:
+        """The debtor's earliest deadline that is due up to the day ``last``, by day and row key."""
         own = self._due.get(customer_id)
-        if not own:
+        if not own or own[0][0] > last:
             return None
         first = heappop(own)
         if not own:
@@ -140,7 +152,9 @@ class Book:
     """Whoever explains a decision looks on here."""
 
     def __init__(self) -> None:
-        self._written: dict[str, dict[str, bytes]] = {}
+        self._shelf = Shelf()
+        self._openings: dict[str, tuple[str, int]] = {}
+        """Action and generation of each debtor's limit: who has to be opened must be known without looking at all rows."""
         self._headers: dict[str, Header] = {}
         self._folding: dict[str, Rows] = {}
         self._deadlines = Deadlines()
@@ -156,21 +170,40 @@ class Book:
         if not customer_id:
             self._opened = None if value is None else read_opened(value)
             return
-        rows = self._written.get(customer_id)
-        if rows is None:
-            rows = self._written[customer_id] = {}
-        if value is None:
-            rows.pop(row_key, None)
-            return
-        rows[row_key] = value
+        self._shelf.write(customer_id, row_key, value)
+        if value is not None:
+            self._index(customer_id, row_key, value)
+
+    def restore_all(self, rows: Mapping[str, bytes]) -> None:
+        """Take all rows over at once, and put them away packed: there may be millions."""
+        debtors: dict[str, dict[str, bytes]] = {}
+        for key, value in rows.items():
+            customer_id, row_key = split_key(key)
+            if not customer_id:
+                self._opened = read_opened(value)
+                continue
+            mine = debtors.get(customer_id)
+            if mine is None:
+                mine = debtors[customer_id] = {}
+            mine[row_key] = value
+        while debtors:  # what is packed is let go at once
+            customer_id, mine = debtors.popitem()
+            for row_key, value in mine.items():
+                self._index(customer_id, row_key, value)
+            self._shelf.put_away(customer_id, mine)
+        self._is_restored = True
+
+    def _index(self, customer_id: str, row_key: str, value: bytes) -> None:
         wake = wake_of(row_key, value)
         if wake:
             self._deadlines.watch(customer_id, row_key, wake)
+        if not row_key:
+            self._openings[customer_id] = opening_of(value)
 
     def rows(self) -> Iterable[tuple[str, Row]]:
         """All debtors' rows with their keys in the state topic, for ``state.jsonl`` and the audit."""
-        for customer_id, rows in self._written.items():
-            for row_key, value in rows.items():
+        for customer_id in self._shelf:
+            for row_key, value in self._shelf.look(customer_id).items():
                 yield f"{customer_id}{SEPARATOR}{row_key}", decode(row_key, value)
 
     # -- fold
@@ -184,16 +217,17 @@ class Book:
         step: int = -1,  # noqa: ARG002 - the learner's brain tells steps apart, this one only their ends
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
+        before: datetime | None = None,
     ) -> Folded:
         """Apply a slice; see ``agents.brain.Brain.fold``."""
         folded = Folded()
         zone = context.policy.time_zone
+        if before is not None:
+            self._deadlines.advance(local_day(before, zone))
         tick_day = local_day(now, zone) if now is not None else 0
         self._open_all_if_new(context, now, tick_day, folded)
         if replay:
             arrived = sorted(arrived, key=lambda a: order_key(a, zone))
-        else:
-            self._deadlines.advance(tick_day)
         for one in arrived:
             self._apply(one, context, zone, folded, replay=replay, paused=paused)
         if now is not None:
@@ -211,24 +245,19 @@ class Book:
 
     def keep(self, folded: Folded) -> None:
         """The slice is committed."""
-        written, headers = folded.rows, self._headers
+        written, headers, shelf = folded.rows, self._headers, self._shelf
         if len(headers) > HEADERS_AT_HAND:
             headers.clear()
         for customer_id, rows in self._folding.items():
-            base = rows.written
-            if not base:
-                base = self._written.setdefault(customer_id, base)
             start = customer_id + SEPARATOR
             for row_key in rows.changed:
-                value = written[start + row_key]
-                if value is None:
-                    base.pop(row_key, None)
-                else:
-                    base[row_key] = value
+                shelf.write(customer_id, row_key, written[start + row_key])
             header = rows.seen.get("")
             if isinstance(header, Header):
                 headers[customer_id] = header
+                self._openings[customer_id] = (header.limit.action, header.limit.generation)
         self._folding.clear()
+        shelf.tidy()
 
     def _open_all_if_new(self, context: ContextSet, now: datetime | None, day: int, folded: Folded) -> None:
         """Going live, acting instead of observing, a new generation: every debtor gets its first limit, not only who moves.
@@ -249,14 +278,14 @@ class Book:
         self._to_open.clear()
         if is_live:
             opening = (last.action, last.generation)
-            self._to_open.update(c for c, rows in self._written.items() if "" in rows and opening_of(rows[""]) != opening)
+            self._to_open.update(c for c, its in self._openings.items() if its != opening)
             for customer_id in self._to_open:
                 self._deadlines.watch(customer_id, "", last.day)
 
     def _rows_of(self, customer_id: str) -> Rows:
         rows = self._folding.get(customer_id)
         if rows is None:
-            rows = Rows(self._written.get(customer_id) or {}, self._headers.get(customer_id))
+            rows = Rows(self._shelf.touch(customer_id) or {}, self._headers.get(customer_id))
             self._folding[customer_id] = rows
         return rows
 
@@ -269,11 +298,15 @@ class Book:
             folded.rejected.append((one, Rejection(f"{event.type} names no customer: send it to its own topic", "customer_id")))
             return
         deadlines = self._deadlines
-        day = max(deadlines.day, local_day(event.recorded, zone))
+        recorded = local_day(event.recorded, zone)
+        if deadlines.day and recorded > deadlines.day + MOST_AHEAD:
+            folded.rejected.append((one, _ahead(deadlines.day)))
+            return
+        day = max(deadlines.day, recorded)
         if replay:
             deadlines.advance(day)
         # An event first fires its own debtor's deadlines: what was due before it is judged without it.
-        self._fire(customer_id, context, folded, 1 << 30, paused)
+        self._fire(customer_id, context, folded, 1 << 30, paused, deadlines.day)
         rows = self._rows_of(customer_id)
         try:
             reaction = self.react(rows, event, context, customer_id, day, paused)
@@ -285,6 +318,7 @@ class Book:
             folded.rejected.append((one, reaction.rejection))
         elif reaction.duplicate:
             folded.duplicates += 1
+            folded.duplicates_of[one.topic] = folded.duplicates_of.get(one.topic, 0) + 1
         else:
             folded.applied += 1
             self._take(customer_id, rows, reaction, folded)
@@ -305,25 +339,35 @@ class Book:
     # -- deadlines
     def _fire_all(self, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str]) -> bool:
         """Fire all deadlines that are due, at most ``budget``; tells whether any are left."""
-        while (customer_id := self._deadlines.next_debtor()) is not None:
+        # A day at a time: an entry that no longer counts must not draw its debtor's later deadlines forward. Then the order
+        # follows from the rows alone, and whoever has restored them fires the same in a slice as who has lived on.
+        while (first := self._deadlines.next_debtor()) is not None:
             if budget <= 0:
                 return True
-            budget -= self._fire(customer_id, context, folded, budget, paused)
+            day, customer_id = first
+            budget -= self._fire(customer_id, context, folded, budget, paused, day)
         return False
 
-    def _fire(self, customer_id: str, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str]) -> int:
-        """Fire one debtor's deadlines, each on its day, in the order of day and row key; returns how many fired."""
+    def _fire(self, customer_id: str, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str], last: int) -> int:
+        """Fire one debtor's deadlines up to the day ``last``, in the order of day and row key; returns how many fired."""
         if not self._deadlines.has(customer_id):
             return 0
         fired, rows = 0, self._rows_of(customer_id)
-        while fired < budget and (first := self._deadlines.pop(customer_id)) is not None:
+        while fired < budget and (first := self._deadlines.pop(customer_id, last)) is not None:
             day, row_key = first
             if getattr(rows.get(row_key), "wake", 0) != day and not (row_key == "" and self._is_to_open(customer_id, day)):
                 continue  # the row has changed its mind since
             if not row_key:
                 self._to_open.discard(customer_id)
             fired += 1
-            self._take(customer_id, rows, self.react(rows, Wake(row_key, day), context, customer_id, day, paused), folded)
+            try:
+                reaction = self.react(rows, Wake(row_key, day), context, customer_id, day, paused)
+            except Exception as error:  # noqa: BLE001 - our fault: it is told, and the deadlines behind it fire
+                folded.failed.append(
+                    f"deadline {row_key or 'of the debtor'} of {customer_id}: {type(error).__name__}: {error}"[:500]
+                )
+            else:
+                self._take(customer_id, rows, reaction, folded)
         return fired
 
     def _is_to_open(self, customer_id: str, day: int) -> bool:

@@ -146,8 +146,9 @@ class Case:
         """The event's id; a deadline's follows from (customer, row, day), never from the tick that fired it."""
         if not self._cause_id:
             cause = self._cause
-            is_event = isinstance(cause, Event)
-            self._cause_id = cause.id if is_event else stable_id("wake", self.customer_id, cause.row_key, cause.day)
+            self._cause_id = (
+                cause.id if isinstance(cause, Event) else stable_id("wake", self.customer_id, cause.row_key, cause.day)
+            )
         return self._cause_id
 
     def send(self, topic: str, type_: str, data: Contract, *, internal: bool = False) -> None:

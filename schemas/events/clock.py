@@ -1,10 +1,10 @@
-"""Topics ``clock`` and ``clock-single``: ticks, and the context that decisions are made in, by value (D3)."""
+"""Topics ``clock`` and ``clock-single``: ticks, the context that decisions are made in, by value (D3), and resumptions (D10)."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from schemas.base import Contract, Id, Instant
+from schemas.base import Contract, Id, Instant, Label, Text
 from schemas.events.models import ModelPublished
 from schemas.events.policies import PolicyPublished
 from schemas.events.rates import RatesPublished
@@ -23,6 +23,16 @@ class Ticked(Contract):
     step: int = -1
     announced: dict[str, int] = Field(default_factory=dict)
     last: bool = False
+
+
+class SourceResumed(Contract):
+    """A person lets this partition read a source topic on that it had paused (D10): a record among the partition's ticks."""
+
+    topic: Id
+    """Without prefix."""
+    owner: Label
+    """Who says so."""
+    reason: Text | None = None
 
 
 class ContextSet(Contract):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from schemas.base import Contract, Currency, Id, NotNegativeAmount, Text
 
 
@@ -16,7 +18,7 @@ class CustomerUpdated(Contract):
     country: Text | None = None
     industry: Text | None = None
     segment: Text | None = None
-    terms_days: int | None = None
+    terms_days: int | None = Field(default=None, ge=0, le=3650)
     parent_id: Id | None = None
     group_id: Id | None = None
     currency: Currency | None = None

@@ -24,6 +24,8 @@ LATEST: dict[str, tuple[str, int]] = {
     "BankTransactionBooked": ("booked_on", 7),
     "BankBalanceReported": ("balance_on", 7),
     "InsolvencyMatched": ("published_on", 7),
+    "RatingReceived": ("rated_on", 7),
+    "NoteMade": ("made_on", 7),
     "DecisionMade": ("decided_on", 7),
 }
 DUE_YEARS = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from schemas.base import BusinessDate, Contract, Currency, Id, PositiveAmount, Text, at_most_decimals, blame
 
@@ -44,7 +44,7 @@ class InvoiceIssued(_Money):
     invoice_id: Id
     issued_on: BusinessDate
     due_on: BusinessDate
-    terms_days: int | None = None
+    terms_days: int | None = Field(default=None, ge=0, le=3650)
 
 
 class PaymentReceived(_Money):
@@ -52,7 +52,7 @@ class PaymentReceived(_Money):
 
     payment_id: Id
     paid_on: BusinessDate
-    allocations: tuple[Allocation, ...] = ()
+    allocations: tuple[Allocation, ...] = Field(default=(), max_length=10_000)
 
     @model_validator(mode="after")
     def _allocated(self) -> Self:
@@ -74,7 +74,7 @@ class CreditNoteIssued(_Money):
 
     credit_note_id: Id
     issued_on: BusinessDate
-    allocations: tuple[Allocation, ...] = ()
+    allocations: tuple[Allocation, ...] = Field(default=(), max_length=10_000)
 
     @model_validator(mode="after")
     def _allocated(self) -> Self:
@@ -142,6 +142,6 @@ class DunningSent(Contract):
 
     customer_id: Id
     dunning_id: Id
-    level: int
+    level: int = Field(ge=0, le=99)
     sent_on: BusinessDate
-    invoice_ids: tuple[Id, ...] = ()
+    invoice_ids: tuple[Id, ...] = Field(default=(), max_length=10_000)

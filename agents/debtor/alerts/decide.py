@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from agents.debtor.alerts.state import Alert
 from schemas.events.policies import AlertRules
 from schemas.ids import stable_id
+from schemas.outputs.alerts import Severity
 
 CLEAR_SHARE = Decimal("0.95")
 """An over-limit alert is cleared when the exposure is back below this share of the limit: no flutter at the edge."""
@@ -42,17 +43,20 @@ class Facts(NamedTuple):
     shock: bool
     stage_alarm: bool
     possible_alarm: bool
+    blind: bool = False
+    """Payments are not read for now (D10): what looks overdue may be paid; the limit's review asks a person."""
 
 
-def findings(facts: Facts, rules: AlertRules, alerts: Mapping[str, Alert]) -> dict[str, str]:
+def findings(facts: Facts, rules: AlertRules, alerts: Mapping[str, Alert]) -> dict[str, Severity]:
     """Type -> severity of what is the case now. An open over-limit alert stays until the exposure is well below the limit.
 
     >>> facts = Facts(Decimal(900), Decimal(1000), False, 0, Decimal(0), 0.9, 0.3, True, False, False, False)
     >>> findings(facts, AlertRules(), {})
     {'score_drop': 'warning'}
     """
-    found: dict[str, str] = {}
-    if facts.overdue_items and (facts.overdue_amount is None or facts.overdue_amount >= rules.overdue_amount):
+    found: dict[str, Severity] = {}
+    is_overdue = facts.overdue_items and (facts.overdue_amount is None or facts.overdue_amount >= rules.overdue_amount)
+    if is_overdue and (not facts.blind or _is_open(alerts, "overdue")):
         found["overdue"] = "warning"
     drop = rules.score_drop / 2 if _is_open(alerts, "score_drop") else rules.score_drop
     if facts.ready and facts.p_late - facts.p_late_slow >= drop:
@@ -84,7 +88,7 @@ class Transition(NamedTuple):
 
 
 def transitions(
-    alerts: Mapping[str, Alert], found: Mapping[str, str], customer_id: str, at: str, day: int, rules: AlertRules
+    alerts: Mapping[str, Alert], found: Mapping[str, Severity], customer_id: str, at: str, day: int, rules: AlertRules
 ) -> list[Transition]:
     """What to announce. A finding within its cool-down waits (``next_look``); a graver severity is raised anew."""
     out = []
@@ -107,7 +111,7 @@ def transitions(
     return out
 
 
-def _raise(customer_id: str, alert_type: str, count: int, severity: str, at: str) -> Alert:
+def _raise(customer_id: str, alert_type: str, count: int, severity: Severity, at: str) -> Alert:
     return Alert(alert_id=stable_id("alert", customer_id, alert_type, count), count=count, severity=severity, raised_at=at)
 
 

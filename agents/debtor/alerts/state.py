@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.outputs.alerts import Severity
+
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """One type of alert of a debtor: open or quiet. ``count`` numbers its raisings; none before ``quiet_until`` (ordinal)."""
@@ -11,7 +13,7 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     alert_id: str
     count: int = 1
     open: bool = True
-    severity: str = "warning"
+    severity: Severity = "warning"
     raised_at: str = ""
     quiet_until: int = 0
     acknowledged_by: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agents.debtor.insolvency.state import Insolvency, Notice
+from schemas.events.insolvency import Stage
 
 ALARM = frozenset({"petition", "preliminary", "opened", "refused", "reorganisation", "converted"})
 """Stages in which the debtor cannot be expected to pay. A solvent winding-up is none of them."""
@@ -28,7 +29,7 @@ def take(insolvency: Insolvency, notice: Notice, corrects: str | None) -> Insolv
     return Insolvency(stage=_stage(notices, certain=True), possible=_stage(notices, certain=False), notices=notices)
 
 
-def _stage(notices: tuple[Notice, ...], *, certain: bool) -> str:
+def _stage(notices: tuple[Notice, ...], *, certain: bool) -> Stage:
     stages = [n.stage for n in notices if n.certain is certain and n.stage != "cancelled"]
     return stages[-1] if stages else "none"
 

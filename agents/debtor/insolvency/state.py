@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from schemas.events.insolvency import Stage
+
 
 class Notice(msgspec.Struct, frozen=True, array_like=True):
     """What is kept of a notice: enough to judge the stage again when another corrects it."""
 
     notice_id: str
-    stage: str
+    stage: Stage
     certain: bool
     published_on: int
 
@@ -17,6 +19,6 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
 class Insolvency(msgspec.Struct, frozen=True, omit_defaults=True):
     """The stage by certain matches, whether a possible match waits for a person, and the notices that it follows from."""
 
-    stage: str = "none"
-    possible: str = "none"
+    stage: Stage = "none"
+    possible: Stage = "none"
     notices: tuple[Notice, ...] = ()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from agents.debtor.limits.state import Limit
+from schemas.events.insolvency import Stage
 from schemas.events.policies import LimitRules
 
 ZERO = Decimal("0.00")
@@ -26,6 +27,7 @@ TEXTS: dict[str, str] = {
     "opening_limit": "First limit of this debtor, by the policy's opening rule.",
     "insolvency": "An insolvency proceeding was published: nothing more on credit.",
     "insolvency_over": "The insolvency notice was withdrawn or the proceeding is over: back to a cautious limit.",
+    "payments_paused": "It would be cut, but payments are not being read: new exposure is held until somebody has looked.",
     "petition": "A petition was published: new exposure is held until somebody has looked.",
     "overdue": "Invoices are overdue beyond the policy's patience: the limit is cut.",
     "band_weak": "The risk band fell to weak: the limit is cut.",
@@ -53,10 +55,12 @@ class Standing(NamedTuple):
     exposure: Decimal | None
     sales_90d: Decimal | None
     overdue: bool
-    stage: str
+    stage: Stage
     insolvent: bool
     shock: bool
     rising: bool = False
+    blind: bool = False
+    """Payments are not read for now (D10): what looks unpaid may be paid."""
 
 
 class Change(NamedTuple):
@@ -124,7 +128,7 @@ def decide(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Cha
     The order of the rules is the order of precedence: what protects comes first, a person's override stands against all but
     insolvency.
     """
-    for rule in (_insolvency, _override, _held, _overdue, _fallen, _review):
+    for rule in (_insolvency, _override, _held, _blind, _overdue, _fallen, _review):
         change = rule(limit, standing, rules, day)
         if change is not None:
             return None if change.limit == limit else change
@@ -140,6 +144,7 @@ def is_quiet(limit: Limit, band: str, overdue_items: int, shock: bool, stage: st
     return (
         limit.follows_until <= day < limit.review
         and not (limit.hold or limit.override_until or shock or limit.shock_acted or overdue_items or limit.overdue_acted)
+        and not limit.blind_acted
         and stage == limit.stage_acted == "none"
         and (band != "weak" or limit.band == "weak")
     )
@@ -168,7 +173,8 @@ def _insolvency(limit: Limit, standing: Standing, rules: LimitRules, day: int) -
         "plan",
         "solvent_winding_up",
     ):
-        amount = rounded(min(rules.opening_limit, standing.exposure or rules.opening_limit), rules.round_to)
+        owed = rules.opening_limit if standing.exposure is None else standing.exposure
+        amount = rounded(min(rules.opening_limit, max(owed, ZERO) or rules.opening_limit), rules.round_to)
         back = replace(limit, amount=amount, terms_days=rules.weak_terms_days, stage_acted="none", review=day + rules.review_days)
         return Change(back, ("insolvency_over",))
     return None
@@ -197,6 +203,17 @@ def _held(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Chan
     if limit.shock_acted and not standing.shock:
         return Change(replace(limit, shock_acted=False))
     return None
+
+
+def _blind(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+    """Instead of a cut a review, once; what is still so when payments are read again is cut then."""
+    if not standing.blind:
+        return Change(replace(limit, blind_acted=False)) if limit.blind_acted else None
+    if not ((standing.overdue and not limit.overdue_acted) or (standing.band == "weak" and limit.band != "weak")):
+        return None
+    if limit.hold or limit.blind_acted:
+        return Change(limit)
+    return Change(replace(limit, hold=True, hold_until=day + rules.hold_days, blind_acted=True), ("payments_paused",))
 
 
 def _overdue(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
@@ -239,7 +256,7 @@ def _review(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Ch
             floor = rounded(amount * rules.step_up, rules.round_to, up=True)
             amount = wanted if settling or not amount else min(wanted, floor)
             codes += ["regular_payments"] + (["rising_cash_flow"] if standing.rising else [])
-        elif due and not settling and wanted < amount * (1 - rules.deadband):
+        elif due and not settling and not standing.blind and wanted < amount * (1 - rules.deadband):
             codes.append("risk_grown" if _rank(standing.band) > _rank(limit.band) else "less_business")
             amount = max(wanted, rounded(rules.opening_limit * factor(rules, standing.band), rules.round_to))
             if amount >= limit.amount:

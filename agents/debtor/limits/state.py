@@ -6,6 +6,8 @@ from decimal import Decimal
 
 import msgspec
 
+from schemas.events.insolvency import Stage
+
 
 class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The limit in force (or, while only observed, the shadow limit) and what it waits for.
@@ -33,7 +35,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     override_until: int = 0
     overdue_acted: bool = False
     shock_acted: bool = False
-    stage_acted: str = "none"
+    stage_acted: Stage = "none"
+    blind_acted: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -28,6 +28,9 @@ DEFAULT_DAY = 91
 """Days after the due day on whose morning 90 days past due are over: the label *default* matures (D8, CRR Art. 178)."""
 VOID = 2
 """The label of an invoice that was cancelled: it is neither."""
+MOST_WAITING = 500
+"""So many payments may wait for one invoice that is not known: a row must fit a message (D1)."""
+_NOTHING_WAITS = Waiting(())
 BUCKET_STARTS = (1, 31, 61, 91)
 """Days past due at which an open item moves on to the next bucket."""
 
@@ -164,10 +167,15 @@ def _apply_waiting(posting: Posting, invoice_id: str, waiting: Waiting, get: Get
     posting.rows[f"w/{invoice_id}"] = None
 
 
-def wrong_currency(allocations: Sequence[Allocation], currency: str, get: Get) -> Rejection | None:
-    """Money in one currency settles no invoice in another; that is for a person to sort out."""
+def refused(allocations: Sequence[Allocation], currency: str, get: Get) -> Rejection | None:
+    """Money in one currency settles no invoice in another, and not everything can wait for one: a person must sort it out."""
     for allocation in allocations:
         item: Item | None = get(f"i/{allocation.invoice_id}")
+        if item is None and len((get(f"w/{allocation.invoice_id}") or _NOTHING_WAITS).parts) >= MOST_WAITING:
+            return Rejection(
+                f"{MOST_WAITING} payments wait for invoice {allocation.invoice_id}, which is not known: send the invoice first",
+                "allocations",
+            )
         if item is not None and item.currency != currency:
             return Rejection(
                 f"invoice {allocation.invoice_id} is in {item.currency}, the money in {currency}: "
@@ -237,7 +245,7 @@ def _allocate(
     if item is None:
         waiting_key = f"w/{allocation.invoice_id}"
         waiting: Waiting = posting.rows.get(waiting_key) or get(waiting_key) or Waiting(())
-        posting.rows[waiting_key] = Waiting((*waiting.parts, (payment_id, allocation.amount, currency)))
+        posting.rows[waiting_key] = Waiting(_waiting_with(waiting.parts, payment_id, allocation.amount, currency))
         return ZERO
     if item.closed == "written_off":
         # Money on a claim that was given up settles nothing that is open: a recovery.
@@ -251,6 +259,19 @@ def _allocate(
             item, item.open - applied, posting.balances[currency], day, overdue_days
         )
     return applied
+
+
+def _waiting_with(
+    parts: tuple[tuple[str, Decimal, str], ...], payment_id: str, amount: Decimal, currency: str
+) -> tuple[tuple[str, Decimal, str], ...]:
+    """One more part; what one payment says of one invoice is one part.
+
+    >>> _waiting_with((("p", Decimal(3), "EUR"),), "p", Decimal(4), "EUR")
+    (('p', Decimal('7'), 'EUR'),)
+    """
+    if parts and parts[-1][0] == payment_id and parts[-1][2] == currency:
+        return (*parts[:-1], (payment_id, parts[-1][1] + amount, currency))
+    return (*parts, (payment_id, amount, currency))
 
 
 def return_payment(

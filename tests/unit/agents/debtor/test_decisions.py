@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from schemas.events.bank import BankBalanceReported, BankTransactionBooked
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
 from schemas.events.insolvency import InsolvencyMatched
+from schemas.events.payments import PromiseMade
 from schemas.events.rates import RatesPublished
-from tests.builders import Life, context, day, event, invoice, payment
+from tests.builders import Life, at, context, day, event, invoice, payment
 
 D = Decimal
 
@@ -331,3 +333,37 @@ def test_deadlines_come_in_portions_and_events_go_in_between() -> None:
         life.book.keep(folded)
         seen += len([o for o in folded.outputs if o.topic == "training-examples"])
     assert seen >= 30
+
+
+def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_and_the_cut_comes_when_they_are_read_again():
+    life = Life()
+    life.tell(invoice("i-1", 0, amount="5000.00", due=10), now=at(0))
+    paused = frozenset({"payments"})
+    folded = life.book.fold([], at(30), life.context, replay=False, paused=paused)
+    life.book.keep(folded)
+    held: Any = [o.data for o in folded.outputs if o.topic == "limit-changes"][-1]
+    assert held.hold and [r.code for r in held.reasons] == ["payments_paused"]
+    assert held.new_limit == held.previous_limit
+    assert not [o for o in folded.outputs if o.topic == "alerts"]
+    promise = PromiseMade(
+        customer_id="c-1", promise_id="p", amount=Decimal(1), currency="EUR", made_on=day(31), promised_for=day(50)
+    )
+    life.tell(event(promise, 31), now=at(32))
+    assert "overdue" in [r.code for change in life.sent("limit-changes") for r in change.reasons]
+    assert [a.alert_type for a in life.sent("alerts") if a.state == "raised"][:1] == ["overdue"]
+
+
+def test_a_deadline_on_which_our_code_fails_is_told_and_holds_nobody_up(monkeypatch):
+    life = Life()
+    life.tell(invoice("i-1", 0, due=5, customer="c-1"), invoice("i-2", 0, due=5, customer="c-2"), now=at(0))
+    real = life.book.react
+
+    def react(rows, cause, context, customer_id, *rest):
+        if customer_id == "c-1":
+            raise ZeroDivisionError("of all things")
+        return real(rows, cause, context, customer_id, *rest)
+
+    monkeypatch.setattr(life.book, "react", react)
+    folded = life.book.fold([], at(8), life.context, replay=False)
+    assert folded.failed and all("of c-1: ZeroDivisionError: of all things" in text for text in folded.failed)
+    assert "c-2\x1fi/i-2" in folded.rows and not folded.more
