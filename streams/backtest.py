@@ -6,9 +6,8 @@ import csv
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from datetime import time as dt_time
 from pathlib import Path
@@ -35,60 +34,29 @@ from streams.connectors.records import Record
 from streams.connectors.source import Step, read_sources, steps
 from streams.driver import partition_for
 from streams.embedded import PARTITIONS
-from streams.evaluation import quality, reliability
+from streams.judging.history import History, Invoice
+from streams.judging.judgement import Judgement, judge_all
+from streams.judging.truth import Against, against, find_truth
 from streams.memory import keep_many_rows
 from streams.progress import progress_bar
 from streams.replay_context import replay_context, with_model, with_published
 from streams.report import render
 
-BURN_IN = 3_000
-"""Invoices issued before this many are left out of the second judgement: the scores began from nothing."""
 PREDICTION_COLUMNS = ("invoice_id", "customer_id", "scored_at", "due_date", "p_late", "p_default", "model_version")
 # The journal tells of transactions, and there are none here.
 OUTPUT_TOPICS = tuple(name for name, topic in TOPICS.items() if topic.direction == "out" and name != "journal")
 
 
-@dataclass(slots=True)
-class Prediction:
-    """An invoice as it was scored when it was issued, and what came of it (None = not known yet)."""
-
-    score: ScoreComputed
-    late: int | None = None
-    default: int | None = None
-
-
-@dataclass(slots=True)
-class Findings:
-    """What goes into the figures, gathered while the outputs pass by."""
-
-    predictions: dict[tuple[str, str], Prediction] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def see(self, output: Output) -> None:
-        data = output.data
-        if isinstance(data, ScoreComputed):
-            self.counts["scores of invoices" if data.invoice_id else "scores of debtors"] += 1
-            if data.invoice_id:
-                self.predictions.setdefault((data.customer_id, data.invoice_id), Prediction(data))
-        elif isinstance(data, ExampleMatured):
-            prediction = self.predictions.get((data.customer_id, data.invoice_id))
-            if prediction is not None:
-                setattr(prediction, data.target, data.label)
-        elif isinstance(data, LimitChanged):
-            self.counts[f"{output.topic}: {_direction(data)}"] += 1
-        elif isinstance(data, AlertChanged):
-            self.counts[f"alerts: {data.alert_type} {data.state}"] += 1
-        else:
-            self.counts[output.topic] += 1
-
-    def judged(self, target: str, skip: int = 0) -> tuple[list[int], list[float]]:
-        """Labels that have matured and what had been said, in the order of issue, without the first ``skip`` invoices."""
-        known = [
-            (label, getattr(p.score, f"p_{target}"))
-            for p in list(self.predictions.values())[skip:]
-            if (label := getattr(p, target)) is not None
-        ]
-        return [label for label, _ in known], [score for _, score in known]
+def _counted(output: Output) -> str:
+    """What an output is counted as, in the figures of what went out; internal topics by their name."""
+    data = output.data
+    if isinstance(data, ScoreComputed):
+        return "scores of invoices" if data.invoice_id else "scores of debtors"
+    if isinstance(data, LimitChanged):
+        return f"{output.topic}: {_direction(data)}"
+    if isinstance(data, AlertChanged):
+        return f"alerts: {data.alert_type} {data.state}"
+    return output.topic
 
 
 def _direction(change: LimitChanged) -> str:
@@ -123,11 +91,13 @@ class Writer:
 class Fold:
     """Debtors and learner in one process, a step at a time: what worker, learner and clock do together."""
 
-    def __init__(self, context: ContextSet) -> None:
+    def __init__(self, context: ContextSet, hear: Callable[[Event], None] = lambda _: None, book: Book | None = None) -> None:
+        """``hear`` is told every event that could be decoded, before it is applied; ``book``: one that somebody looks into."""
         self.context = context
+        self._hear = hear
         self.rows: dict[str, bytes] = {}
         self.applied = self.duplicates = 0
-        self._book, self._learner = Book(), LearnerBrain()
+        self._book, self._learner = book or Book(), LearnerBrain()
         self._offsets: Counter[tuple[str, int]] = Counter()
 
     def step(self, step: Step) -> list[Output]:
@@ -154,8 +124,7 @@ class Fold:
             if not folded.more:
                 break
             arrived = []
-        self._learn([o for o in outputs if o.topic == "training-examples"], step)
-        return outputs
+        return outputs + self._learn([o for o in outputs if o.topic == "training-examples"], step)
 
     def _decode(self, record: Record) -> Arrived | Output:
         partition = partition_for(record, PARTITIONS)
@@ -164,6 +133,7 @@ class Fold:
         event = decode(record.topic, record.key, record.value, record.headers)
         if isinstance(event, Rejection):
             return _dead_letter(record, partition, offset, event)
+        self._hear(event)
         return Arrived(record.topic, partition, offset, None if record.key is None else record.key.decode(), event)
 
     def _kept(self, folded: Folded) -> list[Output]:
@@ -177,8 +147,11 @@ class Fold:
                 self.rows[key] = row
         return [checked(output) for output in folded.outputs]
 
-    def _learn(self, examples: list[Output], step: Step) -> None:
-        """The learner of the pipeline, told that the step has ended; its model is in force from the next step on."""
+    def _learn(self, examples: list[Output], step: Step) -> list[Output]:
+        """The learner of the pipeline, told that the step has ended; its model is in force from the next step on.
+
+        Returns what else it has to say.
+        """
         ended = StepEnded(step=step.number, partition=0, partitions=1)
         events = [_event_of(o.id, o.type, o.time, o.data) for o in examples if isinstance(o.data, ExampleMatured)]
         events.append(_event_of(f"step-{step.number}", "duewatch.step.ended.v1", step.end, ended))
@@ -188,6 +161,7 @@ class Fold:
         for output in folded.outputs:
             if isinstance(output.data, ModelPublished):
                 self.context = with_model(self.context, output.data)
+        return [output for output in folded.outputs if not isinstance(output.data, ModelPublished)]
 
 
 def _dead_letter(record: Record, partition: int, offset: int, why: Rejection) -> Output:
@@ -214,31 +188,62 @@ def _event_of(ident: str, kind: str, at: datetime, data: Contract) -> Event:
 
 
 def run_backtest(
-    sources: list[Path], *, mapping: str | None = None, until: date | None = None, policy: Path | None = None, out: Path
+    sources: list[Path],
+    *,
+    mapping: str | None = None,
+    until: date | None = None,
+    policy: Path | None = None,
+    out: Path,
+    burn_in: int | None = None,
+    challengers: bool | None = None,
 ) -> dict[str, Any]:
-    """Fold the sources and write what came out into ``out``; returns the figures of metrics.json. Raises UserError."""
+    """Fold the sources and write what came out into ``out``; returns the figures of metrics.json. Raises UserError.
+
+    ``burn_in``: invoices that are not judged, None = ``judging.history.burn_in_for``. ``challengers``: see ``judge_all``.
+    """
     keep_many_rows()
     began = time.perf_counter()
     records = read_sources(sources, mapping, until)
     context = replay_context(records, policy)
     weeks = list(steps(records, until))
     reading_s = time.perf_counter() - began
-    fold, findings = Fold(context), Findings()
+    history, counts = History(), Counter[str]()
+    fold = Fold(context, history.hear)
     began = time.perf_counter()
     with Writer(out) as writer, progress_bar("backtest", len(records)) as bar:
         for step in weeks:
             for output in fold.step(step):
-                findings.see(output)
+                history.see(output)
+                counts[_counted(output)] += 1
                 writer.write(output)
             bar.advance(len(step.records))
     seconds = time.perf_counter() - began
     _write_state(out / "state.jsonl", fold.rows)
-    _write_predictions(out / "predictions.csv", findings.predictions.values())
-    metrics = _metrics(fold, findings, len(records), seconds, reading_s)
+    _write_predictions(out / "predictions.csv", history.invoices.values())
+    found = judge_all(history, burn_in, challengers, lambda title, total: progress_bar(title, total, "invoices"))
+    truth = find_truth(sources)
+    held = None if truth is None else against(found.table, truth)
+    metrics = _metrics(fold, found, counts, len(records), seconds, reading_s)
+    if held is not None:
+        metrics["truth"] = held.figures()
     (out / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
     span = (weeks[0].records[0].day, weeks[-1].end.date()) if weeks else (None, None)
-    (out / "report.html").write_text(_report(sources, span, fold.context, findings, metrics))
+    (out / "report.html").write_text(_report(sources, span, fold.context, found, metrics, held))
     return metrics
+
+
+def history_of(sources: list[Path], *, mapping: str | None = None, until: date | None = None) -> History:
+    """What a backtest would judge, with nothing written: for experiments and for tests."""
+    keep_many_rows()
+    records = read_sources(sources, mapping, until)
+    history = History()
+    fold = Fold(replay_context(records, None), history.hear)
+    with progress_bar("backtest", len(records)) as bar:
+        for step in steps(records, until):
+            for output in fold.step(step):
+                history.see(output)
+            bar.advance(len(step.records))
+    return history
 
 
 def _write_state(path: Path, rows: dict[str, bytes]) -> None:
@@ -247,12 +252,12 @@ def _write_state(path: Path, rows: dict[str, bytes]) -> None:
             file.write(orjson.dumps({"key": key, "row": orjson.loads(rows[key])}, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+def _write_predictions(path: Path, invoices: Iterable[Invoice]) -> None:
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(PREDICTION_COLUMNS)
-        for prediction in predictions:
-            s = prediction.score
+        for invoice in invoices:
+            s = invoice.score
             table.writerow(
                 (
                     s.invoice_id,
@@ -266,11 +271,8 @@ def _write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
             )
 
 
-def _metrics(fold: Fold, findings: Findings, events: int, seconds: float, reading_s: float) -> dict[str, Any]:
-    def judged(target: str, skip: int = 0) -> dict[str, Any] | None:
-        found = quality(*findings.judged(target, skip))
-        return None if found is None else asdict(found)
-
+def _metrics(fold: Fold, found: Judgement, counts: Counter[str], events: int, seconds: float, reading_s: float) -> dict[str, Any]:
+    invoices = len(found.table)
     return {
         "events": events,
         "applied": fold.applied,
@@ -278,10 +280,9 @@ def _metrics(fold: Fold, findings: Findings, events: int, seconds: float, readin
         "seconds": round(seconds, 3),
         "reading_seconds": round(reading_s, 3),
         "events_per_s": round(events / seconds) if seconds else None,
-        "invoices_scored": len(findings.predictions),
-        "p_late": {"all": judged("late"), f"after_{BURN_IN}": judged("late", BURN_IN)},
-        "p_default": {"all": judged("default"), f"after_{BURN_IN}": judged("default", BURN_IN)},
-        "outputs": dict(sorted(findings.counts.items())),
+        "invoices_scored": invoices,
+        **found.figures(),
+        "outputs": dict(sorted(counts.items())),
         "model_version": fold.context.model.version,
         "policy_version": fold.context.policy.version,
         "code_version": CODE_VERSION,
@@ -289,14 +290,13 @@ def _metrics(fold: Fold, findings: Findings, events: int, seconds: float, readin
 
 
 def _report(
-    sources: Sequence[Path], span: tuple[Any, Any], context: ContextSet, findings: Findings, metrics: dict[str, Any]
+    sources: Sequence[Path],
+    span: tuple[Any, Any],
+    context: ContextSet,
+    found: Judgement,
+    metrics: dict[str, Any],
+    held: Against | None,
 ) -> str:
-    labels, scores = findings.judged("late")
-    rows = [
-        (f"paid late, {name}", quality(*findings.judged("late", skip)))
-        for name, skip in (("all", 0), (f"after {BURN_IN} invoices", BURN_IN))
-    ]
-    rows.append(("default, all", quality(*findings.judged("default"))))
     head = {
         "sources": [path.name for path in sources],
         "first": span[0],
@@ -305,17 +305,4 @@ def _report(
         "code": metrics["code_version"],
     }
     figures = [(name.replace("_", " "), metrics[name]) for name in ("events", "applied", "duplicates", "seconds", "events_per_s")]
-    bins = reliability(labels, scores) if labels else []
-    return render(head, figures, rows, bins=bins, months=_months(findings), counts=sorted(findings.counts.items()))
-
-
-def _months(findings: Findings) -> list[dict[str, Any]]:
-    """Per month of issue: how often late was said of invoices whose outcome is known, and how often it came."""
-    by_month: dict[str, list[tuple[float, int]]] = {}
-    for prediction in findings.predictions.values():
-        if prediction.late is not None:
-            by_month.setdefault(f"{prediction.score.scored_at:%Y-%m}", []).append((prediction.score.p_late, prediction.late))
-    return [
-        {"month": month, "said": sum(s for s, _ in pairs) / len(pairs), "came": sum(c for _, c in pairs) / len(pairs)}
-        for month, pairs in sorted(by_month.items())
-    ]
+    return render(head, figures, found, sorted(metrics["outputs"].items()), truth=held)

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-EPSILON = 1e-12  # a probability of exactly 0 or 1 that is wrong would cost an infinite log loss
+EPSILON = 1e-12
+"""A probability of exactly 0 or 1 that is wrong would cost an infinite log loss."""
+ECE_BINS = 20
+RESAMPLES = 400
+SEED = 20_190_601
+"""Of the bootstrap: the same predictions give the same intervals."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Predictions of one size: what was said on average, and how often it came true."""
+    """Predictions between ``low`` and ``high``: how often it was said on average, and how often it came."""
 
     count: int
     low: float
@@ -35,8 +43,21 @@ class Bin:
     said: float
     came: float
 
+    def interval(self) -> tuple[float, float]:
+        """Of ``came``, as a share of ``count`` (see ``wilson``)."""
+        return wilson(self.came * self.count, self.count)
 
-def area_under_curve(labels: NDArray[np.int_], scores: NDArray[np.float64]) -> float | None:
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with the middle 95 % of its bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+
+def area_under_curve(labels: Ints, scores: Floats) -> float | None:
     """Probability that a positive is ranked above a negative, ties counting half (Mann-Whitney).
 
     >>> area_under_curve(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.4, 0.9]))
@@ -50,25 +71,34 @@ def area_under_curve(labels: NDArray[np.int_], scores: NDArray[np.float64]) -> f
     return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def quality(labels: Sequence[int], scores: Sequence[float]) -> Quality | None:
+def log_losses(labels: ArrayLike, scores: ArrayLike) -> Floats:
+    """The log loss of each prediction.
+
+    >>> log_losses([1, 0], [0.5, 0.5]).round(4).tolist()
+    [0.6931, 0.6931]
+    """
+    clipped = np.clip(np.asarray(scores, dtype=np.float64), EPSILON, 1 - EPSILON)
+    return -np.where(np.asarray(labels) == 1, np.log(clipped), np.log1p(-clipped))
+
+
+def quality(labels: Sequence[int] | Ints, scores: Sequence[float] | Floats) -> Quality | None:
     """All figures at once, or None when there is nothing to judge."""
-    if not labels:
+    if not len(labels):
         return None
     y = np.asarray(labels, dtype=np.int_)
     p = np.asarray(scores, dtype=np.float64)
-    clipped = np.clip(p, EPSILON, 1 - EPSILON)
-    error = sum(b.count * abs(b.said - b.came) for b in reliability(labels, scores, 20)) / len(y)
+    error = sum(b.count * abs(b.said - b.came) for b in reliability(y, p, ECE_BINS)) / len(y)
     return Quality(
         labels=len(y),
         positives=round(float(y.mean()), 6),
         auc=None if (auc := area_under_curve(y, p)) is None else round(auc, 6),
-        log_loss=round(float(-np.mean(np.where(y == 1, np.log(clipped), np.log1p(-clipped)))), 6),
+        log_loss=round(float(log_losses(y, p).mean()), 6),
         brier=round(float(np.mean((p - y) ** 2)), 6),
         ece=round(float(error), 6),
     )
 
 
-def reliability(labels: Sequence[int], scores: Sequence[float], bins: int = 10) -> list[Bin]:
+def reliability(labels: Sequence[int] | Ints, scores: Sequence[float] | Floats, bins: int = 10) -> list[Bin]:
     """Bins of equal count, from the smallest prediction to the largest."""
     y = np.asarray(labels, dtype=np.float64)
     p = np.asarray(scores, dtype=np.float64)
@@ -78,3 +108,110 @@ def reliability(labels: Sequence[int], scores: Sequence[float], bins: int = 10) 
         for part in np.array_split(order, bins)
         if len(part)
     ]
+
+
+def wilson(hits: float, count: float, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): never outside 0 to 1, and honest for few and for rare.
+
+    >>> [round(end, 3) for end in wilson(0, 10)]
+    [0.0, 0.278]
+    """
+    if count <= 0:
+        return 0.0, 1.0
+    share, width = hits / count, z * z / count
+    middle = (share + width / 2) / (1 + width)
+    half = z * float(np.sqrt(share * (1 - share) / count + width / (4 * count))) / (1 + width)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def roc(labels: Ints, scores: Floats, most: int = 240) -> list[tuple[float, float]]:
+    """(share of negatives, share of positives) at or above each threshold, falling; at most about ``most`` points.
+
+    >>> roc(np.array([0, 1]), np.array([0.2, 0.8]))
+    [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+    """
+    hits, alarms = _above(labels, scores)
+    points = np.column_stack((alarms - hits, hits)) / np.array([max(len(labels) - labels.sum(), 1), max(labels.sum(), 1)])
+    return [(0.0, 0.0), *((float(a), float(b)) for a, b in points[_thinned(len(points), most)])]
+
+
+def precision_recall(labels: Ints, scores: Floats, most: int = 240) -> list[tuple[float, float]]:
+    """(recall, precision) at each threshold, falling; at most about ``most`` points.
+
+    >>> precision_recall(np.array([0, 1]), np.array([0.2, 0.8]))
+    [(1.0, 1.0), (1.0, 0.5)]
+    """
+    hits, alarms = _above(labels, scores)
+    points = np.column_stack((hits / max(labels.sum(), 1), hits / alarms))
+    return [(float(a), float(b)) for a, b in points[_thinned(len(points), most)]]
+
+
+def _above(labels: Ints, scores: Floats) -> tuple[Floats, Floats]:
+    """Positives, and all, with a score of at least each distinct score, from the highest on."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    hits: Floats = np.cumsum(labels[order]).astype(np.float64)[ends]
+    return hits, (ends + 1).astype(np.float64)
+
+
+def _thinned(count: int, most: int) -> Ints:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int_))
+
+
+class Bootstrap:
+    """Resamples blocks (issue weeks, debtors), because what lies within a block goes together. Deterministic."""
+
+    def __init__(self, blocks: Sequence[object] | NDArray[np.generic], resamples: int = RESAMPLES) -> None:
+        _, self._block = np.unique(np.asarray(blocks), return_inverse=True)
+        count = int(self._block.max()) + 1 if len(self._block) else 0
+        rng = np.random.default_rng(SEED)
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples) if count else np.zeros((resamples, 0))
+        self._weights: Floats = drawn.astype(np.float64)
+
+    def mean(self, values: Floats) -> Interval:
+        """Of the mean of ``values``, one per row."""
+        blocks = self._weights.shape[1]
+        sums = np.bincount(self._block, values, blocks)
+        counts = np.bincount(self._block, minlength=blocks).astype(np.float64)
+        return _interval(float(values.mean()), (self._weights @ sums) / np.maximum(self._weights @ counts, 1e-9))
+
+    def median(self, values: Floats) -> Interval:
+        """Of the median of ``values``, one per block."""
+        order = np.argsort(values, kind="stable")
+        reached = np.cumsum(self._weights[:, self._block[order]], axis=1)
+        drawn = values[order][np.argmax(reached >= reached[:, -1:] / 2, axis=1)]
+        return _interval(float(np.median(values)), drawn)
+
+    def auc(self, labels: Ints, scores: Floats) -> Interval | None:
+        """Of the area under the curve; None when all labels are alike."""
+        found = area_under_curve(labels, scores)
+        return None if found is None else _interval(found, self._aucs(labels, scores))
+
+    def auc_difference(self, labels: Ints, ours: Floats, theirs: Floats) -> Interval | None:
+        """Of our area less theirs, over the same resamples."""
+        a, b = area_under_curve(labels, ours), area_under_curve(labels, theirs)
+        return None if a is None or b is None else _interval(a - b, self._aucs(labels, ours) - self._aucs(labels, theirs))
+
+    def auc_ratio(self, labels: Ints, ours: Floats, theirs: Floats) -> Interval | None:
+        """Of our area divided by theirs, over the same resamples."""
+        a, b = area_under_curve(labels, ours), area_under_curve(labels, theirs)
+        return None if not a or not b else _interval(a / b, self._aucs(labels, ours) / self._aucs(labels, theirs))
+
+    def _aucs(self, labels: Ints, scores: Floats) -> Floats:
+        """Per resample; NaN where it drew labels of one kind only."""
+        order = np.argsort(scores, kind="stable")
+        y, block = labels[order].astype(np.float64), self._block[order]
+        starts = np.concatenate(([0], np.flatnonzero(np.diff(scores[order])) + 1))
+        found = np.full(len(self._weights), np.nan)
+        for i, weights in enumerate(self._weights):
+            w = weights[block]
+            good, bad = np.add.reduceat(w * (1 - y), starts), np.add.reduceat(w * y, starts)
+            pairs = good.sum() * bad.sum()
+            if pairs:
+                found[i] = float((bad * (np.cumsum(good) - good / 2)).sum() / pairs)
+        return found
+
+
+def _interval(value: float, drawn: Floats) -> Interval:
+    low, high = np.nanpercentile(drawn, [2.5, 97.5]) if np.isfinite(drawn).any() else (value, value)
+    return Interval(value, float(low), float(high))

@@ -11,22 +11,26 @@ from rich.text import Text
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} events/s" if speed else "")
+        return Text(f"{speed:,.0f} {self._unit}/s" if speed else "")
 
 
 class Bar:
-    """``advance`` by events; ``say`` what is going on beside it."""
+    """``advance`` by so many of ``unit``; ``say`` what is going on beside it."""
 
-    def __init__(self, title: str, total: int, console: Console | None = None) -> None:
+    def __init__(self, title: str, total: int, unit: str = "events", console: Console | None = None) -> None:
         console = console or Console(stderr=True)
         self._shown = console.is_terminal
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-            _Rate(),
+            _Rate(unit),
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             console=console,
@@ -41,8 +45,8 @@ class Bar:
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         self._progress.stop()
 
-    def advance(self, events: int) -> None:
-        self._progress.advance(self._task, events)
+    def advance(self, done: int) -> None:
+        self._progress.advance(self._task, done)
 
     def say(self, note: str) -> None:
         self._progress.update(self._task, note=note)
@@ -52,5 +56,5 @@ class Bar:
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def progress_bar(title: str, total: int) -> Bar:
-    return Bar(title, total)
+def progress_bar(title: str, total: int, unit: str = "events") -> Bar:
+    return Bar(title, total, unit)

@@ -1,4 +1,4 @@
-"""The backtest's page: one HTML file that needs no network, with the figures, how true the probabilities came, and pictures."""
+"""The backtest's page: one HTML file that needs no network, no script and no second look for the figures behind a picture."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import Any
 
 import jinja2
 
-from streams.evaluation import Bin
+from streams.judging.judgement import Judgement
+from streams.judging.pictures import pictures
+from streams.judging.truth import Against
 
 
 def render(
     head: Mapping[str, Any],
     figures: Sequence[tuple[str, Any]],
-    qualities: Sequence[tuple[str, Any]],
-    *,
-    bins: Sequence[Bin],
-    months: Sequence[Mapping[str, Any]],
+    found: Judgement,
     counts: Sequence[tuple[str, int]],
+    *,
+    truth: Against | None = None,
 ) -> str:
-    """``head``: sources, first, last, policy, code. ``months``: month, said, came."""
-    template = files("streams").joinpath("templates", "backtest.html").read_text()
-    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(template)
-    return page.render(**head, figures=figures, qualities=qualities, bins=bins, months=months, counts=counts)
+    """``head``: sources, first, last, policy, code. ``counts``: what went out. ``truth``: where the portfolio is
+    a simulated one.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
+    environment.filters["figure"] = lambda value, digits=4: "-" if value is None else f"{value:.{digits}f}"
+    page = environment.from_string(files("streams").joinpath("templates", "backtest.html").read_text())
+    return page.render(**head, figures=figures, found=found, drawn=pictures(found), counts=counts, truth=truth)

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from streams.backtest import PREDICTION_COLUMNS, run_backtest
+from streams.judging.challengers import booster_is_here
 from streams.simulate import simulate
 
 OUTPUTS = ("scores", "alerts", "limit-changes", "limit-proposals", "current-limits", "dead-letters")
@@ -72,6 +73,27 @@ def test_metrics_and_report_tell_the_same_events(portfolio, result):
     page = (result / "report.html").read_text()
     assert f"<td>{metrics['events']}</td>" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_metrics_hold_every_scorer_and_the_truth_that_lies_beside_the_portfolio(result):
+    metrics = orjson.loads((result / "metrics.json").read_bytes())
+
+    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if booster_is_here() else set())
+    assert set(metrics["scorers"]) == expected
+    assert set(metrics["ahead_of"]) == expected - {"duewatch"}
+    for scorer in metrics["scorers"].values():
+        assert scorer["all"]["labels"] == metrics["scorers"]["duewatch"]["all"]["labels"]
+        assert scorer["all"]["log_loss"] > 0 and scorer["microseconds"] > 0
+    assert "false_any_of_these" in metrics["truth"]
+    page = (result / "report.html").read_text()
+    assert "Against the truth of the simulation" in page and "<script" not in page
+
+
+def test_what_is_judged_can_be_said(portfolio, tmp_path):
+    metrics = run_backtest([portfolio], out=tmp_path, until=date(2024, 5, 5), burn_in=40, challengers=False)
+
+    assert metrics["burn_in"] == 40 and set(metrics["scorers"]) == {"duewatch"}
+    assert metrics["p_late"]["after_40"]["labels"] < metrics["p_late"]["all"]["labels"]
 
 
 def test_the_same_input_gives_the_same_bytes(portfolio, result, tmp_path):

@@ -32,6 +32,23 @@ def test_outcomes_are_counted_by_topic():
     assert values == {"applied": 3, "duplicate": 1}
 
 
+def test_the_lag_of_a_partition_that_went_elsewhere_is_forgotten():
+    metrics = Metrics()
+    metrics.set_lags(("payments",), {("payments", 0): 5, ("payments", 1): 7})
+    metrics.set_lags(("training-examples",), {("training-examples", 0): 1})
+    metrics.set_lags(("payments",), {("payments", 1): 6})
+    samples = families(metrics)["duewatch_partition_lag"].samples
+    values = {(sample.labels["topic"], sample.labels["partition"]): sample.value for sample in samples}
+    assert values == {("payments", "1"): 6, ("training-examples", "0"): 1}
+
+
+def test_pauses_are_told_of_every_topic():
+    metrics = Metrics()
+    metrics.set_paused(("payments", "decisions"), {"payments": [1, 3]})
+    samples = families(metrics)["duewatch_paused"].samples
+    assert {sample.labels["topic"]: sample.value for sample in samples} == {"payments": 2, "decisions": 0}
+
+
 def test_processes_do_not_share_instruments():
     one, other = Metrics(), Metrics()
     one.sink_rows.labels("events").inc()
@@ -39,7 +56,7 @@ def test_processes_do_not_share_instruments():
 
 
 def test_no_label_could_hold_a_customer():
-    allowed = {"topic", "outcome", "agent", "reason", "partition", "table"}
+    allowed = {"topic", "outcome", "agent", "reason", "partition", "table", "kind"}
     metrics = Metrics()
     instruments = [value for value in vars(metrics).values() if hasattr(value, "_labelnames")]
     assert len(instruments) == len(NAMES)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.events.clock import ContextSet, Ticked
+from schemas.events.clock import ContextSet, SourceResumed, Ticked
 from streams.engine.plan import Applied, GapError, Gathering, Rules, Run, Slice, continues, fair_shares, is_reached, pop_below
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -171,6 +171,80 @@ def test_enough_held_stops_the_fetch_but_never_of_what_the_next_tick_waits_for()
 
 def test_a_paused_topic_is_not_fetched():
     assert not gathering(paused={"payments"}).wants("payments")
+
+
+def test_what_is_held_of_a_paused_topic_waits_until_the_clock_resumes_it():
+    held = gathering(paused={"payments"})
+    held.arrived("payments", records(0, 3), 0, 3)
+    held.arrived("decisions", records(0, 1), 0, 1)
+    held.ticked(0, tick(1, payments=3, decisions=1))
+    made = held.take()
+    assert [run.topic for run in made.runs] == ["decisions"]
+    assert made.tick.number == 1
+    held.ticked(1, SourceResumed(topic="payments", owner="jane"))
+    made = held.take()
+    assert made.resumed == ("payments",)
+    assert made.runs == (Run("payments", 0, 3, records(0, 3)),)
+    assert made.clock_end == 2
+    assert held.take() is None
+
+
+def test_a_resumption_makes_a_slice_also_when_nothing_is_held():
+    held = gathering(paused={"payments"}, lazy=True)
+    held.ticked(0, SourceResumed(topic="payments", owner="jane"))
+    assert held.take().resumed == ("payments",)
+    assert held.wants("payments")
+
+
+def test_a_resumption_of_what_is_not_paused_says_nothing():
+    held = gathering()
+    held.ticked(0, SourceResumed(topic="payments", owner="jane"))
+    assert held.take() is None
+    held.arrived("payments", records(0, 1), 0, 1)
+    made = held.take()
+    assert (made.resumed, made.clock_end) == ((), 1)
+
+
+def test_a_step_of_a_replay_leaves_a_paused_topic_where_it_is():
+    held = gathering("replay", paused={"payments"})
+    held.arrived("payments", records(0, 3), 0, 3)
+    held.ticked(0, tick(0, payments=3))
+    made = held.take()
+    assert made.runs == ()
+    assert held.positions["payments"] == 0
+
+
+def test_too_many_bytes_stop_the_fetch_too_and_half_of_them_let_it_go_on():
+    held = gathering(held_bytes=10, most=3)
+    held.arrived("payments", records(0, 5), 0, 5)  # two bytes each
+    assert not held.wants("payments")
+    held.take()
+    assert held.wants("payments")
+    assert held.wants("payments", resting=True)
+
+
+def test_who_rests_goes_on_only_when_half_is_applied():
+    held = gathering(held=4, most=1)
+    held.arrived("payments", records(0, 4), 0, 4)
+    held.take()
+    assert held.wants("payments")
+    assert not held.wants("payments", resting=True)
+
+
+def test_records_from_below_the_position_are_a_gap():
+    held = gathering()
+    held.arrived("payments", records(0, 3), 0, 3)
+    with pytest.raises(GapError, match="fetched from 2, expected 3"):
+        held.arrived("payments", records(2, 4), 3, 4)
+
+
+def test_it_waits_for_records_the_clock_and_nothing_else():
+    held = gathering()
+    assert not held.waits()
+    held.arrived("payments", [], 0, 2)
+    assert not held.waits()
+    held.ticked(0, tick(1))
+    assert held.waits()
 
 
 def test_records_below_an_offset_are_taken_off_the_head():
