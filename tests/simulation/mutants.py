@@ -1,0 +1,140 @@
+"""The engine broken on purpose, one rule at a time: the simulation must notice each within few seeds.
+
+Each mutant is a context in which one decision is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from streams.engine import core, plan
+from streams.engine.commit import commit
+from streams.engine.core import Engine
+from streams.engine.plan import Gathering
+from tests.simulation import broker, parts
+
+Mutant = Callable[[], Any]
+
+
+def no_fence() -> Any:
+    """Who takes a partition over does not fence the one before."""
+    return patch.object(broker.SimBroker, "fence", _begin_beside)
+
+
+def _begin_beside(self: broker.SimBroker, name: str) -> int:
+    return self.epochs[name]
+
+
+def position_of_last_record() -> Any:
+    """A run ends after its last record, not where the fetch ended: markers and holes are never passed."""
+    original = Gathering._slice
+
+    def shorter(self: Gathering, runs: Any, tick: Any) -> Any:
+        cut = [plan.Run(r.topic, r.start, r.records[-1].offset + 1 if r.records else r.start, r.records) for r in runs]
+        return original(self, cut, tick)
+
+    return patch.object(Gathering, "_slice", shorter)
+
+
+def tick_before_its_cut() -> Any:
+    """A tick is applied as soon as it is read."""
+    return patch.object(plan, "is_reached", lambda *_: True)
+
+
+def stale_ticks_count() -> Any:
+    """A tick that goes back in time is applied like any other."""
+
+    def skip(self: Gathering) -> None:
+        applied, self.applied = self.applied, None
+        original(self)
+        self.applied = applied
+
+    original = Gathering._skip_to_tick
+    return patch.object(Gathering, "_skip_to_tick", skip)
+
+
+def keep_before_commit() -> Any:
+    """Memory changes when a slice is folded, not when it is committed."""
+    original = parts.SimBrain.fold
+
+    def fold(self: parts.SimBrain, *args: Any, **kwargs: Any) -> Any:
+        folded = original(self, *args, **kwargs)
+        self.keep(folded)
+        return folded
+
+    return patch.object(parts.SimBrain, "fold", fold)
+
+
+def retake_without_restore() -> Any:
+    """A partition that comes back begins with the rows and positions that this worker remembers."""
+    original = Engine._restore
+
+    def restore(self: Engine, number: int) -> Any:
+        made = original(self, number)
+        remembered: dict[int, Any] = self.__dict__.setdefault("remembered", {})
+        old = remembered.get(number)
+        if old is not None and old.standing.number < made.standing.number:
+            made = replace(made, brain=old.brain, standing=old.standing, gathering=old.gathering, clock_fetched=old.clock_fetched)
+            made.gathering.records = {topic: type(r)() for topic, r in made.gathering.records.items()}
+            made.gathering.positions = {topic: old.standing.positions[topic] for topic in made.gathering.sources}
+            made.gathering.fetched = dict(made.gathering.positions)
+        remembered[number] = made
+        return made
+
+    return patch.object(Engine, "_restore", restore)
+
+
+def go_on_after_a_failed_commit() -> Any:
+    """A commit that failed does not end the tenure: the next slice is applied as if nothing had happened."""
+
+    def give_up(self: Engine, holder: Any, _error: Exception, *_: Any, **__: Any) -> None:
+        holder.busy = False
+        self._offer(holder)
+
+    return patch.multiple(Engine, _give_up=give_up)
+
+
+@contextmanager
+def go_on_and_close_the_gap() -> Iterator[None]:
+    """The same, and whether a slice continues where the partition stands is not looked at."""
+    with go_on_after_a_failed_commit(), patch.object(core, "continues", lambda *_: True):
+        yield
+
+
+def apply_twice_after_a_lost_answer() -> Any:
+    """A slice whose commit failed is written once more, without looking whether it was committed."""
+    original = commit
+
+    def again(producer: Any, *args: Any) -> None:
+        try:
+            original(producer, *args)
+        except Exception:  # noqa: BLE001 - that is the fault
+            original(producer, *args)
+
+    return patch.object(core, "commit", again)
+
+
+def read_on_while_paused() -> Any:
+    """What is held of a paused topic is applied all the same."""
+    return patch.object(Gathering, "_open_sources", lambda self: self.sources)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.__name__: mutant
+    for mutant in (
+        no_fence,
+        position_of_last_record,
+        tick_before_its_cut,
+        stale_ticks_count,
+        keep_before_commit,
+        retake_without_restore,
+        go_on_after_a_failed_commit,
+        go_on_and_close_the_gap,
+        apply_twice_after_a_lost_answer,
+        read_on_while_paused,
+    )
+}
