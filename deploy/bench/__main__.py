@@ -1,0 +1,131 @@
+"""`make bench`: every part in a process of its own, one after the other, on one machine; then bench.json and bench.svg."""
+
+# ruff: noqa: D301 - \b is how click is told to leave the lines of a paragraph alone
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from deploy.bench.figures import KEYS, with_ratios
+from deploy.bench.machine import described
+from deploy.bench.picture import draw
+from deploy.bench.report import printed
+from deploy.bench.workload import QUICK, Size, build, save
+from streams.processes import spawn
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PARTS = {
+    "react": "decode, fold and encode in one process",
+    "pipeline": "one worker on a backlog, then the sink alone",
+    "two_workers": "two workers on the same backlog",
+    "quixstreams": "the same react under quixstreams",
+    "stock_faust": "the same react under stock Faust",
+    "ceiling": "the same bytes without any work",
+    "latency": "at a steady rate, with 4, 12 and 48 partitions",
+    "queryable": "until ClickHouse answers with it",
+    "restore": "a worker takes over what it finds",
+    "flat": "more debtors, more open items",
+    "where": "where the time goes",
+}
+PART_S = 400.0
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--only", metavar="PARTS", help=f"Some parts, with commas between them: {', '.join(PARTS)}.")
+@click.option("--quick", is_flag=True, help="Less of everything: a look, not a measurement.")
+@click.option("--debtors", type=click.IntRange(20), help="Of the simulated portfolio.", show_default=str(Size().debtors))
+@click.option("--days", type=click.IntRange(60), help="Of the simulated portfolio.", show_default=str(Size().days))
+@click.option("--ledger", type=click.Path(exists=True, dir_okay=False), help="A CSV (mapping highradius) for react, too.")
+@click.option("--keep", type=click.Path(path_type=Path), help="A folder for logs and data, which stays.")
+def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None, ledger: str | None, keep: Path | None) -> None:
+    """Measure how fast duewatch is on this machine, next to what others make of the same rules.
+
+    A whole run writes deploy/bench/bench.json and bench.svg; with --only or --quick they go to .cache/bench.
+
+    \b
+    Examples:
+      make bench
+      make bench ARGS="--only react,pipeline"
+    """
+    names = _chosen(only)
+    size = QUICK if quick else Size()
+    size = replace(
+        size, debtors=debtors or size.debtors, days=days or size.days, ledger=str(Path(ledger).absolute()) if ledger else ""
+    )
+    is_whole = not quick and names == list(PARTS)
+    target = HERE if is_whole else ROOT / ".cache" / "bench"
+    target.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    machine = described()
+    with tempfile.TemporaryDirectory(prefix="duewatch-bench-") as temporary:
+        folder = keep.absolute() if keep else Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        click.echo(f"{machine}\nsimulating {size.debtors} debtors, {size.days} days", err=True)
+        save(build(size), size, folder)
+        measured, why = _measure(names, folder)
+    measured |= {"machine": machine, "minutes": round((time.perf_counter() - began) / 60, 1)}
+    if why:
+        measured["why"] = why
+    found = with_ratios(measured)
+    (target / "bench.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
+    (target / "bench.svg").write_text(draw(found))
+    click.echo(printed(found))
+    click.echo(f"written: {target / 'bench.json'}, {target / 'bench.svg'}", err=True)
+    sys.exit(1 if why else 0)
+
+
+def _chosen(only: str | None) -> list[str]:
+    names = [name.strip() for name in only.split(",")] if only else list(PARTS)
+    for name in names:
+        if name not in PARTS:
+            raise click.BadParameter(f"{name!r} is no part: choose of {', '.join(PARTS)}")
+    return names
+
+
+def _measure(names: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the parts measured, and why some did not."""
+    measured: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    for number, name in enumerate(names, 1):
+        click.echo(f"[{number}/{len(names)}] {name}: {PARTS[name]} ... ", err=True, nl=False)
+        began = time.perf_counter()
+        try:
+            found = _run(name, folder)
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            why[name] = str(error)
+            told = f"not measured: {str(error).strip().splitlines()[-1][:200]}"
+        else:
+            measured |= found
+            told = ", ".join(f"{key} {found[key]:,}" for key in KEYS if found.get(key) is not None)
+        click.echo(f"{time.perf_counter() - began:.0f} s. {told}", err=True)
+    return measured, why
+
+
+def _run(name: str, folder: Path) -> dict[str, Any]:
+    """One part. Raises RuntimeError with the end of what it said, when it failed."""
+    log = folder / f"{name}.log"
+    argv = [sys.executable, "-W", "ignore", "-m", "deploy.bench.part", name, os.fspath(folder)]
+    with spawn(argv, log_path=log, name=f"the part {name}") as child:
+        try:
+            child.wait(PART_S)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"not done after {PART_S:g} s. Its log ends:\n{child.log_tail()}") from None
+    if child.returncode:
+        raise RuntimeError(child.log_tail() or f"ended with status {child.returncode}")
+    found: dict[str, Any] = orjson.loads((folder / f"{name}.json").read_bytes())
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What is computed from measurements: rates, percentiles, ratios, how flat, what a fleet carries. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+KEYS = (
+    "pipeline_to_react",
+    "pipeline_to_quixstreams",
+    "pipeline_to_stock_faust",
+    "pipeline_to_ceiling",
+    "pipeline_to_react_cpu",
+    "react_events_s",
+    "pipeline_events_s",
+    "pipeline_two_workers_events_s",
+    "quixstreams_events_s",
+    "stock_faust_events_s",
+    "ceiling_events_s",
+    "latency_p50_ms",
+    "latency_p99_ms",
+    "queryable_p99_ms",
+    "restore_s",
+    "restore_rows",
+    "bytes_per_debtor",
+    "bytes_per_item",
+    "sink_rows_s",
+    "machine",
+)
+"""In bench.json always, ratios first; null where the part that measures it was left out or failed (``why`` tells)."""
+
+RATIOS = {
+    "pipeline_to_react": ("pipeline_events_s", "react_events_s"),
+    "pipeline_to_quixstreams": ("pipeline_events_s", "quixstreams_events_s"),
+    "pipeline_to_stock_faust": ("pipeline_events_s", "stock_faust_events_s"),
+    "pipeline_to_ceiling": ("pipeline_events_s", "ceiling_events_s"),
+    "pipeline_to_react_cpu": ("react_cpu_us", "worker_cpu_us"),
+}
+"""The last is of processor time: it tells the same on a machine that does other things too."""
+
+
+class Commit(NamedTuple):
+    """A committed slice: when (seconds), of how many events."""
+
+    at: float
+    events: int
+
+
+def commit_rate(commits: Iterable[Commit]) -> float:
+    """Events per second from the first to the last commit; what the first one holds was worked on before.
+
+    >>> commit_rate([Commit(10.0, 500), Commit(11.0, 500), Commit(12.0, 500)])
+    500.0
+    """
+    ordered = sorted(commits)
+    if len(ordered) < 2 or ordered[-1].at <= ordered[0].at:
+        raise ValueError("too few commits to tell a rate: send more events")
+    return sum(commit.events for commit in ordered[1:]) / (ordered[-1].at - ordered[0].at)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that ``share`` (0 to 1) of the values do not exceed (nearest rank). Raises ValueError when there are none.
+
+    >>> percentile([5.0, 1.0, 3.0, 2.0, 4.0], 0.5)
+    3.0
+    """
+    if not values:
+        raise ValueError("nothing was measured: no output came back for any event that was sent")
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def spread(costs: Sequence[float]) -> float:
+    """How flat: the dearest by the cheapest, 1.0 = the same.
+
+    >>> spread([80.0, 88.0, 84.0])
+    1.1
+    """
+    return max(costs) / min(costs)
+
+
+def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """All of KEYS, ratios computed where both sides are there, then whatever else was measured."""
+    found = dict(measured)
+    for name, (one, other) in RATIOS.items():
+        if found.get(one) and found.get(other):
+            found[name] = round(found[one] / found[other], 3)
+    costs = costs_of(found)
+    if costs is not None:
+        found["cpu_us_per_event"] = costs._asdict()
+        found["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
+    return {name: found.pop(name, None) for name in KEYS} | found
+
+
+def shares(samples: Mapping[str, int]) -> dict[str, float]:
+    """Of the whole, in per cent, the largest first.
+
+    >>> shares({"decode": 1, "fold": 3})
+    {'fold': 75.0, 'decode': 25.0}
+    """
+    whole = sum(samples.values()) or 1
+    return {name: round(100 * count / whole, 1) for name, count in sorted(samples.items(), key=lambda item: -item[1])}
+
+
+class Costs(NamedTuple):
+    """Processor time in microseconds per event, by process; ``learner`` is the part of a worker that only one of them has."""
+
+    worker: float
+    broker: float
+    sink: float
+    learner: float
+
+
+ROOM = 0.85
+"""Of each core; the rest is kept free for what peaks."""
+
+
+def fleet(costs: Costs, cores: int) -> dict[str, Any]:
+    """Events per second that so many cores carry between workers, broker and sink, and what gives out first.
+
+    A worker uses one core at most, so there are as many as their work needs. All training examples go through one learner, and
+    all rows through one sink: either carries a core's worth, however many cores there are.
+
+    >>> fleet(Costs(worker=100, broker=50, sink=50, learner=2), 8)["events_s"], fleet(Costs(100, 50, 50, 2), 32)["limit"]
+    (17000, 'the one sink')
+    """
+    room = 1e6 * ROOM
+    limits = {"cores": cores * room / (costs.worker + costs.broker + costs.sink)}
+    limits |= {name: room / cost for name, cost in (("the one sink", costs.sink), ("the one learner", costs.learner)) if cost}
+    limit = min(limits, key=lambda name: limits[name])
+    carried = min(limits[limit], limits["cores"])
+    used = {name: round(carried * getattr(costs, name) / 1e6, 1) for name in ("worker", "broker", "sink")}
+    return {
+        "cores": cores,
+        "events_s": round(carried, -2),
+        "limit": limit,
+        "workers": math.ceil(carried * costs.worker / room),
+        **{f"{name}_cores": value for name, value in used.items()},
+    }
+
+
+def costs_of(measured: Mapping[str, Any]) -> Costs | None:
+    """None when a part that measures one of them is missing."""
+    try:
+        rows = measured["sink_rows"] / measured["events"]
+        return Costs(
+            worker=measured["worker_cpu_us"],
+            broker=measured["broker_cpu_us"],
+            sink=round(measured["sink_cpu_us_per_row"] * rows, 1),
+            learner=round(measured["learner_cpu_us_per_example"] * measured["examples_per_event"], 1),
+        )
+    except (KeyError, TypeError):
+        return None

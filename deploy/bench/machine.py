@@ -1,0 +1,58 @@
+"""What the machine is, and what processes used of it. Linux: read from /proc."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+_TICKS_S = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process and its threads have used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_S
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process that is really there."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
+def described() -> str:
+    """Cores, processor, versions, and how busy the machine was before."""
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    load = os.getloadavg()[0]
+    return (
+        f"{os.cpu_count()} cores, {cpu[1].strip() if cpu else platform.machine()}, Python {platform.python_version()}, "
+        f"{_java()}, load {load:.1f} before"
+    )
+
+
+def _java() -> str:
+    try:
+        told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:
+        return "no Java"
+    found = re.search(r'version "([\d.]+)', told)
+    return f"Java {found[1]}" if found else "Java"
+
+
+class Stopwatch:
+    """Wall and processor time between two looks, of this process and of others (by name)."""
+
+    def __init__(self, pids: Iterable[tuple[str, int]]) -> None:
+        self._pids = list(pids)
+        self._wall = time.perf_counter()
+        self._cpu = {name: cpu_s(pid) for name, pid in self._pids}
+
+    def read(self) -> dict[str, float]:
+        """Seconds since it was made: ``wall``, and processor seconds by name."""
+        used = {name: cpu_s(pid) - self._cpu[name] for name, pid in self._pids}
+        return {"wall": time.perf_counter() - self._wall, **used}

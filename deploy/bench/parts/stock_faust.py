@@ -1,0 +1,35 @@
+"""A peer: the same `react` under stock Faust (stock_app.py). Judged as quixstreams is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from deploy.bench import kafka
+from deploy.bench.parts.quixstreams import OUTPUTS
+from deploy.bench.workload import PARTITIONS, load, load_size
+from streams.processes import free_port, spawn
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    made, size = load(folder), load_size(folder)
+    with kafka.broker() as broker:
+        kafka.make_topics(broker.bootstrap, dict.fromkeys(["events", *OUTPUTS, "stock-rows-changelog"], PARTITIONS))
+        kafka.produce(broker.bootstrap, (("events", event) for event in made.events))
+        argv = [
+            sys.executable,
+            "-m",
+            "deploy.bench.stock_app",
+            broker.bootstrap,
+            str(folder),
+            ",".join(OUTPUTS),
+            str(free_port()),
+        ]
+        child = spawn(argv, log_path=folder / "stock.log", name="stock Faust")
+        done = kafka.finish(child, size.peer_s + 120, folder / "stock.json")
+    return {
+        "stock_faust_events_s": round(done["events"] / (done["ended"] - done["began"])),
+        "stock_faust_events": done["events"],
+        "stock_faust_outputs_per_event": round(done["outputs"] / done["events"], 3),
+    }

@@ -1,0 +1,24 @@
+"""The same backlog, two worker processes, two partitions each. On two cores they share them with the broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deploy.bench import kafka
+from deploy.bench.parts.pipeline import work
+from deploy.bench.workload import load
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    made = load(folder)
+    with kafka.broker() as broker:
+        settings = kafka.deployment(broker.bootstrap, folder, "two")
+        kafka.send(settings, made.events)
+        kafka.tick(settings, made)
+        measured = work(settings, folder, made, broker.pid, count=2)
+    return {
+        "pipeline_two_workers_events_s": measured["pipeline_events_s"],
+        "two_workers_cpu_us": measured["worker_cpu_us"],
+        "two_workers_broker_cpu_us": measured["broker_cpu_us"],
+    }
