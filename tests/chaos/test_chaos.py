@@ -1,0 +1,104 @@
+"""A short chaos run on Apache Kafka and ClickHouse; `make chaos` is the long one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from tests.chaos.control import FIRST_DAY, FastClock, InjectedError, Orders, stage_of
+from tests.chaos.events import plan
+from tests.chaos.faults import KINDS, LONG, ROOT, schedule
+from tests.chaos.verify import Findings, _compare_ids, _compare_row
+
+FAULTS, SECONDS = 10, 40
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_what_a_disturbed_deployment_wrote_follows_from_its_logs(tmp_path):
+    out = tmp_path / "chaos.json"
+    # A process of its own: one process can open one embedded ClickHouse.
+    options = ["--faults", str(FAULTS), "--minutes", str(SECONDS / 60), "--debtors", "40", "--days", "120", "--out", str(out)]
+    command = [sys.executable, "-m", "tests.chaos", *options]
+    environment = {**os.environ, "COLUMNS": "120"}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=ROOT, env=environment)
+    assert ran.returncode == 0, ran.stdout[-6_000:] + ran.stderr[-3_000:]
+    told = json.loads(out.read_text())
+    assert {name: told[name] for name in ("lost", "twice", "wrong_rows", "wrong_cents")} == {
+        "lost": 0,
+        "twice": 0,
+        "wrong_rows": 0,
+        "wrong_cents": 0,
+    }
+    assert told["faults"] == sum(told["faults_by_kind"].values()) >= FAULTS // 2
+    assert told["events"] > 500
+
+
+def test_a_long_schedule_has_every_kind_and_a_short_one_none_that_takes_long():
+    long, short = schedule(110, 600, 1), schedule(10, 40, 1)
+    assert {fault.kind for fault in long} == set(KINDS)
+    assert Counter(fault.kind for fault in long)["the broker is gone"] == 1
+    assert not {fault.kind for fault in short} & set(LONG)
+    assert [fault.at for fault in long] == sorted(fault.at for fault in long)
+    assert long == schedule(110, 600, 1) != schedule(110, 600, 2)
+
+
+def test_a_portfolio_has_every_kind_of_event_and_what_nobody_can_apply():
+    planned = plan(60, 200, 1)
+    headers = [dict(one.record.headers) for one in planned]
+    kinds = {told.get("ce_type", b"").decode() for told in headers}
+    wanted = {"invoice.issued", "payment.received", "payment.returned", "credit_note.issued", "invoice.cancelled"}
+    wanted |= {"invoice.written_off", "recovery.received", "dispute.opened", "dispute.closed", "promise.made", "dunning.sent"}
+    wanted |= {"bank_transaction.booked", "bank_balance.reported", "insolvency.matched", "customer.updated", "decision.made"}
+    assert {f"duewatch.{name}.v1" for name in wanted} <= kinds
+    ids = Counter(told["ce_id"] for told in headers if "ce_id" in told)
+    assert max(ids.values()) > 1
+    assert any(not told.get("ce_type") for told in headers)
+
+
+def test_what_is_missing_doubled_or_from_nowhere_is_counted_and_named():
+    found = Findings()
+    _compare_ids("outputs", "alerts", {"a", "b"}, ["a", "a", "c"], found)
+    assert (found.lost, found.twice, found.wrong["outputs"], found.right) == (1, 1, 3, False)
+    assert found.deviations == [
+        "outputs: alerts: b is missing",
+        "outputs: alerts: c follows from nothing",
+        "outputs: alerts: a is there 2 times",
+    ]
+
+
+def test_a_cent_is_a_deviation():
+    found, equal = Findings(), Findings()
+    expected = {"open_amount": Decimal("10.00"), "dso": None}
+    _compare_row("debtors", "C1 EUR", expected, {"open_amount": "10.01", "dso": None}, expected, found)
+    _compare_row("debtors", "C1 EUR", expected, {"open_amount": 10, "dso": None}, expected, equal)
+    assert (found.wrong_cents, equal.wrong_cents, equal.right) == (1, 0, True)
+    assert found.deviations == ["debtors: C1 EUR, open_amount: expected 10.00, is 10.01"]
+
+
+def test_an_order_is_claimed_once(tmp_path):
+    orders = Orders(tmp_path)
+    orders.give("commit-before", 1)
+    stage = stage_of(Orders(tmp_path))
+    stage("written")
+    with pytest.raises(InjectedError, match="before"):
+        stage("before")
+    stage("before")
+    assert [claim["kind"] for claim in orders.claimed()] == ["commit-before"]
+    orders.give("cut-insert", 2)
+    orders.withdraw()
+    assert orders.claim("cut-insert") is None
+
+
+def test_the_fast_clock_passes_days_in_seconds_and_waits_for_none_that_is_over():
+    clock = FastClock(datetime.now(UTC).timestamp() - 10, 86_400)
+    day = clock.as_datetime().now(UTC)
+    assert timedelta(days=10) <= day - FIRST_DAY < timedelta(days=12)
+    assert clock.wait_s(FIRST_DAY) < -9
