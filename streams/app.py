@@ -21,7 +21,7 @@ from streams.engine.core import AgentSpec, Engine
 from streams.logs import logging_config
 from streams.metrics import CONTENT_TYPE, Metrics
 from streams.topics import full_name
-from streams.transport import SliceApp, SliceConsumer, SliceTransport
+from streams.transport import MemberConsumer, MemberTransport, SliceApp
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -128,14 +128,13 @@ def _app(settings: Settings) -> WorkerApp:
         broker_heartbeat_interval=settings.session_timeout_s / 4,
         broker_request_timeout=max(60.0, settings.session_timeout_s),
         broker_rebalance_timeout=max(30.0, settings.session_timeout_s),
-        consumer_max_fetch_size=1 << 20,
         consumer_auto_offset_reset="earliest",
         logging_config=logging_config(settings.log_format, settings.log_level),
         key_serializer="raw",
         value_serializer="raw",
     )
     app.leader_tp = TP(full_name(settings.prefix, "clock-single"), 0)
-    app.transport = SliceTransport(app.conf.broker_consumer, app)
+    app.transport = MemberTransport(app.conf.broker_consumer, app)
     return app
 
 
@@ -156,10 +155,12 @@ def _pages(app: WorkerApp, engines: tuple[Engine, ...], metrics: Metrics) -> Non
 
     @app.page("/health/ready")
     async def ready(view: Any, _request: Any) -> Any:
-        started = cast("SliceConsumer", app.consumer).flow_active and not app.rebalancing
+        started = cast("MemberConsumer", app.consumer).flow_active and not app.rebalancing
         partitions = {engine.spec.name: sorted(engine.tenures) for engine in engines}
         good = started and all(engine.ready for engine in engines)
-        return view.json({"ready": good, "partitions": partitions}, status=200 if good else 503)
+        # A pause is no reason to restart a worker: it is told, and the worker stays ready.
+        paused = {topic: numbers for engine in engines for topic, numbers in engine.paused.items()}
+        return view.json({"ready": good, "partitions": partitions, "paused": paused}, status=200 if good else 503)
 
     @app.page("/metrics")
     async def measured(view: Any, _request: Any) -> Any:

@@ -27,7 +27,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SECTIONS = {
     "Look at it": ("demo", "simulate", "replay", "backtest", "sql"),
     "Run it": ("topics", "migrate", "worker", "sink"),
-    "Look after it": ("review", "dead-letters"),
+    "Look after it": ("audit", "explain", "review", "dead-letters"),
 }
 
 
@@ -167,19 +167,42 @@ def replay(
 @duewatch.command()
 @_sources
 @click.option("--out", required=True, metavar="DIR", type=_DIRECTORY, help="Where the results are written.")
-def backtest(sources: tuple[Path, ...], mapping: str | None, until: date | None, policy: Path | None, out: Path) -> None:
+@click.option(
+    "--burn-in",
+    type=click.IntRange(min=0),
+    default=None,
+    metavar="N",
+    help="Invoices, the first issued, that are not judged.  [default: a sixth, from 1,100 to 3,000]",
+)
+@click.option(
+    "--challengers/--no-challengers",
+    default=None,
+    help="Hold the score against the late rate, river and LightGBM.  [default: yes, LightGBM up to 60,000 invoices]",
+)
+def backtest(
+    sources: tuple[Path, ...],
+    mapping: str | None,
+    until: date | None,
+    policy: Path | None,
+    out: Path,
+    burn_in: int | None,
+    challengers: bool | None,
+) -> None:
     """Run the decisions alone over history, without Kafka.
 
     For judging the scores and a policy before they touch anybody: the same decisions as replay makes, in one process. Writes
-    each output topic as JSON lines, state.jsonl, predictions.csv, metrics.json and report.html.
+    each output topic as JSON lines, state.jsonl, predictions.csv, metrics.json and report.html, which opens offline.
 
     \b
-    Example:
+    Examples:
       duewatch backtest ledger.csv --mapping highradius --out ./backtest
+      duewatch backtest ./portfolio --no-challengers --out ./backtest
     """
     from streams.backtest import run_backtest
 
-    run_backtest(list(sources), mapping=mapping, until=until, policy=policy, out=out)
+    run_backtest(
+        list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers
+    )
 
 
 @duewatch.command()
@@ -287,6 +310,96 @@ def sink() -> None:
     sys.exit(run(_settings()))
 
 
+def _deployment(kafka: str | None, prefix: str | None) -> Settings:
+    """The settings of the environment, with what the options name. Raises pydantic.ValidationError."""
+    named = {"bootstrap": kafka, "prefix": prefix}
+    return _settings().changed(**{name: value for name, value in named.items() if value is not None})
+
+
+_which = _options(
+    click.option("--kafka", metavar="HOST:PORT", help="Its Kafka; DUEWATCH_BOOTSTRAP otherwise."),
+    click.option("--prefix", help="Of its topics; DUEWATCH_PREFIX otherwise."),
+)
+
+
+@duewatch.command(cls=_Configured)
+@_which
+@_data
+@_clickhouse
+@click.option("--no-clickhouse", is_flag=True, help="Compare the state with the log only.")
+@click.option("--sample", metavar="N", type=click.IntRange(1), help="Only N partitions, another choice each time.")
+@click.option("--limit", default=20, show_default=True, help="Show so many differences at most.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--every", metavar="SPAN", help="Again and again, such as every 1h, until Ctrl-C.")
+@click.option("--metrics-port", default=9107, show_default=True, help="With --every: where the outcome is served to Prometheus.")
+def audit(
+    *,
+    kafka: str | None,
+    prefix: str | None,
+    data: Path | None,
+    clickhouse: str | None,
+    no_clickhouse: bool,
+    sample: int | None,
+    limit: int,
+    as_json: bool,
+    every: str | None,
+    metrics_port: int,
+) -> None:
+    """Hold a deployment against itself, row by row.
+
+    For the ops team and auditors: what has been applied is folded again from the log and compared with the state, bit for bit;
+    state and log are compared with ClickHouse, to the cent. It only reads, and the deployment may go on meanwhile. Each
+    difference names the debtor, the field and both values. Exit status 1 where anything differs.
+
+    \b
+    Examples:
+      duewatch audit --clickhouse clickhouse://clickhouse:8123
+      duewatch audit --kafka broker:9092 --sample 2 --json
+      duewatch audit --every 1h --metrics-port 9107
+    """
+    from streams.audit import run_audit, run_every, seconds_of
+    from streams.auditing.deployment import clickhouse_of
+
+    settings = _deployment(kafka, prefix)
+    asked = None if no_clickhouse else clickhouse_of(settings, data, clickhouse)
+    if every is not None:
+        run_every(settings, asked, sample, seconds_of(every), metrics_port)
+    told, is_clean = run_audit(settings, asked, sample, limit, as_json=as_json)
+    click.echo(told, nl=not as_json)
+    sys.exit(0 if is_clean else 1)
+
+
+@duewatch.command(cls=_Configured)
+@click.argument("decision_id", metavar="DECISION_ID")
+@_which
+@_data
+@_clickhouse
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def explain(
+    decision_id: str, kafka: str | None, prefix: str | None, data: Path | None, clickhouse: str | None, as_json: bool
+) -> None:
+    """Make a past decision again, and show why it was made.
+
+    For whoever has to answer for a score, an alert or a limit: the debtor before, the event or deadline, the debtor after, what
+    the score looked at, and the policy's rule. The decision is made again from the debtor's events in Kafka, and compared bit for
+    bit with the one that went out; what a demo or replay on the embedded broker decided, from ClickHouse, column by column.
+    DECISION_ID is the id of an event in scores, alerts, limit_changes or limit_proposals, or an alert_id or limit_change_id.
+    Exit status 1 where it differs.
+
+    \b
+    Examples:
+      duewatch explain 1b0e6f1c-1d67-5a5c-9d3f-2f6a3f1f7a55
+      duewatch explain ID --kafka broker:9092 --prefix replay-5e2a90b1c7 --json
+      duewatch explain ID --data ./demo
+    """
+    from streams.explain import run_explain
+
+    settings = _deployment(kafka, prefix)
+    told, is_equal = run_explain(settings, decision_id, data, clickhouse, as_json=as_json)
+    click.echo(told, nl=not as_json)
+    sys.exit(0 if is_equal else 1)
+
+
 @duewatch.group()
 def review() -> None:
     """See what waits for a person, and answer.
@@ -362,20 +475,39 @@ def dead_letters() -> None:
     """
 
 
+_like = _options(
+    click.option("--topic", help="Only those of this topic, such as payments."),
+    click.option("--reason", metavar="TEXT", help="Only those whose reason contains this text."),
+    click.option("--field", help="Only those where this field is to blame."),
+)
+
+
 @dead_letters.command("list")
 @_data
 @_clickhouse
+@_like
+@click.option("--open", "only_open", is_flag=True, help="Leave out what was replayed.")
 @click.option("--limit", default=50, show_default=True)
-def dead_letters_list(data: Path | None, clickhouse: str | None, limit: int) -> None:
-    """Where each lies (TOPIC/PARTITION/OFFSET), and why it was not applied.
+def dead_letters_list(
+    data: Path | None,
+    clickhouse: str | None,
+    topic: str | None,
+    reason: str | None,
+    field: str | None,
+    only_open: bool,
+    limit: int,
+) -> None:
+    """Where each lies (TOPIC/PARTITION/OFFSET), why it was not applied, and what became of it.
 
     \b
-    Example:
+    Examples:
       duewatch dead-letters list --data ./demo --limit 20
+      duewatch dead-letters list --open --topic payments --reason "not above zero"
     """
-    from streams.dead_letters import list_letters
+    from streams.dead_letters import Choice, list_letters
 
-    click.echo(list_letters(data or _default_data(clickhouse), clickhouse, limit))
+    choice = Choice((), topic, reason, field, "open" if only_open else None)
+    click.echo(list_letters(choice, data or _default_data(clickhouse), clickhouse, limit))
 
 
 @dead_letters.command("show")
@@ -395,22 +527,81 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
     click.echo(show_letter(place, data or _default_data(clickhouse), clickhouse, raw=raw), nl=not raw)
 
 
-@dead_letters.command("replay")
-@click.argument("place", metavar="TOPIC/PARTITION/OFFSET")
-@click.option("--value", type=_FILE, help="The mended record; without it the bytes go out again as they came.")
+@dead_letters.command("replay", cls=_Configured)
+@click.argument("named", metavar="[TOPIC/PARTITION/OFFSET]...", nargs=-1)
+@_like
+@click.option("--all", "every", is_flag=True, help="All that are open: after an update that takes what was refused.")
+@click.option("--set", "fields", metavar="FIELD=TEXT", multiple=True, help="Mend a field; FIELD:=JSON for what is no text.")
+@click.option("--attribute", "attributes", metavar="NAME=TEXT", multiple=True, help="Mend an attribute, such as recordedtime.")
 @click.option("--key", help="Another key (the customer), where the key was wrong.")
+@click.option("--value", type=_FILE, help="The mended record, where one is named.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and what would still be refused.")
+@_which
 @_data
 @_clickhouse
-def dead_letters_replay(place: str, value: Path | None, key: str | None, data: Path | None, clickhouse: str | None) -> None:
-    """Send one again to the topic that it came from, mended or (after an update) as it was.
+def dead_letters_replay(
+    *,
+    named: tuple[str, ...],
+    topic: str | None,
+    reason: str | None,
+    field: str | None,
+    every: bool,
+    fields: tuple[str, ...],
+    attributes: tuple[str, ...],
+    key: str | None,
+    value: Path | None,
+    dry_run: bool,
+    kafka: str | None,
+    prefix: str | None,
+    data: Path | None,
+    clickhouse: str | None,
+) -> None:
+    """Send some again to the topics that they came from, mended or (after an update) as they came.
+
+    Each is applied once, also when this is run twice, or was killed half-way: what was sent before is passed over. What is still
+    refused is not sent. A mended record keeps its event id; where the id is known with other content, give it another one
+    (--attribute id=...). Exit status 1 where something is still refused.
+
+    \b
+    Examples:
+      duewatch dead-letters replay payments/3/1742 --set amount=12.50 --clickhouse URL
+      duewatch dead-letters replay --reason "no currency" --set currency=EUR --dry-run
+      duewatch dead-letters replay payments/3/1742 --value mended.json
+      duewatch dead-letters replay --all
+    """
+    from streams.dead_letters import Choice
+    from streams.errors import UsageError
+    from streams.resend import Mend, parse_attribute, parse_set, resend
+
+    if not (named or topic or reason or field or every):
+        raise UsageError("nothing is chosen: name places, or choose by --topic, --reason, --field, or --all")
+    # Those that are named are told of whatever became of them; of the others only the open ones are meant.
+    choice = Choice(named, topic, reason, field, None if named else "open")
+    mended = None if value is None else value.read_bytes().rstrip(b"\n")
+    mend = Mend(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, mended)
+    where = data or _default_data(clickhouse)
+    lines, is_done = resend(_deployment(kafka, prefix), choice, mend, where, clickhouse, dry_run=dry_run)
+    click.echo("\n".join(lines))
+    sys.exit(0 if is_done else 1)
+
+
+@dead_letters.command("resume")
+@click.argument("topic", metavar="TOPIC")
+@click.argument("partition", metavar="PARTITION", type=int)
+@click.option("--owner", required=True, help="Who decides.")
+@click.option("--reason", help="Why, in words; kept with the decision.")
+def dead_letters_resume(topic: str, partition: int, owner: str, reason: str | None) -> None:
+    """Read a topic's partition on that was paused because too much of it was broken.
+
+    For the ops team, once its sender is mended: it goes on where it stopped, and what is still broken becomes a dead letter.
 
     \b
     Example:
-      DUEWATCH_BOOTSTRAP=broker:9092 duewatch dead-letters replay payments/3/1742 --value mended.json --clickhouse URL
+      DUEWATCH_BOOTSTRAP=broker:9092 duewatch dead-letters resume payments 3 --owner jane --reason "gateway mended"
     """
-    from streams.dead_letters import replay_letter
+    from streams.resume import resume
 
-    click.echo(replay_letter(_settings(), place, data or _default_data(clickhouse), clickhouse, value=value, key=key))
+    click.echo(resume(_settings(), topic, partition, owner, reason))
 
 
 def _default_data(clickhouse: str | None) -> Path | None:

@@ -6,6 +6,7 @@ dashboards and alert rules.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -19,7 +20,11 @@ RETAKES_TOTAL = "duewatch_retakes_total"
 DEAD_LETTERS_TOTAL = "duewatch_dead_letters_total"
 PARTITION_LAG = "duewatch_partition_lag"
 EVENT_AGE_SECONDS = "duewatch_event_age_seconds"
+PAUSED = "duewatch_paused"
+HELD_RECORDS = "duewatch_held_records"
 SINK_ROWS_TOTAL = "duewatch_sink_rows_total"
+AUDIT_DIFFERENCES = "duewatch_audit_differences"
+AUDIT_TIME_SECONDS = "duewatch_audit_time_seconds"
 
 NAMES = (
     EVENTS_TOTAL,
@@ -30,7 +35,11 @@ NAMES = (
     DEAD_LETTERS_TOTAL,
     PARTITION_LAG,
     EVENT_AGE_SECONDS,
+    PAUSED,
+    HELD_RECORDS,
     SINK_ROWS_TOTAL,
+    AUDIT_DIFFERENCES,
+    AUDIT_TIME_SECONDS,
 )
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -65,10 +74,25 @@ class Metrics:
             ["topic", "partition"],
             registry=self.registry,
         )
+        self._lagging: set[tuple[str, str]] = set()
         self.event_age = self._histogram(
-            EVENT_AGE_SECONDS, "From when an event was recorded until its slice was committed, in seconds.", _AGE_BUCKETS, "topic"
+            EVENT_AGE_SECONDS,
+            "From when the oldest event of a topic in a slice was recorded until the slice was committed, in seconds. Live only.",
+            _AGE_BUCKETS,
+            "topic",
         )
+        self.paused = Gauge(
+            PAUSED,
+            "Partitions of a topic that are paused because too many of their records are broken.",
+            ["topic"],
+            registry=self.registry,
+        )
+        self.held = Gauge(HELD_RECORDS, "Records that were fetched and are not applied yet.", ["agent"], registry=self.registry)
         self.sink_rows = self._counter(SINK_ROWS_TOTAL, "Rows written to ClickHouse.", "table")
+        self.audit_differences = Gauge(AUDIT_DIFFERENCES, "What the last audit found, by kind.", ["kind"], registry=self.registry)
+        self.audit_time = Gauge(
+            AUDIT_TIME_SECONDS, "When an audit last ended so, in seconds since 1970.", ["outcome"], registry=self.registry
+        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)
@@ -79,6 +103,22 @@ class Metrics:
     def record(self, topic: str, outcome: Outcome, count: int = 1) -> None:
         """Count records of a topic (without its prefix) by what became of them."""
         self.events.labels(topic, outcome).inc(count)
+
+    def set_lags(self, topics: Iterable[str], lags: Mapping[tuple[str, int], int]) -> None:
+        """Of all partitions of these topics that this worker has now; those that went elsewhere are forgotten."""
+        ours = {(topic, str(partition)): lag for (topic, partition), lag in lags.items()}
+        for topic, partition in self._lagging - set(ours):
+            if topic in topics:
+                self.lag.remove(topic, partition)
+                self._lagging.discard((topic, partition))
+        for place, lag in ours.items():
+            self.lag.labels(*place).set(lag)
+        self._lagging.update(ours)
+
+    def set_paused(self, topics: Iterable[str], paused: Mapping[str, Sequence[int]]) -> None:
+        """Partitions that are paused, of each of these topics."""
+        for topic in topics:
+            self.paused.labels(topic).set(len(paused.get(topic, ())))
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format, to be served as CONTENT_TYPE."""

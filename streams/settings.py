@@ -137,6 +137,11 @@ class Settings(BaseModel):
     mode: Literal["live", "replay"] = Field("live", description="live or replay")
     max_slice: int = Field(500, ge=1, le=10_000, description="records of a slice at most, 1 to 10000")
     commits_in_flight: int = Field(4, ge=1, le=64, description="transactions at once per worker, 1 to 64")
+    slices_per_second: float = Field(
+        200.0, ge=1, le=10_000, description="transactions an agent begins a second at most, 1 to 10000; events gather meanwhile"
+    )
+    held_records: int = Field(5_000, ge=10, le=1_000_000, description="records held of a topic-partition, 10 to 1000000")
+    held_bytes: int = Field(4 << 20, ge=1 << 16, le=1 << 30, description="bytes held of a topic-partition, 65536 to 1073741824")
     session_timeout_s: float = Field(
         10.0, ge=1, le=300, description="seconds until a silent worker loses its partitions, 1 to 300"
     )

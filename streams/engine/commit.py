@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import orjson
 
@@ -16,8 +16,9 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Output, Rejection
 from schemas.events.models import StepEnded
 from schemas.ids import stable_id
-from schemas.outputs.operations import RecordRejected, Run, SliceCommitted
+from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged
 from streams.codec import encode
+from streams.engine.outcomes import Outcomes
 from streams.engine.plan import Order, Record, Slice
 from streams.engine.tenure import CONTEXT, PAUSED, POSITIONS, Standing
 
@@ -26,19 +27,20 @@ if TYPE_CHECKING:
 
 COMMIT_TIMEOUT_S = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_MS = 7_258_118_400_000
+"""The year 2200: a later time stamp of a record is none."""
 
 Stage = Callable[[str], None]
 """Called with ``before``, ``written`` and ``committed``: tests raise here what a broker or a kill would do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """``topic`` without prefix; ``partition`` -1 = by the key."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: list[tuple[str, str | bytes | None]] | None = None
     partition: int = -1
 
 
@@ -85,10 +87,11 @@ def compose(
     messages.append(_row(origin, POSITIONS, after.position_row()))
     if made.context:
         messages.append(_row(origin, CONTEXT, _written(made.context)))
-    if after.paused != before.paused:
-        messages.append(_row(origin, PAUSED, orjson.dumps(sorted(after.paused))))
-    messages += [_output(output) for output in folded.outputs]
     time = after.applied.time if after.applied else EPOCH
+    if after.paused != before.paused or made.resumed:
+        messages.append(_row(origin, PAUSED, orjson.dumps(sorted(after.paused))))
+        messages += _pause_changes(origin, made, after, before, time)
+    messages += [_output(output) for output in folded.outputs]
     messages += [_dead_letter(origin, one, time) for one in rejected]
     if made.tick and origin.order == "replay":
         messages.append(_step_ended(origin, made.tick.step, time))
@@ -97,12 +100,12 @@ def compose(
 
 
 def _row(origin: Origin, key: str, value: bytes | None) -> Message:
-    return Message(origin.state_topic, key.encode(), value, (), origin.partition)
+    return Message(origin.state_topic, key.encode(), value, None, origin.partition)
 
 
 def _output(output: Output, partition: int = -1) -> Message:
     value, headers = encode(output)
-    return Message(output.topic, output.key.encode() or None, value, headers, partition)
+    return Message(output.topic, output.key.encode() or None, value, cast("Any", headers), partition)
 
 
 def _own(topic: str, key: str, name: str, output_id: str, time: datetime, data: Contract, partition: int = -1) -> Message:
@@ -111,7 +114,8 @@ def _own(topic: str, key: str, name: str, output_id: str, time: datetime, data: 
 
 def _dead_letter(origin: Origin, one: Rejected, time: datetime) -> Message:
     record = one.record
-    recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record.timestamp and record.timestamp > 0 else None
+    # A sender may put anything into a time stamp.
+    recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if 0 < (record.timestamp or 0) < LATEST_MS else None
     data = RecordRejected(
         topic=one.topic,
         partition=origin.partition,
@@ -126,6 +130,35 @@ def _dead_letter(origin: Origin, one: Rejected, time: datetime) -> Message:
     )
     letter_id = stable_id("dead-letter", origin.prefix, one.topic, origin.partition, record.offset)
     return _own("dead-letters", "", "duewatch.record.rejected.v1", letter_id, recorded_at or time, data)
+
+
+def _pause_changes(origin: Origin, made: Slice, after: Standing, before: Standing, time: datetime) -> Iterator[Message]:
+    """Alerts for whoever runs the system, on ``dead-letters``: who reads there is who can mend what is broken."""
+    for topic in made.resumed:
+        yield _pause_change(origin, topic, "resumed", after, before, time)
+    for topic in sorted(after.paused - (before.paused - set(made.resumed))):
+        yield _pause_change(origin, topic, "paused", after, after, time)
+
+
+def _pause_change(
+    origin: Origin, topic: str, state: Literal["paused", "resumed"], after: Standing, judged: Standing, time: datetime
+) -> Message:
+    outcomes = judged.outcomes.get(topic, Outcomes())
+    resume = f"duewatch dead-letters resume {topic} {origin.partition} --owner NAME"
+    action = f"see `duewatch dead-letters list`, have the sender mended, then `{resume}`" if state == "paused" else "none"
+    data = SourcePauseChanged(
+        topic=topic,
+        partition=origin.partition,
+        agent=origin.agent,
+        state=state,
+        offset=judged.positions[topic],
+        broken=outcomes.broken,
+        judged=outcomes.count,
+        recommended_action=action,
+        code_version=origin.code_version,
+    )
+    change_id = stable_id("pause", origin.prefix, topic, origin.partition, state, after.number)
+    return _own("dead-letters", "", "duewatch.source.pause_changed.v1", change_id, time, data)
 
 
 def _bytes(text: bytes | str | None) -> bytes:
@@ -154,6 +187,7 @@ def _journal(origin: Origin, made: Slice, after: Standing, folded: Folded, rejec
         rejected=rejected,
         outputs=len(folded.outputs),
         paused=tuple(sorted(after.paused)),
+        resumed=made.resumed,
     )
     slice_id = stable_id("slice", origin.prefix, origin.agent, origin.partition, after.number)
     return _own("journal", str(origin.partition), "duewatch.slice.committed.v1", slice_id, time, data, origin.partition)
@@ -164,8 +198,7 @@ def commit(producer: Producer, messages: Sequence[Message], names: Mapping[str, 
     if stage:
         stage("before")
     producer.begin_transaction()
-    for message in messages:
-        _produce(producer, names[message.topic], message)
+    _produce(producer, messages, names)
     if stage:
         producer.flush()
         stage("written")
@@ -174,13 +207,13 @@ def commit(producer: Producer, messages: Sequence[Message], names: Mapping[str, 
         stage("committed")
 
 
-def _produce(producer: Producer, topic: str, message: Message) -> None:
-    while True:
-        try:
-            producer.produce(
-                topic, value=message.value, key=message.key, partition=message.partition, headers=list(message.headers) or None
-            )
-        except BufferError:
-            producer.poll(0.1)  # the queue is full: let the broker take some
-        else:
-            return
+def _produce(producer: Producer, messages: Sequence[Message], names: Mapping[str, str]) -> None:
+    produce = producer.produce
+    for topic, key, value, headers, partition in messages:
+        while True:
+            try:
+                produce(names[topic], value=value, key=key, partition=partition, headers=headers)
+            except BufferError:
+                producer.poll(0.1)  # the queue is full: let the broker take some
+            else:
+                break

@@ -1,19 +1,21 @@
 """One agent's engine in one worker: takes partitions over, gathers what arrives, and applies slice after slice.
 
-Membership callbacks only take notes; taking over runs beside them. All decisions on what may be applied are in ``plan``, all
-writing is in ``commit``; here is what holds them together: tenures, tasks, and the rule that whatever fails ends the tenure.
+Membership callbacks only take notes; taking over runs beside them, and what stays goes on. All decisions on what may be applied
+are in ``plan``, all reading is in ``fetch``, all writing in ``commit``; here is what holds them together: tenures, tasks, and the
+rule that whatever fails ends the tenure.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from threading import Lock, Semaphore
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -22,28 +24,36 @@ from pydantic import ValidationError
 
 from agents.brain import Arrived, Brain, Folded
 from agents.version import CODE_VERSION
-from schemas.events.clock import ContextSet, Ticked
+from schemas.events.clock import ContextSet, SourceResumed, Ticked
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.codec import decode
 from streams.engine import restore
 from streams.engine.commit import Origin, Rejected, Stage, commit, compose
+from streams.engine.fetch import Arrival, Fetcher, Place
+from streams.engine.outcomes import Outcomes
+from streams.engine.pace import Pace
 from streams.engine.plan import GapError, Order, Record, Rules, Slice, continues
 from streams.engine.tenure import Standing, Tenure, begin
 from streams.metrics import Metrics
 from streams.topics import full_name
 
 if TYPE_CHECKING:
+    from streams.metrics import Outcome
     from streams.settings import Settings
-    from streams.transport import Fetched, SliceApp
+    from streams.transport import SliceApp
 
 log = structlog.get_logger()
 
 RETAKE_DELAY_S = 3.0
-FOLDS_IN_FLIGHT = 4
+RESTORES_AT_ONCE = 16
 WAKES, ALL_WAKES = 500, 10**9
 _FOLDING = Lock()
 """One thread folds at a time, while others commit: folding is Python's own work, and threads that wrestle for it only cost."""
+
+
+_BEGINNING = Lock()
+"""One partition's rows are taken over at a time, while others are read: the first is ready when the last still reads."""
 
 
 @lru_cache(maxsize=2)
@@ -85,6 +95,15 @@ class Counts:
     taken_over: int = 0
 
 
+@dataclass(eq=False, slots=True)
+class Work:
+    """A slice on its way through the agent."""
+
+    tenure: Tenure
+    made: Slice
+    begun: bool = False
+
+
 class Engine:
     """See the module. ``commits`` limits those in flight per worker; tests raise in ``stage`` where a broker could fail."""
 
@@ -102,31 +121,47 @@ class Engine:
         self._short = {self._names[name]: name for name in spec.topics}
         self._kafka = settings.for_librdkafka()
         self._pool = ThreadPoolExecutor(spec.partitions + 4, thread_name_prefix=spec.name)
-        self._settling = asyncio.Lock()
+        self._fetcher: Fetcher | None = None
+        self._generation: int | None = None
+        self._losses: Counter[int] = Counter()
+        self._taking: set[int] = set()
+        self._restores = asyncio.Semaphore(RESTORES_AT_ONCE)
+        self._waiting: dict[Tenure, None] = {}
+        self._works: set[Work] = set()
+        self._pace = Pace(settings.slices_per_second, self.concurrency)
+        self._alarm: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         app.receivers.append(self)
         app.on_partitions_assigned.connect(cast("Any", self._assigned))
-        app.on_partitions_revoked.connect(cast("Any", self._revoked))
         app.on_before_shutdown.connect(cast("Any", self._finish))
 
     @property
     def concurrency(self) -> int:
-        """Slices in flight at once: while some commit, others are folded."""
-        return min(self.spec.partitions, max(FOLDS_IN_FLIGHT, self.settings.commits_in_flight))
+        """Slices in flight at once: one is folded while others commit. What arrives meanwhile gathers."""
+        return min(self.spec.partitions, self.settings.commits_in_flight + 1)
 
     @property
     def ready(self) -> bool:
-        """Whether all that was assigned is restored and running."""
-        return not self._stopping and self.wanted == set(self.tenures)
+        """Whether there was an assignment, and all of it is restored and running."""
+        return self._generation is not None and not self._stopping and self.wanted == set(self.tenures)
 
     def source_names(self) -> list[str]:
         """The topics to subscribe to, with prefix."""
         return [self._names[name] for name in self.spec.topics]
 
+    @property
+    def paused(self) -> dict[str, list[int]]:
+        """Topic -> its partitions that are paused because too much of them is broken (D10)."""
+        found: dict[str, list[int]] = {}
+        for number, tenure in sorted(self.tenures.items()):
+            for topic in sorted(tenure.standing.paused):
+                found.setdefault(topic, []).append(number)
+        return found
+
     # -- membership
 
-    async def _assigned(self, _app: SliceApp, assigned: Iterable[TP], **_: Any) -> None:
+    async def _assigned(self, app: SliceApp, assigned: Iterable[TP], **_: Any) -> None:
         by_topic: dict[str, set[int]] = {name: set() for name in self._short}
         for tp in assigned:
             if tp.topic in by_topic:
@@ -135,43 +170,77 @@ class Engine:
             # Its state would miss events: better no worker than a wrong one. Stop all, then start them with one topic list.
             raise RuntimeError(f"agent {self.spec.name}: its topics differ in partitions, the assignment is refused: {by_topic}")
         self.wanted = set(next(iter(by_topic.values())))
-        log.info("partitions.assigned", agent=self.spec.name, partitions=sorted(self.wanted))
-        self._spawn(self._settle())
+        self._let_go(app.consumer_generation_id)
+        log.info("partitions.assigned", agent=self.spec.name, partitions=sorted(self.wanted), kept=sorted(self.tenures))
+        for work in self._works:
+            if not work.begun:
+                self._spawn(self.slices.send(value=work))  # Faust clears the queues of its agents while it rebalances
+        self._settle()
 
-    async def _revoked(self, _app: SliceApp, revoked: Iterable[TP], **_: Any) -> None:
-        for number in {tp.partition for tp in revoked if tp.topic in self._short}:
-            self.wanted.discard(number)
-            self.tenures.pop(number, None)
+    def _let_go(self, generation: int) -> None:
+        """End the tenures of partitions that went elsewhere; those that stay go on: their fence and positions still hold.
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        If the group has had another generation between, somebody else may have had, and written, any of them: all begin anew.
+        (The fence would tell, too, but only with the next commit.)
+        """
+        straight = self._generation is None or generation == self._generation + 1
+        self._generation = generation
+        for number in set(self.tenures) if not straight else set(self.tenures) - self.wanted:
+            self._drop(self.tenures[number])
+        for number in self._taking if not straight else self._taking - self.wanted:
+            self._losses[number] += 1
+
+    def _drop(self, tenure: Tenure) -> None:
+        """End a tenure, if it still stands."""
+        if self.tenures.get(tenure.partition) is tenure:
+            del self.tenures[tenure.partition]
+        self._waiting.pop(tenure, None)
+        if self._fetcher is not None:
+            self._fetcher.close(tenure)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _settle(self, delay_s: float = 0.0) -> None:
-        """Take over what is wanted and not held."""
+    def _settle(self) -> None:
+        """Take over what is wanted and not held, each partition by itself."""
+        if not self._stopping:
+            for number in sorted(self.wanted - set(self.tenures) - self._taking):
+                self._taking.add(number)
+                self._spawn(self._take_over(number))
+
+    async def _settle_later(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        async with self._settling:
-            if not self._stopping:
-                await asyncio.gather(*(self._take_over(number) for number in sorted(self.wanted - set(self.tenures))))
+        self._settle()
 
     async def _take_over(self, number: int) -> None:
-        """Fence, restore, seek, start. A failure is tried again later, as long as the partition is wanted."""
-        began = perf_counter()
+        """Fence, restore, start. A failure is tried again later, as long as the partition is wanted."""
+        began, losses, delay_s = perf_counter(), self._losses[number], 0.0
         try:
-            tenure = await asyncio.get_running_loop().run_in_executor(self._pool, self._restore, number)
-            async with self.app.fetching:
-                if number in self.wanted and not self._stopping:
-                    await self.app.consumer.seek_wait(self._places(tenure))
-                if number in self.wanted and not self._stopping:
-                    self.tenures[number] = tenure
-                    self.counts.taken_over += 1
+            async with self._restores:
+                tenure = await asyncio.get_running_loop().run_in_executor(self._pool, self._restore, number)
         except Exception as error:  # noqa: BLE001 - the broker may be away for a while; the partition stays wanted
             log.warning("takeover.failed", agent=self.spec.name, partition=number, error=f"{type(error).__name__}: {error}"[:300])
-            self._spawn(self._settle(RETAKE_DELAY_S))
+            delay_s = RETAKE_DELAY_S
         else:
-            self.metrics.take_over.labels(self.spec.name).observe(perf_counter() - began)
-            log.info("partition.restored", agent=self.spec.name, partition=number, positions=dict(tenure.standing.positions))
+            if number in self.wanted and losses == self._losses[number] and not self._stopping:
+                self._start(tenure)
+                self.metrics.take_over.labels(self.spec.name).observe(perf_counter() - began)
+                log.info("partition.restored", agent=self.spec.name, partition=number, positions=dict(tenure.standing.positions))
+        self._taking.discard(number)
+        if number in self.wanted and number not in self.tenures:
+            self._spawn(self._settle_later(delay_s))
+
+    def _start(self, tenure: Tenure) -> None:
+        """Its rows are there and whoever had the partition is fenced: read on from its positions."""
+        if self._fetcher is None:
+            self._fetcher = Fetcher(self._kafka, self._arrived, self._failed, asyncio.get_running_loop())
+        self.tenures[tenure.partition] = tenure
+        self.counts.taken_over += 1
+        tenure.resting.update(tenure.gathering.paused)
+        resting = [(self._names[topic], tenure.partition) for topic in tenure.resting]
+        self._fetcher.open(tenure, self._places(tenure), self._short, resting)
 
     def _restore(self, number: int) -> Tenure:
         """In a thread: fence whoever had the partition, then read its rows back."""
@@ -179,8 +248,9 @@ class Engine:
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
         rows = restore.read_rows(self._kafka, self._names[self.spec.state], number)
         spec = self.spec
-        rules = Rules(spec.order, spec.replay, self.settings.max_slice)
-        tenure = begin(number, spec.brain(), producer, rows, spec.sources, spec.clock, rules)
+        rules = Rules(spec.order, spec.replay, self.settings.max_slice, self.settings.held_records, self.settings.held_bytes)
+        with _BEGINNING:
+            tenure = begin(number, spec.brain(), producer, rows, spec.sources, spec.clock, rules)
         first = restore.offsets(self._kafka, [(name, number) for name in self.source_names()], first=True)
         for (name, _), offset in first.items():
             topic = self._short[name]
@@ -190,44 +260,64 @@ class Engine:
                 tenure.move(topic, offset)
         return tenure
 
-    def _places(self, tenure: Tenure) -> dict[TP, int]:
+    def _places(self, tenure: Tenure) -> dict[Place, int]:
         positions = {**tenure.gathering.fetched, self.spec.clock: tenure.clock_fetched}
-        return {TP(self._names[topic], tenure.partition): offset for topic, offset in positions.items()}
+        return {(self._names[topic], tenure.partition): offset for topic, offset in positions.items()}
 
-    # -- what the transport calls
+    # -- what the fetcher calls, in the event loop
 
-    def open_tps(self) -> set[TP]:
-        """What to fetch now."""
-        if self._stopping:
-            return set()
-        return {
-            TP(self._names[topic], number)
-            for number, tenure in self.tenures.items()
-            for topic in self.spec.topics
-            if topic == self.spec.clock or tenure.gathering.wants(topic)
-        }
+    def _arrived(self, arrivals: list[Arrival]) -> None:
+        """Take what was read. A gap ends the tenure: it begins again from its committed positions."""
+        tenures: dict[Tenure, None] = {}
+        for owner, topic, records, after, size in arrivals:
+            tenure = cast("Tenure", owner)
+            if self.tenures.get(tenure.partition) is not tenure:
+                continue  # of a tenure that has ended
+            try:
+                if topic == self.spec.clock:
+                    self._ticked(tenure, records, after)
+                else:
+                    tenure.gathering.arrived(topic, records, tenure.gathering.fetched[topic], after, size)
+            except GapError as error:
+                self._give_up(tenure, error, delay_s=0.0)
+                continue
+            tenures[tenure] = None
+        for tenure in tenures:
+            self._regulate(tenure)
+            self._offer(tenure)
 
-    def arrived(self, tp: TP, fetched: Fetched) -> None:
-        """Take what was fetched for a tenure. A gap ends the tenure: it begins again from its committed positions."""
-        tenure = self.tenures.get(tp.partition)
-        topic = self._short.get(tp.topic)
-        if tenure is None or topic is None:
-            return  # another agent's, or not restored yet: it is fetched again after the seek
-        try:
-            if topic == self.spec.clock:
-                self._ticked(tenure, fetched)
+    def _failed(self, owner: object | None, error: Exception) -> None:
+        """A tenure cannot be read on; without an owner nothing can, and the worker ends."""
+        if owner is None:
+            self._spawn(self.app.crash(error))
+            return
+        tenure = cast("Tenure", owner)
+        if self.tenures.get(tenure.partition) is tenure:
+            self._give_up(tenure, error)
+
+    def _regulate(self, tenure: Tenure) -> None:
+        """Stop fetching what enough is held of, and go on with what is wanted again."""
+        if self._fetcher is None:
+            return
+        for topic in self.spec.sources:
+            resting = topic in tenure.resting
+            if tenure.gathering.wants(topic, resting=resting) is not resting:
+                continue
+            if resting:
+                tenure.resting.discard(topic)
+                self._fetcher.resume(tenure, (self._names[topic], tenure.partition))
             else:
-                tenure.gathering.arrived(topic, fetched.records, fetched.before, fetched.after)
-        except GapError as error:
-            self._give_up(tenure, error, delay_s=0.0)
+                tenure.resting.add(topic)
+                self._fetcher.pause(tenure, (self._names[topic], tenure.partition))
 
-    def _ticked(self, tenure: Tenure, fetched: Fetched) -> None:
-        if fetched.before != tenure.clock_fetched:
-            raise GapError(f"{self.spec.clock}: fetched from {fetched.before}, expected {tenure.clock_fetched}")
-        tenure.clock_fetched = fetched.after
-        for record in fetched.records:
+    def _ticked(self, tenure: Tenure, records: Sequence[Record], after: int) -> None:
+        first = records[0].offset if records else after
+        if first < tenure.clock_fetched:
+            raise GapError(f"{self.spec.clock}: fetched from {first}, expected {tenure.clock_fetched}")
+        tenure.clock_fetched = after
+        for record in records:
             told = self._told(record)
-            if isinstance(told, Ticked | ContextSet):
+            if isinstance(told, Ticked | ContextSet | SourceResumed):
                 tenure.gathering.ticked(record.offset, told)
             else:
                 log.error(
@@ -235,8 +325,8 @@ class Engine:
                 )
 
     def _told(self, record: Record) -> object:
-        """The tick or context of a clock's record, or why it is neither."""
-        if record.value and ("ce_type", b"duewatch.context.set.v1") in record.headers:
+        """The tick, context or resumption of a clock's record, or why it is none."""
+        if record.value and ("ce_type", b"duewatch.context.set.v1") in (record.headers or ()):
             try:
                 return _context_of(record.value)
             except ValidationError as error:
@@ -244,43 +334,66 @@ class Engine:
         event = decode(self.spec.clock, record.key, record.value, record.headers)
         return event if isinstance(event, Rejection) else event.data
 
-    def lost(self, tps: Iterable[TP]) -> None:
-        """Records were taken from the fetcher and belong to no tenure that stands: theirs begin again."""
-        for number in {tp.partition for tp in tps if tp.topic in self._short}:
-            self.tenures.pop(number, None)
-        self._spawn(self._settle())
-
-    def offer_all(self) -> None:
-        for tenure in list(self.tenures.values()):
-            self._offer(tenure)
+    # -- handing out
 
     def _offer(self, tenure: Tenure) -> None:
-        """If the partition is idle and something may be applied, send its next slice to the agent."""
-        if tenure.busy or self._stopping or self.tenures.get(tenure.partition) is not tenure:
-            return
-        made = tenure.gathering.take(more=tenure.more)
-        if made is not None:
-            tenure.busy = True
-            # In a task of its own: whoever offers may be cancelled (the fetcher, at the end) and would lose the slice half-way.
-            self._spawn(self._deliver(tenure, made))
+        """Put an idle partition that may have something to apply at the end of the queue."""
+        if not tenure.busy and (tenure.more or tenure.gathering.waits()):
+            self._waiting.setdefault(tenure)
+            self._dispatch()
 
-    async def _deliver(self, tenure: Tenure, made: Slice) -> None:
-        await self.slices.send(value=(tenure, made))
+    def _dispatch(self) -> None:
+        """Send slices to the agent, as many as may be in flight and begin now; meanwhile what arrives for the others gathers.
+
+        Who has waited longest comes first.
+        """
+        loop = asyncio.get_running_loop()
+        while self._waiting and len(self._works) < self.concurrency and not self._stopping:
+            wait_s = self._pace.wait(loop.time())
+            if wait_s > 0.0:
+                if self._alarm is None:
+                    self._alarm = loop.call_later(wait_s, self._ring)
+                return
+            tenure = next(iter(self._waiting))
+            del self._waiting[tenure]
+            made = tenure.gathering.take(more=tenure.more)
+            if made is not None:
+                self._pace.spend(loop.time())
+                tenure.busy = True
+                work = Work(tenure, made)
+                self._works.add(work)
+                self._regulate(tenure)
+                self._spawn(self.slices.send(value=work))
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._dispatch()
 
     # -- applying
 
-    async def apply(self, work: tuple[Tenure, Slice]) -> None:
+    async def apply(self, work: Work) -> None:
         """Fold and commit one slice; called by the agent. A failed, fenced or unknown commit ends the tenure."""
-        tenure, made = work
-        if self.tenures.get(tenure.partition) is not tenure:
-            return  # of an old tenure
+        if work.begun:
+            return  # sent again in a rebalance
+        work.begun = True
+        tenure = work.tenure
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._work, tenure, made)
+            if self._stopping or self.tenures.get(tenure.partition) is not tenure:
+                return  # of an old tenure, or nothing may begin any more
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._work, tenure, work.made)
         except Exception as error:  # noqa: BLE001 - whatever it was, the partition begins again from what is committed
-            self._give_up(tenure, error)
-            return
-        tenure.busy = False
-        self._offer(tenure)
+            if self.tenures.get(tenure.partition) is tenure:
+                self._give_up(tenure, error)
+            else:
+                log.info("slice.overtaken", agent=self.spec.name, partition=tenure.partition, error=f"{error}"[:300])
+        else:
+            tenure.gathering.pause(tenure.standing.paused)
+            tenure.busy = False
+            if self.tenures.get(tenure.partition) is tenure:
+                self._offer(tenure)
+        finally:
+            self._works.discard(work)
+            self._dispatch()
 
     def _work(self, tenure: Tenure, made: Slice) -> None:
         """In a thread: decode, fold, write, keep."""
@@ -294,14 +407,17 @@ class Engine:
             arrived, rejected = self._decode(tenure.partition, made)
             folded = self._fold(tenure, made, after, arrived)
             rejected += self._rejected_by_brain(made, folded)
+            after = self._judged(made, after, rejected)
             messages = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
         with self._commits, self.metrics.commit.labels(self.spec.name).time():
             commit(tenure.producer, messages, self._names, self._stage)
         tenure.brain.keep(folded)
         tenure.standing, tenure.more = after, folded.more
-        self._count(made, folded, rejected)
+        self._count(made, arrived, folded, rejected)
+        self._tell_of_pauses(tenure.partition, before, after)
 
     def _after(self, tenure: Tenure, made: Slice) -> Standing:
+        """Where the slice leads to; ``paused`` are the topics that it is folded without."""
         before = tenure.standing
         return replace(
             before,
@@ -309,8 +425,35 @@ class Engine:
             applied=tenure.gathering.applied if made.tick else before.applied,
             number=before.number + 1,
             context=made.context or before.context,
-            paused=frozenset(tenure.gathering.paused),
+            paused=before.paused - set(made.resumed),
         )
+
+    @staticmethod
+    def _judged(made: Slice, after: Standing, rejected: list[Rejected]) -> Standing:
+        """The standing with the slice's records counted, and topics paused of which too many were broken (D10)."""
+        outcomes = {topic: one for topic, one in after.outcomes.items() if topic not in made.resumed}
+        broken: dict[str, set[int]] = {}
+        for one in rejected:
+            broken.setdefault(one.topic, set()).add(one.record.offset)
+        for run in made.runs:
+            if run.records:
+                outcomes[run.topic] = outcomes.get(run.topic, Outcomes()).after(run.records, broken.get(run.topic, ()))
+        too_many = {topic for topic in broken if outcomes[topic].too_many}
+        return replace(after, outcomes=outcomes, paused=after.paused | too_many)
+
+    def _tell_of_pauses(self, partition: int, before: Standing, after: Standing) -> None:
+        for topic in after.paused - before.paused:
+            log.error(
+                "source.paused",
+                agent=self.spec.name,
+                topic=topic,
+                partition=partition,
+                broken=after.outcomes[topic].broken,
+                judged=after.outcomes[topic].count,
+                mend=f"duewatch dead-letters resume {topic} {partition} --owner NAME",
+            )
+        for topic in before.paused - after.paused:
+            log.info("source.resumed", agent=self.spec.name, topic=topic, partition=partition)
 
     def _decode(self, partition: int, made: Slice) -> tuple[list[Arrived], list[Rejected]]:
         arrived: list[Arrived] = []
@@ -327,7 +470,7 @@ class Engine:
 
     def _fold(self, tenure: Tenure, made: Slice, after: Standing, arrived: list[Arrived]) -> Folded:
         assert after.context is not None  # noqa: S101 - for the type checker; checked above
-        replay = self.spec.replay
+        replay, before = self.spec.replay, tenure.standing.applied
         return tenure.brain.fold(
             arrived,
             after.applied.time if after.applied else None,
@@ -335,6 +478,8 @@ class Engine:
             replay=replay,
             step=made.tick.step if made.tick else -1,
             wakes=ALL_WAKES if replay else WAKES,
+            paused=after.paused,
+            before=before.time if before else None,
         )
 
     @staticmethod
@@ -348,24 +493,61 @@ class Engine:
         spec = self.spec
         return Origin(spec.name, partition, spec.partitions, self.settings.prefix, spec.state, spec.order, CODE_VERSION)
 
-    def _count(self, made: Slice, folded: Folded, rejected: list[Rejected]) -> None:
+    def _count(self, made: Slice, arrived: list[Arrived], folded: Folded, rejected: list[Rejected]) -> None:
         counts, metrics = self.counts, self.metrics
         counts.slices += 1
         counts.events += sum(len(run.records) for run in made.runs)
         counts.ticks += made.tick is not None
+        for failure in folded.failed:
+            log.error("deadline.failed", agent=self.spec.name, error=failure)
         counts.duplicates += folded.duplicates
         counts.rejected += len(rejected)
         counts.outputs += len(folded.outputs)
         metrics.slices.labels(self.spec.name).inc()
         refused = Counter(one.topic for one in rejected)
         for run in made.runs:
-            metrics.record(run.topic, "applied", len(run.records) - refused[run.topic])
-            if refused[run.topic]:
-                metrics.record(run.topic, "dead_letter", refused[run.topic])
+            if run.records:
+                again = folded.duplicates_of.get(run.topic, 0)
+                metrics.record(run.topic, "applied", len(run.records) - refused[run.topic] - again)
+                for outcome, count in (("duplicate", again), ("dead_letter", refused[run.topic])):
+                    if count:
+                        metrics.record(run.topic, cast("Outcome", outcome), count)
         by_brain = len(folded.rejected)
         if rejected:
             metrics.dead_letters.labels("applied").inc(by_brain)
             metrics.dead_letters.labels("decoded").inc(len(rejected) - by_brain)
+        if not self.spec.replay:
+            self._tell_ages(arrived)
+
+    def _tell_ages(self, arrived: list[Arrived]) -> None:
+        """How old the oldest event of each topic was when its slice was committed."""
+        oldest: dict[str, datetime] = {}
+        for one in arrived:
+            recorded = one.event.recorded
+            if one.topic not in oldest or recorded < oldest[one.topic]:
+                oldest[one.topic] = recorded
+        now = time()
+        for topic, recorded in oldest.items():
+            self.metrics.event_age.labels(topic).observe(max(0.0, now - recorded.timestamp()))
+
+    def measure(self) -> None:
+        """Set the gauges; called every few seconds from the event loop."""
+        self.metrics.held.labels(self.spec.name).set(sum(tenure.gathering.held() for tenure in self.tenures.values()))
+        if self._fetcher is None:
+            return
+        places = {
+            (self._names[topic], number): (topic, position)
+            for number, tenure in self.tenures.items()
+            for topic, position in tenure.standing.positions.items()
+        }
+        self.metrics.set_lags(
+            self.spec.topics,
+            {
+                (places[place][0], place[1]): lag
+                for place, lag in self._fetcher.lags({place: position for place, (_, position) in places.items()}).items()
+            },
+        )
+        self.metrics.set_paused(self.spec.sources, self.paused)
 
     def _give_up(self, tenure: Tenure, error: Exception, delay_s: float = RETAKE_DELAY_S) -> None:
         """End the tenure. If the partition is still ours after the delay, it is taken over again.
@@ -378,10 +560,9 @@ class Engine:
         log.warning(
             "partition.dropped", agent=self.spec.name, partition=tenure.partition, error=f"{type(error).__name__}: {error}"[:300]
         )
-        if self.tenures.get(tenure.partition) is tenure:
-            del self.tenures[tenure.partition]
+        self._drop(tenure)
         if not self._stopping:
-            self._spawn(self._settle(delay_s))
+            self._spawn(self._settle_later(delay_s))
 
     # -- the end
 
@@ -389,8 +570,10 @@ class Engine:
         """Before the shutdown: finish what is in flight, begin nothing."""
         self._stopping = True
         for _attempt in range(1000):
-            if not any(tenure.busy for tenure in self.tenures.values()):
+            if not any(work.begun for work in self._works):
                 break
             await asyncio.sleep(0.01)
         self.tenures.clear()
+        if self._fetcher is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._fetcher.end)
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Literal, Protocol
 
-from schemas.events.clock import ContextSet, Ticked
+from schemas.events.clock import ContextSet, SourceResumed, Ticked
 
 Order = Literal["arrival", "replay"]
 
@@ -50,13 +50,17 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What one transaction applies: runs in their order, then the tick. ``clock_end`` None = the clock did not move."""
+    """What one transaction applies: runs in their order, then the tick. ``clock_end`` None = the clock did not move.
+
+    ``resumed``: topics that were paused and are read on from here; they take effect before the runs.
+    """
 
     runs: tuple[Run, ...]
     context: ContextSet | None = None
     tick: Ticked | None = None
     tick_offset: int | None = None
     clock_end: int | None = None
+    resumed: tuple[str, ...] = ()
 
     def ends(self, clock: str) -> dict[str, int]:
         """The positions that it moves."""
@@ -70,14 +74,15 @@ class Slice:
 class Rules:
     """``arrival``: records as they come, ``most`` in a slice; ``replay``: nothing beyond a tick's cut before the tick.
 
-    ``lazy``: a tick makes no slice by itself, it comes with the next records. Beyond ``held`` records a topic-partition is not
-    fetched.
+    ``lazy``: a tick makes no slice by itself, it comes with the next records. Beyond ``held`` records, or ``held_bytes`` of
+    their values, a topic-partition is not fetched until half of them are applied.
     """
 
     order: Order = "arrival"
     lazy: bool = False
     most: int = 500
     held: int = 5_000
+    held_bytes: int = 4 << 20
 
 
 class GapError(Exception):
@@ -86,7 +91,10 @@ class GapError(Exception):
 
 @dataclass
 class Gathering:
-    """What has arrived for one partition and is not applied yet. Changed by ``arrived``, ``ticked`` and ``take`` only."""
+    """What has arrived for one partition and is not applied yet. Changed by ``arrived``, ``ticked``, ``take`` and ``pause`` only.
+
+    A topic that is paused (D10) keeps what is held of it: it is neither fetched nor taken, and no tick waits for it.
+    """
 
     sources: tuple[str, ...]
     rules: Rules
@@ -97,32 +105,52 @@ class Gathering:
     paused: set[str] = field(default_factory=set)
     fetched: dict[str, int] = field(init=False)
     records: dict[str, deque[Record]] = field(init=False)
-    clock: deque[tuple[int, Ticked | ContextSet]] = field(init=False, default_factory=deque)
+    clock: deque[tuple[int, Ticked | ContextSet | SourceResumed]] = field(init=False, default_factory=deque)
+    _bytes: dict[str, int] = field(init=False)
+    _resumed: tuple[str, ...] = field(init=False, default=())
     _context: ContextSet | None = field(init=False, default=None)
     _clock_end: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.fetched = dict(self.positions)
         self.records = {topic: deque() for topic in self.sources}
+        self._bytes = dict.fromkeys(self.sources, 0)
 
-    def arrived(self, topic: str, records: Iterable[Record], before: int, after: int) -> None:
-        """Take what one fetch returned, which moved the fetch position from ``before`` to ``after``. Raises GapError."""
-        if before != self.fetched[topic]:
-            raise GapError(f"{topic}: fetched from {before}, expected {self.fetched[topic]}")
+    def arrived(self, topic: str, records: Sequence[Record], before: int, after: int, size: int | None = None) -> None:
+        """Take what one fetch returned, which moved the fetch position from ``before`` to ``after``. Raises GapError.
+
+        ``size``: bytes of the records' values, where the caller knows them.
+        """
+        if before != self.fetched[topic] or after < before or (records and records[0].offset < before):
+            first = records[0].offset if records else before
+            raise GapError(f"{topic}: fetched from {first}, expected {self.fetched[topic]}")
         self.records[topic].extend(records)
+        self._bytes[topic] += sum(len(record.value or b"") for record in records) if size is None else size
         self.fetched[topic] = after
 
-    def ticked(self, offset: int, record: Ticked | ContextSet) -> None:
+    def ticked(self, offset: int, record: Ticked | ContextSet | SourceResumed) -> None:
         self.clock.append((offset, record))
 
-    def wants(self, topic: str) -> bool:
-        """Whether more of a topic is to be fetched: not when enough is held, except what the next tick waits for."""
+    def pause(self, topics: Iterable[str]) -> None:
+        """Leave these topics alone until the clock says that they are resumed (D10)."""
+        self.paused.update(topics)
+
+    def wants(self, topic: str, *, resting: bool = False) -> bool:
+        """Whether more of a topic is to be fetched: not when enough is held, except what the next tick waits for.
+
+        ``resting``: it is not fetched at present; then half as much is enough, so that it does not stop and go.
+        """
         if topic in self.paused:
             return False
-        if len(self.records[topic]) < self.rules.held:
+        share = 2 if resting else 1
+        if len(self.records[topic]) * share < self.rules.held and self._bytes[topic] * share < self.rules.held_bytes:
             return True
         tick = self._next_tick()
         return tick is not None and self.fetched[topic] < tick.ends.get(topic, 0)
+
+    def waits(self) -> bool:
+        """Whether there is anything that ``take`` might give; cheap, and sometimes wrongly yes."""
+        return bool(self.clock or self._context or self._resumed or any(self.records.values()))
 
     def held(self) -> int:
         return sum(map(len, self.records.values()))
@@ -138,11 +166,15 @@ class Gathering:
         return next((record for _, record in self.clock if isinstance(record, Ticked)), None)
 
     def _skip_to_tick(self) -> None:
-        """Take contexts, and ticks that would go back in time, off the head of the clock."""
+        """Take contexts, resumptions, and ticks that would go back in time, off the head of the clock."""
         while self.clock:
             offset, record = self.clock[0]
             if isinstance(record, ContextSet):
                 self._context, self.knows_context = record, True
+            elif isinstance(record, SourceResumed):
+                if record.topic in self.paused:
+                    self.paused.discard(record.topic)
+                    self._resumed += (record.topic,)
             elif self.applied is None or (record.number > self.applied.number and record.time > self.applied.time):
                 return
             self.clock.popleft()
@@ -153,17 +185,22 @@ class Gathering:
         reached = self.positions | {run.topic: run.end for run in runs}
         tick = self._reached_tick(reached)
         by_clock = bool(tick or self._context) and not self.rules.lazy
-        if not (by_clock or more or any(run.records for run in runs)):
+        if not (by_clock or more or self._resumed or any(run.records for run in runs)):
             return None
         for run in runs:
+            held = self.records[run.topic]
             for _ in run.records:
-                self.records[run.topic].popleft()
+                held.popleft()
         return self._slice(runs, tick)
 
+    def _open_sources(self) -> Sequence[str]:
+        return [topic for topic in self.sources if topic not in self.paused] if self.paused else self.sources
+
     def _arrived_runs(self) -> list[Run]:
-        counts = fair_shares({topic: len(self.records[topic]) for topic in self.sources}, self.rules.most)
+        topics = self._open_sources()
+        counts = fair_shares({topic: len(self.records[topic]) for topic in topics}, self.rules.most)
         runs = []
-        for topic in self.sources:
+        for topic in topics:
             held, count = self.records[topic], counts[topic]
             records = list(islice(held, count))
             # All that was fetched is taken: the run reaches beyond its last record, over markers and holes.
@@ -177,7 +214,7 @@ class Gathering:
         if tick is None:
             return None
         runs = []
-        for topic in self.sources:
+        for topic in self._open_sources():
             end = tick.ends.get(topic, 0)
             if end > self.positions[topic]:
                 runs.append(Run(topic, self.positions[topic], end, pop_below(self.records[topic], end)))
@@ -190,14 +227,19 @@ class Gathering:
         return tick if isinstance(tick, Ticked) and is_reached(tick, reached, self.paused) else None
 
     def _slice(self, runs: Sequence[Run], tick: Ticked | None) -> Slice:
-        self.positions.update({run.topic: run.end for run in runs})
+        for run in runs:
+            self.positions[run.topic] = run.end
+            # Of the bytes, the records' share by number: to add them up again would cost more than it tells.
+            left = len(self.records[run.topic])
+            self._bytes[run.topic] = self._bytes[run.topic] * left // (left + len(run.records)) if left else 0
         offset = None
         if tick:
             offset, _ = self.clock.popleft()
             self._clock_end = offset + 1
             self.applied = Applied(tick.number, tick.time, tick.step)
-        made = Slice(tuple(runs), self._context, tick, offset, self._clock_end)
+        made = Slice(tuple(runs), self._context, tick, offset, self._clock_end, self._resumed)
         self._context = self._clock_end = None
+        self._resumed = ()
         return made
 
 

@@ -26,13 +26,14 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
     producer = Producer(
         {
             **kafka,
-            "linger.ms": 0,
+            "linger.ms": 5,  # a commit flushes at once; until then larger batches form
             "partitioner": "murmur2_random",
             "transactional.id": transactional_id,
             "transaction.timeout.ms": timeout_ms,
             "queue.buffering.max.messages": MAX_MESSAGES,
             "queue.buffering.max.kbytes": MAX_KBYTES,
             "message.max.bytes": MAX_MESSAGE_BYTES,
+            "reconnect.backoff.max.ms": 1_000,
         },
         logger=logging.getLogger(LIBRDKAFKA),
     )
@@ -40,8 +41,8 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
     return producer
 
 
-def reader(kafka: Mapping[str, str]) -> Consumer:
-    """A read-committed consumer outside any group."""
+def reader(kafka: Mapping[str, str], **more: str | int) -> Consumer:
+    """A read-committed consumer outside any group; ``more``: properties of librdkafka, with underscores for dots."""
     return Consumer(
         {
             **kafka,
@@ -51,6 +52,7 @@ def reader(kafka: Mapping[str, str]) -> Consumer:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
+            **{name.replace("_", "."): value for name, value in more.items()},
         },
         logger=logging.getLogger(LIBRDKAFKA),
     )
@@ -58,30 +60,28 @@ def reader(kafka: Mapping[str, str]) -> Consumer:
 
 def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str, bytes]:
     """The last value of each key, to the partition's end; deleted ones are left out. Raises KafkaException."""
-    consumer = reader(kafka)
-    rows: dict[str, bytes] = {}
+    # One partition with everything in it: large answers, and enough of them ahead of what Python takes.
+    consumer = reader(kafka, fetch_message_max_bytes=16 << 20, queued_min_messages=1_000_000, queued_max_messages_kbytes=32 << 10)
+    rows: dict[bytes, bytes] = {}
     try:
         consumer.assign([TopicPartition(topic, partition, 0)])
         while True:
             # The call waits for a full batch or its time-out, also at the end: a long one would delay every take-over.
-            for message in consumer.consume(BATCH, 0.1):
+            for message in consumer.consume(BATCH, 0.05):
+                value = message.value()
                 error = message.error()
                 if error is None:
-                    _take(rows, message.key(), message.value())
+                    key = message.key() or b""
+                    if value is None:
+                        rows.pop(key, None)
+                    else:
+                        rows[key] = value
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the library spells it
-                    return rows
+                    return {key.decode(): value for key, value in rows.items()}
                 else:
                     raise KafkaException(error)
     finally:
         consumer.close()
-
-
-def _take(rows: dict[str, bytes], key: bytes | None, value: bytes | None) -> None:
-    name = (key or b"").decode()
-    if value is None:
-        rows.pop(name, None)
-    else:
-        rows[name] = value
 
 
 def offsets(kafka: Mapping[str, str], places: Sequence[tuple[str, int]], *, first: bool = False) -> dict[tuple[str, int], int]:

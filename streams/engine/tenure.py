@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agents.brain import Brain
+from agents.brain import Brain, RestoresAll
 from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
+from streams.engine.outcomes import Outcomes, read_outcomes
 from streams.engine.plan import Applied, Gathering, Rules
 
 if TYPE_CHECKING:
@@ -29,13 +30,16 @@ class Standing:
     number: int = 0
     context: ContextSet | None = None
     paused: frozenset[str] = frozenset()
+    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+    """Per source topic, of its last records (D10)."""
 
     def position_row(self) -> bytes:
         """Value of the row POSITIONS."""
         tick = None
         if self.applied:
             tick = {"number": self.applied.number, "time": format_time(self.applied.time), "step": self.applied.step}
-        return orjson.dumps({"positions": dict(self.positions), "tick": tick, "number": self.number})
+        outcomes = {topic: outcomes.as_row() for topic, outcomes in self.outcomes.items()}
+        return orjson.dumps({"positions": dict(self.positions), "tick": tick, "number": self.number, "outcomes": outcomes})
 
 
 def read_standing(rows: Mapping[str, bytes]) -> Standing:
@@ -48,6 +52,7 @@ def read_standing(rows: Mapping[str, bytes]) -> Standing:
         number=row.get("number", 0),
         context=ContextSet.model_validate_json(rows[CONTEXT]) if CONTEXT in rows else None,
         paused=frozenset(orjson.loads(rows.get(PAUSED, b"[]"))),
+        outcomes={topic: read_outcomes(one) for topic, one in row.get("outcomes", {}).items()},
     )
 
 
@@ -64,6 +69,8 @@ class Tenure:
     clock_fetched: int = 0
     busy: bool = False
     more: bool = False
+    resting: set[str] = field(default_factory=set)
+    """Topics that are not fetched at present, because enough is held of them."""
 
     def move(self, topic: str, offset: int) -> None:
         """Stand at a later offset than what is committed: the log does not reach back so far."""
@@ -84,10 +91,13 @@ def begin(
     rules: Rules,
 ) -> Tenure:
     """A tenure from what was restored: the brain gets its rows, the engine reads its own."""
-    for key, value in rows.items():
-        if not key.startswith("\x00"):
-            brain.restore(key, value)
     standing = read_standing(rows)
+    theirs = {key: value for key, value in rows.items() if key[:1] != "\x00"}
+    if isinstance(brain, RestoresAll):
+        brain.restore_all(theirs)
+    else:
+        for key, value in theirs.items():
+            brain.restore(key, value)
     # A topic that is new to the agent begins at its start.
     standing = replace(standing, positions=dict.fromkeys((*sources, clock), 0) | dict(standing.positions))
     gathering = Gathering(

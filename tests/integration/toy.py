@@ -40,6 +40,7 @@ class ToyBrain:
         step: int = -1,
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
+        before: datetime | None = None,
     ) -> Folded:
         folded = Folded(applied=len(arrived))
         changed: dict[str, tuple[int, str]] = {}
@@ -88,6 +89,7 @@ class ToyLearner:
         step: int = -1,
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
+        before: datetime | None = None,
     ) -> Folded:
         folded = Folded(applied=len(arrived))
         ended = {number: set(partitions) for number, partitions in self.ended.items()}

@@ -77,6 +77,13 @@ class KafkaBroker:
         return self._child is not None and self._child.running
 
     @property
+    def pid(self) -> int:
+        """Of the JVM. Raises RuntimeError when it does not run."""
+        if self._child is None:
+            raise RuntimeError("Kafka is not running: call start() first")
+        return self._child.pid
+
+    @property
     def log_path(self) -> Path:
         return self.directory / "kafka.log"
 

@@ -1,0 +1,86 @@
+"""How many days until the score has followed a change of regime? ``python -m tests.experiments.regime [--third N]``.
+
+On the development ledger a third of the debtors pays 15 days later from one day on (score_quality.md 6); three different thirds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from streams.backtest import history_of
+from streams.evaluation import log_losses
+from streams.judging.challengers import Forecasts, boosted, late_rate, river_logistic
+from streams.judging.changes import half_way
+from streams.judging.history import UNKNOWN, Table
+from tests.experiments.ledgers import HIGHRADIUS, highradius_mapping, highradius_rows, slower, third, write
+
+START, DAYS = date(2019, 9, 2), 15
+BURN_IN = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """Of one scorer: days until its mean forecast of new affected invoices went half the way, and 80 % of it (None = never)."""
+
+    scorer: str
+    half: int | None
+    most: int | None
+    log_loss_after: float
+    log_loss_unaffected: float
+
+
+def changed(number: int, *, until: date | None = None, start: date = START) -> tuple[Table, np.ndarray]:
+    """The ledger after the change as duewatch scored it, and which invoices are of affected debtors."""
+    affected = third(number)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ledger = write(folder / "ledger.csv", slower(highradius_rows(), affected, start, DAYS))
+        history = history_of([ledger], mapping=highradius_mapping(folder), until=until)
+    table = history.table()
+    return table, np.array([affected(customer) for customer in table.customers])
+
+
+def reactions(table: Table, affected: np.ndarray, scorers: Sequence[Forecasts], start: date = START) -> list[Reaction]:
+    """As the research measured it: the base is 80 to 20 days before the change, the goal the share that is late after it."""
+    judged = (table.late != UNKNOWN) & (np.arange(len(table)) >= BURN_IN)
+    after = table.issued - start.toordinal()
+    own, others = judged & affected, judged & ~affected
+    before, behind = own & (after >= -80) & (after < -20), own & (after >= 0)
+    goal = float(table.late[behind].mean())
+    found = []
+    for scorer in scorers:
+        base = float(scorer.p[before].mean())
+        half, most = (half_way(after[own], scorer.p[own], goal, share, base) for share in (0.5, 0.8))
+        losses = log_losses(np.maximum(table.late, 0), np.clip(scorer.p, 1e-4, 1 - 1e-4))
+        found.append(Reaction(scorer.title, half, most, float(losses[behind].mean()), float(losses[others].mean())))
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--third", type=int, choices=(0, 1, 2), action="append", help="only this third; may be repeated")
+    wanted = parser.parse_args(arguments).third or [0, 1, 2]
+    if not HIGHRADIUS.exists():
+        sys.exit(f"{HIGHRADIUS} is not there: this experiment needs the development ledger")
+    print(f"{'third':6}{'scorer':30}{'half-way':>10}{'80 %':>8}{'ll after':>10}{'ll unaffected':>15}")
+    for number in wanted:
+        table, affected = changed(number)
+        ours = Forecasts("duewatch", "duewatch", table.p_late)
+        for one in reactions(table, affected, [ours, late_rate(table), river_logistic(table), boosted(table, 1_000)]):
+            half, most = ("-" if days is None else f"{days} d" for days in (one.half, one.most))
+            print(
+                f"{number + 1:<6}{one.scorer:30}{half:>10}{most:>8}{one.log_loss_after:>10.4f}{one.log_loss_unaffected:>15.4f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

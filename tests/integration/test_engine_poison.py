@@ -1,0 +1,152 @@
+"""Poison and overload on Apache Kafka: a broken partition of a topic pauses, the others run on, and memory stays bounded."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from schemas.events.bank import BankTransactionBooked
+from schemas.events.envelope import Output
+from streams.codec import encode, partition_of
+from streams.engine.fetch import BATCH, UNDELIVERED
+from streams.errors import UsageError, UserError
+from streams.resume import resume
+from streams.topics import full_name
+from tests.integration.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth, wait_for
+
+BROKEN, GOOD, SLICE = 40, 200, 50
+SENT = 30_000
+BANK = Path("schemas/examples/duewatch.bank_transaction.booked.v1/1-minimal.json")
+
+
+def page(settings, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings.web_port}{path}", timeout=5) as answer:
+        return answer.read().decode()
+
+
+def is_ready(settings):
+    try:
+        return json.loads(page(settings, "/health/ready"))["ready"]
+    except OSError:
+        return False
+
+
+def customers_of(partition, count):
+    found = (f"c{n}" for n in range(10_000) if partition_of(f"c{n}".encode(), 4) == partition)
+    return [next(found) for _ in range(count)]
+
+
+def bank_transaction(number, customer):
+    data = json.loads(BANK.read_text())["data"] | {"customer_id": customer, "transaction_id": f"b{number}"}
+    fact = BankTransactionBooked.model_validate(data)
+    return encode(Output("bank-transactions", customer, "duewatch.bank_transaction.booked.v1", f"b{number}", NOW, NOW, fact))
+
+
+def send(settings, topic, messages):
+    producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
+    for key, value, headers in messages:
+        producer.produce(full_name(settings.prefix, topic), key=key, value=value, headers=list(headers))
+    producer.flush()
+
+
+def slices(settings, partition):
+    found = [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
+    return [one for one in found if one["agent"] == "debtor" and one["partition"] == partition]
+
+
+def changes(settings):
+    """What whoever runs it was told of pauses."""
+    letters = [m for m in read_all(settings, "dead-letters") if header(m, "ce_type") == "duewatch.source.pause_changed.v1"]
+    return [orjson.loads(message.value() or b"") for message in letters]
+
+
+@pytest.mark.slow
+def test_a_broken_partition_of_a_topic_pauses_and_goes_on_by_command(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path, max_slice=SLICE)
+    sick = customers_of(1, 3)
+    broken = [(sick[0], b"{", payment(0, sick[0])[1]) for _ in range(BROKEN)]
+    good = [(sick[n % 3], *payment(n, sick[n % 3])) for n in range(GOOD)]
+    send(settings, "payments", [*broken, *good])
+    others = [c for partition in (0, 2, 3) for c in customers_of(partition, 3)]
+    with toy_worker(settings, tmp_path / "w1.log", own_port=False):
+        wait_for(lambda: is_ready(settings), 60)
+        wait_for(lambda: changes(settings), 30)
+        send(settings, "payments", [(c, *payment(1000 + n, c)) for n, c in enumerate(others)])
+        send(settings, "bank-transactions", [(sick[n % 3], *bank_transaction(n, sick[n % 3])) for n in range(30)])
+        wait_for(lambda: len(read_all(settings, "alerts")) == SLICE - BROKEN + len(others) + 30, 30)
+        last = len(slices(settings, 1))
+        wait_for(lambda: sum(one["tick"] is not None for one in slices(settings, 1)[last:]) >= 2, 30)
+        assert json.loads(page(settings, "/health/ready"))["paused"] == {"payments": [1]}
+        wait_for(lambda: 'duewatch_paused{topic="payments"} 1.0' in page(settings, "/metrics"), 30)
+    (told,) = changes(settings)
+    assert (told["topic"], told["partition"], told["state"], told["offset"]) == ("payments", 1, "paused", SLICE)
+    assert (told["broken"], told["judged"]) == (BROKEN, SLICE)
+    assert "duewatch dead-letters resume payments 1" in told["recommended_action"]
+    assert slices(settings, 1)[-1]["paused"] == ["payments"]
+    assert [one["paused"] for one in slices(settings, 2)[-1:]] == [[]]
+
+    with toy_worker(settings, tmp_path / "w2.log", own_port=False) as worker:
+        wait_for(lambda: is_ready(settings), 60)
+        last = len(slices(settings, 1))
+        wait_for(lambda: len(slices(settings, 1)) >= last + 2, 30)
+        assert len(read_all(settings, "alerts")) == SLICE - BROKEN + len(others) + 30  # a restart resumes nothing
+        with pytest.raises(UserError, match="payments/2 is not paused"):
+            resume(settings, "payments", 2, "jane", None)
+        assert "is read on" in resume(settings, "payments", 1, "jane", "the sender is mended")
+        wait_for(lambda: len(read_all(settings, "alerts")) == GOOD + len(others) + 30, 30)
+        wait_for(lambda: 'duewatch_paused{topic="payments"} 0.0' in page(settings, "/metrics"), 30)
+        assert worker.stop(20) == 0
+    causes = [header(message, "ce_causationid") for message in read_all(settings, "alerts")]
+    assert len(causes) == len(set(causes))
+    assert len(read_all(settings, "dead-letters")) == BROKEN + 2
+    assert [(one["state"], one["offset"]) for one in changes(settings)] == [("paused", SLICE), ("resumed", SLICE)]
+    resumed = [one for one in slices(settings, 1) if one["resumed"]]
+    assert [(one["resumed"], one["paused"]) for one in resumed] == [(["payments"], [])]
+
+
+def test_only_what_is_a_source_and_there_can_be_resumed(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    read_all(settings, "journal")  # waits until the new topic has a leader
+    with pytest.raises(UsageError, match="'scores' is no source topic"):
+        resume(settings, "scores", 0, "jane", None)
+    with pytest.raises(UsageError, match="its partitions are 0 to 3"):
+        resume(settings, "payments", 4, "jane", None)
+    with pytest.raises(UserError, match="payments/3 is not paused"):
+        resume(settings, "payments", 3, "jane", None)
+
+
+@pytest.mark.slow
+def test_at_ten_times_the_sustainable_rate_little_is_held_nothing_is_lost_and_it_catches_up(kafka, tmp_path):
+    # 20 slices a second of 50 events: 1,000 events/s is what this worker can sustain.
+    settings = deployment(
+        kafka.bootstrap, tmp_path, max_slice=50, slices_per_second=20.0, held_records=200, held_bytes=1 << 16, mode="live"
+    )
+    held: list[float] = []
+
+    def look():
+        found = [
+            line for line in page(settings, "/metrics").splitlines() if line.startswith('duewatch_held_records{agent="debtor"}')
+        ]
+        held.extend(float(line.split()[-1]) for line in found)
+
+    with toy_worker(settings, tmp_path / "w.log", own_port=False) as worker:
+        wait_for(lambda: is_ready(settings), 60)
+        began = time.monotonic()
+        for first in range(0, SENT, 1_000):
+            send(settings, "payments", [(f"c{n % 500}", *payment(n, f"c{n % 500}")) for n in range(first, first + 1_000)])
+            look()
+        took = time.monotonic() - began
+        wait_for(lambda: look() or len(read_all(settings, "alerts")) >= SENT, 180, 1.0)
+        assert worker.stop(20) == 0
+    print(f"{SENT} sent in {took:.1f} s, at most {max(held):.0f} held")
+    # What its rules allow for each partition, and what was on its way when it was told to stop.
+    assert 0 < max(held) <= 4 * (200 + (UNDELIVERED + 1) * BATCH)
+    causes = [header(message, "ce_causationid") for message in read_all(settings, "alerts")]
+    assert len(causes) == len(set(causes)) == SENT
+    assert rows(settings) == truth(settings)

@@ -1,0 +1,126 @@
+"""The fetcher on both brokers: what arrives for an owner begins where it was opened, and follows without a gap or a stranger."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.engine.fetch import Arrival, Fetcher
+from streams.topics import full_name
+from tests.integration.portfolio import deployment
+
+COUNT = 20_000
+
+
+class Owner:
+    """Collects what arrives for it."""
+
+    def __init__(self, position: int) -> None:
+        self.expected = position
+        self.records = 0
+        self.closed = False
+
+
+class Crowd:
+    """Owners that come and go on one place."""
+
+    def __init__(self) -> None:
+        self.failed: list[Exception] = []
+        self.wrong: list[str] = []
+
+    def arrived(self, arrivals: list[Arrival]) -> None:
+        for owner, topic, records, after, _size in arrivals:
+            assert isinstance(owner, Owner)
+            for record in records:
+                if record.offset != owner.expected or topic != "payments":
+                    self.wrong.append(f"{topic}: {record.offset}, expected {owner.expected}")
+                owner.expected = record.offset + 1
+            owner.records += len(records)
+            assert after == owner.expected
+
+    def fail(self, _owner: object | None, error: Exception) -> None:
+        self.failed.append(error)
+
+
+@pytest.fixture(params=["kafka", "embedded_broker"])
+def settings(request, tmp_path):
+    made = deployment(request.getfixturevalue(request.param).bootstrap, tmp_path)
+    producer = Producer({**made.for_librdkafka(), "queue.buffering.max.messages": 2 * COUNT})
+    for number in range(COUNT):
+        producer.produce(full_name(made.prefix, "payments"), key="c", value=b"%d" % number, partition=0)
+    producer.flush()
+    return made
+
+
+async def until(holds):
+    for _ in range(3000):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to hold in time")
+
+
+@pytest.mark.slow
+def test_each_owner_gets_its_own_from_where_it_was_opened(settings):
+    async def run():
+        crowd, chance, name = Crowd(), Random(1), full_name(settings.prefix, "payments")
+        fetcher = Fetcher(settings.for_librdkafka(), crowd.arrived, crowd.fail, asyncio.get_running_loop())
+        try:
+            for turn in range(40):
+                owner = Owner(chance.randrange(COUNT))
+                fetcher.open(owner, {(name, 0): owner.expected}, {name: "payments"})
+                if turn % 3:
+                    await until(lambda owner=owner: owner.records)
+                if turn % 4 == 0:
+                    fetcher.close(owner)
+            last = Owner(100)
+            fetcher.open(last, {(name, 0): 100}, {name: "payments"})
+            await until(lambda: last.expected == COUNT)
+            fetcher.lags({(name, 0): 0})
+            await until(lambda: fetcher.lags({(name, 0): COUNT - 5}) == {(name, 0): 5})
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, fetcher.end)
+        assert (crowd.wrong, crowd.failed) == ([], [])
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings):
+    async def run():
+        crowd, name = Crowd(), full_name(settings.prefix, "payments")
+        fetcher = Fetcher(settings.for_librdkafka(), crowd.arrived, crowd.fail, asyncio.get_running_loop())
+        try:
+            owner = Owner(0)
+            fetcher.open(owner, {(name, 0): 0}, {name: "payments"}, paused=[(name, 0)])
+            await asyncio.sleep(1)
+            assert owner.records == 0
+            while owner.expected < COUNT:
+                seen = owner.records
+                fetcher.resume(owner, (name, 0))
+                await until(lambda seen=seen: owner.records > seen)
+                fetcher.pause(owner, (name, 0))
+                await asyncio.sleep(0.3)
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, fetcher.end)
+        assert (crowd.wrong, crowd.failed, owner.records) == ([], [], COUNT)
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ["kafka"], indirect=True)  # the small broker keeps everything, and waits for what comes
+def test_records_that_are_gone_are_told_and_not_passed_over(settings):
+    async def run():
+        crowd, name = Crowd(), full_name(settings.prefix, "payments")
+        fetcher = Fetcher(settings.for_librdkafka(), crowd.arrived, crowd.fail, asyncio.get_running_loop())
+        try:
+            fetcher.open(Owner(0), {(name, 0): COUNT + 1000}, {name: "payments"})
+            await until(lambda: crowd.failed)
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, fetcher.end)
+
+    asyncio.run(run())

@@ -1,0 +1,117 @@
+"""Proofs on the development ledgers: no look-ahead, no use of the file's order, reasons that add up, and a fast reaction."""
+
+from __future__ import annotations
+
+import csv
+import random
+from datetime import date, timedelta
+from math import exp, fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from streams.backtest import run_backtest
+from streams.judging.challengers import Forecasts, boosted, booster_is_here
+from tests.experiments import regime
+from tests.experiments.ledgers import HIGHRADIUS, IBM, highradius_mapping, highradius_rows, needs, read, write
+
+pytestmark = pytest.mark.slow
+UNTIL = date(2019, 7, 31)
+"""Enough of the large ledger to learn from: about 9,000 invoices."""
+
+
+def predictions(folder: Path) -> list[list[str]]:
+    with (folder / "predictions.csv").open(newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def scores(folder: Path):
+    with (folder / "scores.jsonl").open("rb") as file:
+        for line in file:
+            yield orjson.loads(line)["data"]
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    """A backtest of the large ledger, as its file is."""
+    folder = tmp_path_factory.mktemp("ledger")
+    source = write(folder / "ledger.csv", highradius_rows())
+    metrics = run_backtest(
+        [source], mapping=highradius_mapping(folder), until=UNTIL, out=folder / "out", burn_in=3_000, challengers=False
+    )
+    return folder / "out", metrics
+
+
+@needs(IBM)
+def test_payments_after_a_day_change_no_prediction_made_up_to_it(tmp_path):
+    day = date(2013, 3, 13)  # a Wednesday: in the middle of a step
+    rows, moved = read(IBM), 0
+    changed = []
+    rng = random.Random(4)
+    for row in rows:
+        month, of_month, year = map(int, row["SettledDate"].split("/"))
+        paid = date(year, month, of_month)
+        if paid > day:
+            paid, moved = max(day + timedelta(days=1), paid + timedelta(days=rng.randrange(-20, 40))), moved + 1
+        changed.append({**row, "SettledDate": f"{paid.month}/{paid.day}/{paid.year}"})
+    assert moved > 1_000
+    sources = {"as it was": IBM, "changed": write(tmp_path / IBM.name, changed)}
+    told = {}
+    for name, source in sources.items():
+        run_backtest([source], mapping="ibm", out=tmp_path / name, challengers=False)
+        told[name] = predictions(tmp_path / name)
+
+    cut = f"{day + timedelta(days=1)}"
+    before = {name: [row for row in found if row[2] < cut] for name, found in told.items()}
+    assert len(before["as it was"]) > 1_000
+    assert before["as it was"] == before["changed"]
+    assert [row for row in told["as it was"] if row[2] >= cut] != [row for row in told["changed"] if row[2] >= cut]
+
+
+@needs(HIGHRADIUS)
+def test_shuffled_rows_and_other_ids_move_no_metric(ledger, tmp_path):
+    _, metrics = ledger
+    rows = highradius_rows()
+    rng = random.Random(11)
+    rng.shuffle(rows)
+    numbers = rng.sample(range(10**6), len(rows))
+    source = write(tmp_path / "ledger.csv", [{**row, "row_id": str(number)} for row, number in zip(rows, numbers, strict=True)])
+    again = run_backtest(
+        [source], mapping=highradius_mapping(tmp_path), until=UNTIL, out=tmp_path / "out", burn_in=3_000, challengers=False
+    )
+
+    for part in ("all", "after_3000"):
+        for name in ("labels", "positives", "auc", "log_loss", "brier"):
+            assert again["p_late"][part][name] == pytest.approx(metrics["p_late"][part][name], abs=1e-3), (part, name)
+        # Its bins move with the ties: a figure of 20 shares of some 300 invoices each is not steady to a thousandth.
+        assert again["p_late"][part]["ece"] == pytest.approx(metrics["p_late"][part]["ece"], abs=1e-2)
+
+
+@needs(HIGHRADIUS)
+def test_contributions_of_every_score_add_up_to_its_log_odds(ledger):
+    out, _ = ledger
+    seen = 0
+    for score in scores(out):
+        total = fsum(reason["contribution"] for reason in score["reasons"])
+        assert abs(total - (score["log_odds"] + score["lift"])) < 1e-9, score["invoice_id"]
+        assert abs(1.0 / (1.0 + exp(-total)) - score["p_late"]) < 1e-6
+        seen += 1
+    assert seen > 10_000
+
+
+@needs(HIGHRADIUS)
+@pytest.mark.skipif(not booster_is_here(), reason="LightGBM is not installed here: make setup installs it")
+def test_after_a_change_of_regime_the_score_is_half_way_before_lightgbm():
+    start = date(2019, 5, 6)
+    table, affected = regime.changed(1, until=UNTIL, start=start)
+    ours, booster = regime.reactions(
+        table, affected, [Forecasts("duewatch", "duewatch", table.p_late), boosted(table, 1_000)], start
+    )
+
+    assert ours.half is not None
+    assert booster.half is None or ours.half < booster.half
+    assert ours.log_loss_after < booster.log_loss_after
+    assert np.isfinite(ours.log_loss_unaffected)

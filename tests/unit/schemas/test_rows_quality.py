@@ -1,0 +1,34 @@
+"""What model-quality says, as rows of its two tables."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from schemas.clickhouse.rows import TABLES, Record, rows_of
+from schemas.generate import EXAMPLES
+
+
+def rows(name):
+    [path] = EXAMPLES.glob(f"duewatch.model.{name}.json")
+    content_type = ("content-type", b"application/cloudevents+json")
+    return rows_of(Record("model-quality", 0, 7, None, path.read_bytes(), [content_type])), json.loads(path.read_text())["data"]
+
+
+@pytest.mark.parametrize(
+    ("example", "table"),
+    [
+        ("measured.v1/2-full", "model_quality_raw"),
+        ("measured.v1/1-minimal", "model_quality_raw"),
+        ("alerted.v1/2-full", "model_alerts_raw"),
+        ("alerted.v1/1-minimal", "model_alerts_raw"),
+    ],
+)
+def test_each_message_is_a_row_of_its_table_with_every_field(example, table):
+    [(found, row)], data = rows(example)
+    told = dict(zip(TABLES[table], row, strict=True))
+
+    assert found == table
+    assert told["offset"] == 7
+    assert {name: told[name] for name in data} == data
