@@ -82,7 +82,7 @@ lock: setup ## resolve the pinned dependencies again (linux x86_64; keeps locked
 	@$(COMPILE) deploy/requirements-bench.in -o deploy/requirements-bench.lock
 
 bench: setup ## how fast: react, the pipeline on Apache Kafka, two peers, the ceiling, latency, restore (long)
-	@$(MAKE) --no-print-directory $(BENCH_READY) || echo "quixstreams cannot be installed here: that peer is left out" >&2
+	@$(MAKE) --silent --no-print-directory $(BENCH_READY) || echo "quixstreams cannot be installed here: that peer is left out" >&2
 	@$(PY) -W ignore -m deploy.bench $(ARGS)
 
 $(BENCH_READY): deploy/requirements-bench.lock

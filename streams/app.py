@@ -103,6 +103,7 @@ def specs(settings: Settings, debtor: Brains, learner: Brains) -> tuple[AgentSpe
             order="arrival",
             replay=replay,
             brain=learner,
+            with_tick=not replay,  # models go out with ticks, and each slice writes the whole of one
         ),
     )
 

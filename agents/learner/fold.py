@@ -9,7 +9,7 @@ import msgspec
 
 from agents.brain import Arrived, Folded
 from agents.learner.decide import HORIZON_DAYS, for_publication, forecasts, in_order, learn_all
-from agents.learner.quality_watch import TALLIES, WATCH_ROW, Watch, Watched, is_watch_row, restore, said_of
+from agents.learner.quality_watch import TALLIES, WATCH_ROW, Watch, Watched, is_watch_row, restore
 from agents.learner.state import ENDED, MODEL_ROW, PENDING, TAUGHT, LearnerState, Marker, Shared, from_row, to_row
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
@@ -63,7 +63,8 @@ class LearnerBrain:
 
     def keep(self, folded: Folded) -> None:
         if self._ahead is not None and self._ahead[0] is folded:
-            _, self._state, self._watched = self._ahead
+            _, state, self._watched = self._ahead
+            self._state = state.kept()
         else:
             for key, value in folded.rows.items():
                 _apply(self._state, self._watched, key, value)
@@ -98,7 +99,8 @@ def _apply(state: LearnerState, watched: Watched, key: str, value: bytes | None)
 
 def _is_news(folded: Folded, state: LearnerState, record: Arrived, example: ExampleMatured) -> bool:
     """Whether an example is to be learned: a copy teaches nothing, and what is older than the memory of copies is refused."""
-    if example.example_id in state.taught or example.example_id in state.pending:
+    known = (state.fresh, state.taught, state.pending)
+    if any(example.example_id in ids for ids in known):
         folded.duplicates += 1
         return False
     if example.matured_on.toordinal() + HORIZON_DAYS < state.newest:
@@ -113,14 +115,14 @@ def _remember(folded: Folded, state: LearnerState, examples: Iterable[ExampleMat
     newest = state.newest
     for example in examples:
         day = example.matured_on.toordinal()
-        state.taught[example.example_id] = day
+        state.fresh[example.example_id] = day
         folded.rows[TAUGHT + example.example_id] = b"%d" % day
         newest = max(newest, day)
     if newest > state.newest:
         state.newest = newest
-        for example_id in [i for i, day in state.taught.items() if day + HORIZON_DAYS < newest]:
-            del state.taught[example_id]
-            folded.rows[TAUGHT + example_id] = None
+        gone = [i for i, day in state.taught.items() if day + HORIZON_DAYS < newest and i not in state.forgotten]
+        state.forgotten.update(gone)
+        folded.rows.update(dict.fromkeys((TAUGHT + i for i in gone), None))
 
 
 def _learn_live(folded: Folded, state: LearnerState, watched: Watched, arrived: Sequence[Arrived]) -> None:
@@ -191,9 +193,9 @@ def _learn(
     state.model = learn_all(state.model, examples, step, lambda model, example: watch.see(model, example, forecasts))
     folded.rows.update(watch.rows())
     _publish(folded, state.model, cause, recorded)
-    for data in watch.outputs:
+    for number, data in enumerate(watch.outputs, watch.first):
         kind = MEASURED_TYPE if isinstance(data, ModelMeasured) else ALERTED_TYPE
-        output_id = stable_id("model-quality", *said_of(data))
+        output_id = stable_id("model-quality", number)
         folded.outputs.append(Output("model-quality", "", kind, output_id, recorded, recorded, data, causation_id=cause))
 
 

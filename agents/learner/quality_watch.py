@@ -41,7 +41,10 @@ Said = tuple[float, ...]
 
 
 class Numbers(Struct, frozen=True, omit_defaults=True):
-    """``newest``: the last day (ordinal) of which a label came; ``open``: days whose figures have not gone out."""
+    """``newest``: the last day (ordinal) of which a label came; ``open``: days whose figures have not gone out.
+
+    ``said``: messages so far; their numbers are their ids, for a day that a late label opens again is measured again.
+    """
 
     challenger: Challenger = Challenger()
     drift: Drift = Drift()
@@ -49,6 +52,7 @@ class Numbers(Struct, frozen=True, omit_defaults=True):
     groups: tuple[str, ...] = ()
     newest: int = 0
     open: tuple[int, ...] = ()
+    said: int = 0
 
 
 Tallies = dict[str, Tally]
@@ -89,6 +93,7 @@ class Watch:
         """What is to go to ``model-quality``, in order."""
         self._watched = watched
         n = watched.numbers
+        self._first = n.said
         self._guard, self._groups, self._newest, self._open = n.guard, list(n.groups), n.newest, set(n.open)
         self._touched: set[int] = set()
         self._seen = False
@@ -222,8 +227,13 @@ class Watch:
             )
         )
 
+    @property
+    def first(self) -> int:
+        """The number of the first of ``outputs``."""
+        return self._first
+
     def rows(self) -> dict[str, bytes | None]:
-        """The changed rows; the copy that the watch worked on holds the same from here on."""
+        """The changed rows; the copy that the watch worked on holds the same from here on. Call it once."""
         if not self._seen:
             return {}
         self._watched.numbers = Numbers(
@@ -233,6 +243,7 @@ class Watch:
             tuple(self._groups),
             self._newest,
             tuple(sorted(self._open)),
+            self._watched.numbers.said + len(self.outputs),
         )
         rows: dict[str, bytes | None] = {WATCH_ROW: msgspec.json.encode(self._watched.numbers)}
         for day in sorted(self._touched):
@@ -256,15 +267,6 @@ _WORDS = {
     ),
 }
 """Kind of alert -> what happened, and what to do."""
-
-
-def said_of(data: Contract) -> tuple[str, ...]:
-    """What tells one message of the topic from all others, for its id."""
-    if isinstance(data, ModelMeasured):
-        return "measured", data.segment, data.scorer, str(data.day), str(data.labels)
-    if isinstance(data, ModelAlerted):
-        return "alerted", data.alert_type, str(data.day), data.model_version
-    raise TypeError(f"{type(data).__name__} does not belong to model-quality")
 
 
 def _report(model: Shared, guard: Guard, day: date, segment: str, scorer: QualityScorer, found: Figures) -> ModelMeasured:

@@ -93,10 +93,20 @@ class LearnerState(Struct):
     pending: dict[str, ExampleMatured]
     ended: dict[int, Marker]
     taught: dict[str, int]
+    """Shared between copies, for it is long: a fold leaves it alone."""
     newest: int = 0
+    fresh: dict[str, int] = {}
+    forgotten: set[str] = set()
 
     def copy(self) -> LearnerState:
-        return LearnerState(self.model.copy(), dict(self.pending), dict(self.ended), dict(self.taught), self.newest)
+        return LearnerState(self.model.copy(), dict(self.pending), dict(self.ended), self.taught, self.newest)
+
+    def kept(self) -> LearnerState:
+        """The slice is committed: what it taught joins the rest, and what lies behind the horizon goes."""
+        for example_id in self.forgotten:
+            del self.taught[example_id]
+        self.taught.update(self.fresh)
+        return LearnerState(self.model, self.pending, self.ended, self.taught, self.newest)
 
 
 def to_row(model: Shared) -> bytes:

@@ -59,6 +59,8 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
       make bench ARGS="--only react,pipeline"
     """
     names = _chosen(only)
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise click.BadParameter(f"{keep} is not empty: what an earlier run left there would be taken for this one's")
     size = QUICK if quick else Size()
     size = replace(
         size, debtors=debtors or size.debtors, days=days or size.days, ledger=str(Path(ledger).absolute()) if ledger else ""

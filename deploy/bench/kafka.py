@@ -57,7 +57,9 @@ def send(settings: Settings, events: Sequence[Sent]) -> None:
 
 def produce(bootstrap: str, placed: Iterator[tuple[str, Sent]]) -> None:
     """Events to topics, as fast as it goes."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "queue.buffering.max.messages": 2_000_000})
+    # Idempotent: without it a retry may put a batch behind the one that follows it.
+    kept = {"enable.idempotence": True, "queue.buffering.max.messages": 2_000_000}
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, **kept})
     for number, (topic, event) in enumerate(placed):
         producer.produce(topic, event.value, event.key, event.partition, headers=list(event.headers))
         if number % 10_000 == 0:

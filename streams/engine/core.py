@@ -75,6 +75,8 @@ class AgentSpec:
     replay: bool
     """Of the deployment: an agent may apply what arrives in a replay, too, and tell its steps apart by itself."""
     brain: Callable[[], Brain]
+    with_tick: bool = False
+    """See ``plan.Rules``."""
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -248,7 +250,14 @@ class Engine:
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
         rows = restore.read_rows(self._kafka, self._names[self.spec.state], number)
         spec = self.spec
-        rules = Rules(spec.order, spec.replay, self.settings.max_slice, self.settings.held_records, self.settings.held_bytes)
+        rules = Rules(
+            order=spec.order,
+            lazy=spec.replay,
+            most=self.settings.max_slice,
+            held=self.settings.held_records,
+            held_bytes=self.settings.held_bytes,
+            with_tick=spec.with_tick,
+        )
         with _BEGINNING:
             tenure = begin(number, spec.brain(), producer, rows, spec.sources, spec.clock, rules)
         first = restore.offsets(self._kafka, [(name, number) for name in self.source_names()], first=True)

@@ -75,7 +75,8 @@ class Rules:
     """``arrival``: records as they come, ``most`` in a slice; ``replay``: nothing beyond a tick's cut before the tick.
 
     ``lazy``: a tick makes no slice by itself, it comes with the next records. Beyond ``held`` records, or ``held_bytes`` of
-    their values, a topic-partition is not fetched until half of them are applied.
+    their values, a topic-partition is not fetched until half of them are applied. ``with_tick``: records wait for a tick, unless
+    a slice is full: for an agent whose answers nobody reads before the next one.
     """
 
     order: Order = "arrival"
@@ -83,6 +84,7 @@ class Rules:
     most: int = 500
     held: int = 5_000
     held_bytes: int = 4 << 20
+    with_tick: bool = False
 
 
 class GapError(Exception):
@@ -184,8 +186,12 @@ class Gathering:
         runs = self._arrived_runs()
         reached = self.positions | {run.topic: run.end for run in runs}
         tick = self._reached_tick(reached)
-        by_clock = bool(tick or self._context) and not self.rules.lazy
+        # A lazy tick waits for records, but not if a topic resumes behind it: none may come before.
+        waits = self.rules.lazy and not any(isinstance(record, SourceResumed) for _, record in self.clock)
+        by_clock = bool(tick or self._context) and not waits
         if not (by_clock or more or self._resumed or any(run.records for run in runs)):
+            return None
+        if self.rules.with_tick and not (tick or more or self._resumed) and self.held() < self.rules.most:
             return None
         for run in runs:
             held = self.records[run.topic]

@@ -93,7 +93,8 @@ def run(
     planned = plan(debtors, days, seed, bank)
     opening = policy_record("chaos-1", FIRST_DAY, "observe")
     send_all(settings, [(opening.topic, opening.key, opening.value, opening.headers)])
-    clock = FastClock(time.time() + WARM_UP_S, days * 86_400 / seconds)
+    # An hour into the day after the last: its midnight's work is there before the rest drains.
+    clock = FastClock(time.time() + WARM_UP_S, (days * 24 + 1) * 3_600 / seconds, lasts=seconds)
     feeder = Feeder(settings, planned, clock)
     deployment = Deployment(settings, broker, folder, clock, workers, seed)
     try:

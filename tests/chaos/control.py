@@ -26,14 +26,20 @@ class InjectedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FastClock:
-    """``began`` in seconds of the Unix epoch; ``speed`` simulated seconds for each real one."""
+    """``began`` in seconds of the Unix epoch; ``speed`` simulated seconds for each real one, for ``lasts`` real seconds.
+
+    Then it goes as fast as the wall's: while all drains, no day ends that would bring new work.
+    """
 
     began: float
     speed: float
+    lasts: float = float("inf")
 
     def now(self) -> datetime:
         """The simulated instant."""
-        return FIRST_DAY + timedelta(seconds=(time.time() - self.began) * self.speed)
+        passed = time.time() - self.began
+        fast = min(passed, self.lasts)
+        return FIRST_DAY + timedelta(seconds=fast * self.speed + passed - fast)
 
     def wait_s(self, until: datetime) -> float:
         """Real seconds until a simulated instant."""

@@ -125,7 +125,8 @@ class Deployment:
             argv = [sys.executable, "-m", "tests.chaos.sink", str(self.folder)]
             settings = self.settings.changed(web_port=free_port())
         else:
-            argv = [sys.executable, "-m", "tests.chaos.worker", str(self.folder), str(self.clock.began), str(self.clock.speed)]
+            clock = [str(number) for number in (self.clock.began, self.clock.speed, self.clock.lasts)]
+            argv = [sys.executable, "-m", "tests.chaos.worker", str(self.folder), *clock]
             settings = self.settings.changed(web_port=self._ports.setdefault(name, free_port()))
         environment = {**settings.as_environment(), "PYTHONPATH": str(ROOT)}
         self._children[name] = spawn(argv, environment, self.folder / f"{name}.log", name=name, cwd=ROOT)

@@ -102,3 +102,5 @@ def test_the_fast_clock_passes_days_in_seconds_and_waits_for_none_that_is_over()
     day = clock.as_datetime().now(UTC)
     assert timedelta(days=10) <= day - FIRST_DAY < timedelta(days=12)
     assert clock.wait_s(FIRST_DAY) < -9
+    ended = FastClock(clock.began - 100, 86_400, lasts=5)
+    assert timedelta(days=5) < ended.now() - FIRST_DAY < timedelta(days=5, minutes=5)

@@ -1,4 +1,4 @@
-"""A worker whose commits fail by order and whose clock runs fast: `python -m tests.chaos.worker FOLDER BEGAN SPEED`."""
+"""A worker whose commits fail by order and whose clock runs fast: `python -m tests.chaos.worker FOLDER BEGAN SPEED LASTS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unittest.mock import patch
 from tests.chaos.control import FastClock, Orders, stage_of
 
 
-def main(folder: str, began: str, speed: str) -> int:
+def main(folder: str, began: str, speed: str, lasts: str) -> int:
     import streams.clock
     from streams.app import build_app
     from streams.settings import load_settings
@@ -17,7 +17,7 @@ def main(folder: str, began: str, speed: str) -> int:
 
     settings = load_settings()
     stage = stage_of(Orders(Path(folder)))
-    with patch.object(streams.clock, "datetime", FastClock(float(began), float(speed)).as_datetime()):
+    with patch.object(streams.clock, "datetime", FastClock(float(began), float(speed), float(lasts)).as_datetime()):
         return run(settings, lambda: build_app(settings, stage=stage))
 
 

@@ -145,7 +145,7 @@ class Sender:
 
     def __init__(self, settings: Settings, given: Load, rate: int) -> None:
         self._settings, self._given, self._rate = settings, given, rate
-        self._producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 1})
+        self._producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 1, "enable.idempotence": True})
         self._number = 0
         self.sent: dict[str, float] = {}
         self.counts_from = 0.0

@@ -117,6 +117,18 @@ def test_a_lazy_tick_comes_with_the_next_records():
     assert len(made.runs[0].records) == 1
 
 
+def test_records_may_wait_for_a_tick_unless_a_slice_is_full():
+    held = gathering(with_tick=True, most=4)
+    held.arrived("payments", records(0, 3), 0, 3)
+    assert held.take() is None
+    held.ticked(0, tick(1, payments=3))
+    made = held.take()
+    assert made.tick is not None and len(made.runs[0].records) == 3
+    held.arrived("payments", records(3, 8), 3, 8)
+    assert len(held.take().runs[0].records) == 4
+    assert held.take() is None
+
+
 def test_deadlines_that_are_left_make_a_slice_of_their_own():
     held = gathering()
     assert held.take(more=True) == Slice(())
