@@ -127,7 +127,8 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     oldest = min(case.header.oldest_sale or issued, issued)
     case.set(score=scoring.issued(case.header.score, scored.forecast), oldest_sale=oldest)
     case.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(case, fact, scored))
-    case.rescore = True
+    if not scoring.is_settled(case.header.score):
+        case.rescore = True
     return None
 
 

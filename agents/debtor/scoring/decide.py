@@ -58,6 +58,7 @@ __all__ = [
     "expected_loss",
     "first_interval",
     "interval_keys",
+    "is_settled",
     "issued",
     "late_logit",
     "learn_interval",
@@ -159,7 +160,7 @@ def score_debtor(score: ScoreState, facts: Facts, model: ModelPublished, *, band
         forecast = _usual_logit(score, facts, usual, base, group_id or "-")
     features = Features(-1, False, group_id or "-", shock=facts.shock)
     previous = score.last.band if score.last else None
-    return _scored(forecast, features, score, facts, model, bands, previous)
+    return _scored(forecast, features, score, facts, model, bands, previous, score.last)
 
 
 def _usual_logit(score: ScoreState, facts: Facts, usual: Usual, base: Prepared, group: str) -> Logit:
@@ -178,8 +179,16 @@ _NOTHING_USUAL = Usual(0.0, 0.0, 0.0, 0)
 
 
 def _scored(
-    forecast: Logit, f: Features, score: ScoreState, facts: Facts, model: ModelPublished, bands: Bands, previous: Band | None
+    forecast: Logit,
+    f: Features,
+    score: ScoreState,
+    facts: Facts,
+    model: ModelPublished,
+    bands: Bands,
+    previous: Band | None,
+    last: LastScore | None = None,
 ) -> Scored:
+    """``last``: what was published of the debtor; what says nothing new is not worked out to the end, for it never goes out."""
     p_late = round(sigmoid(forecast.total), 6)
     risk = risk_class(facts, score.labels)
     default = round(p_default(p_late, risk, facts, model), 6)
@@ -192,6 +201,8 @@ def _scored(
     if not ready and grade == "strong":
         grade = "medium"  # nothing is known of it: no reason to refuse, and none to trust
     because = Because(facts, score.labels, score.change, model.scorer)
+    if last is not None and not _is_news(last, p_late, default, grade, ready=ready):
+        return Scored(p_late, default, ready, grade, features, forecast, because, lift, 0.0)
     still = still_open(score, f.group, model)
     days = payment_days(p_late, still, score) if forecast.x else None
     return Scored(p_late, default, ready, grade, features, forecast, because, lift, round(p_late * still[UP_TO_30 - 1], 6), days)
@@ -289,11 +300,24 @@ def issued(score: ScoreState, forecast: Logit) -> ScoreState:
     return replace(score, usual=usual)
 
 
+def is_settled(score: ScoreState) -> bool:
+    """Whether one more invoice cannot move what is usual by much: from then on, the debtor's score waits for labels.
+
+    >>> is_settled(ScoreState())
+    False
+    """
+    return score.last is not None and score.usual is not None and score.usual.invoices > USUAL_INVOICES
+
+
 def moved(last: LastScore | None, scored: Scored) -> bool:
     """Whether the debtor's score is news: the first one, another band or readiness, or a probability moved by ``MOVED``."""
-    if last is None or last.band != scored.band or last.ready != scored.ready:
+    return last is None or _is_news(last, scored.p_late, scored.p_default, scored.band, ready=scored.ready)
+
+
+def _is_news(last: LastScore, p_late: float, p_default: float, grade: Band, *, ready: bool) -> bool:
+    if last.band != grade or last.ready != ready:
         return True
-    return round(abs(last.p_late - scored.p_late), 6) >= MOVED or round(abs(last.p_default - scored.p_default), 6) >= MOVED
+    return round(abs(last.p_late - p_late), 6) >= MOVED or round(abs(last.p_default - p_default), 6) >= MOVED
 
 
 def published(score: ScoreState, scored: Scored, day: int) -> ScoreState:
