@@ -61,8 +61,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "ticks": ("prefix", "partition", "number", "time", "step", "last"),
     "scores_raw": (
         *_ENVELOPE, *_CAUSES,
-        "customer_id", "invoice_id", "p_late", "p_default", "ready", "expected_loss", "currency", "band", "reasons", "due_date",
-        "scored_at",
+        "customer_id", "invoice_id", "p_late", "p_default", "ready", "expected_loss", "currency", "band", "reasons", "log_odds",
+        "lift", "p_late_30", "expected_paid_on", "paid_from", "paid_to", "loss_given_default", "scorer", "due_date", "scored_at",
         *_VERSIONS,
     ),
     "alerts_raw": (
@@ -337,7 +337,8 @@ def _fields(read: _Read, table: str, **more: Any) -> Row:
         "correlation_id": attributes.get("correlationid", ""),
     }
     values |= {"partition": record.partition} | more
-    return [values[column] for column in TABLES[table]]
+    # A field that an earlier version did not write is null: its column's default.
+    return [values.get(column) for column in TABLES[table]]
 
 
 def _output(read: _Read) -> Iterator[tuple[str, Row]]:
