@@ -54,7 +54,12 @@ demo: setup ## simulate a portfolio, replay it through the embedded broker and C
 	@$(VENV)/bin/duewatch demo $(ARGS)
 
 test: check ## everything: static checks and the whole test suite (with Apache Kafka on the JVM)
+ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
+else
+	@$(PY) -m pytest -n 2 -m "$(FAST)"
+	@$(PY) -m pytest -m "not ($(FAST))" --durations 15
+endif
 
 test-fast: setup ## the tests that need neither Kafka nor time
 	@$(PY) -m pytest -n 2 -m "$(FAST)" $(ARGS)

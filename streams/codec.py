@@ -27,8 +27,6 @@ SOURCE = "duewatch"
 STRUCTURED = "application/cloudevents"
 JSON = b"application/json"
 REQUIRED = ("id", "type", "source", "specversion", "time", "recordedtime")
-_OF_THE_EVENT = ("id", "time", "recordedtime")
-"""Of the required attributes, those that differ from event to event."""
 OPTIONAL = ("subject", "causationid", "correlationid", "partitionkey", "datacontenttype", "dataschema")
 
 # What our own topics carry may be larger: the shared model travels in them by value.
@@ -160,8 +158,7 @@ def _attributes_of(envelope: Any) -> dict[str, str]:
 
 
 def _contract(topic: str, attributes: dict[str, str]) -> type[Contract]:
-    for name in _OF_THE_EVENT:
-        _check_attribute(name, attributes.get(name))
+    _check_attribute("id", attributes.get("id"))
     for name in ("correlationid", "causationid"):  # we quote them in all that follows
         if attributes.get(name):
             _check_attribute(name, attributes[name])
@@ -200,6 +197,9 @@ def _parsed(text: str) -> datetime:
 
 
 def _instant(attributes: dict[str, str], name: str) -> datetime:
+    text = attributes.get(name)
+    if not text or len(text) > MAX_ATTRIBUTE:
+        _check_attribute(name, text)
     try:
         return _parsed(attributes[name])
     except (ValueError, OverflowError) as error:

@@ -63,6 +63,9 @@ def start_of_day(day: int, zone: str) -> datetime:
     return datetime.combine(date.fromordinal(day), time.min, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
 
+_first_day = lru_cache(maxsize=8)(local_day)
+
+
 class Case:
     """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
 
@@ -93,7 +96,7 @@ class Case:
         self._cause, self._cause_id = cause, ""
         self.at = cause.recorded if isinstance(cause, Event) else start_of_day(cause.day, self.policy.time_zone)
         live_from = context.live_from
-        self.may_send = live_from is None or day >= local_day(live_from, self.policy.time_zone)
+        self.may_send = live_from is None or day >= _first_day(live_from, self.policy.time_zone)
 
     @property
     def day(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from schemas.base import Contract
@@ -90,12 +90,17 @@ def impossible_date(data: Any, recorded: datetime) -> Rejection | None:
         return None
     name, days = rule
     value: date = getattr(data, name)
-    recorded_on = recorded.date()
-    if value > recorded_on + timedelta(days=days):
+    recorded_on = recorded.toordinal()
+    if value.toordinal() > recorded_on + days:
         return Rejection(
-            f"{name} {value} lies more than {days} days after the record of {recorded_on}: correct the date or recordedtime", name
+            f"{name} {value} lies more than {days} days after the record of {recorded.date()}: correct the date or recordedtime",
+            name,
         )
-    due = getattr(data, "due_on", None)
-    if due is not None and due > recorded_on + timedelta(days=366 * DUE_YEARS):
-        return Rejection(f"due_on {due} lies more than {DUE_YEARS} years after the record of {recorded_on}: correct it", "due_on")
+    if name != "issued_on":
+        return None  # only what is issued falls due
+    due: date | None = getattr(data, "due_on", None)
+    if due is not None and due.toordinal() > recorded_on + 366 * DUE_YEARS:
+        return Rejection(
+            f"due_on {due} lies more than {DUE_YEARS} years after the record of {recorded.date()}: correct it", "due_on"
+        )
     return None
