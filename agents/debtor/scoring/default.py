@@ -11,13 +11,14 @@ from schemas.events.models import ModelPublished
 if TYPE_CHECKING:
     from agents.debtor.scoring.state import Facts
 
-BASE = 0.015
-"""P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.0075. An assumption: the order of
-magnitude of one-year default rates of small firms."""
-BASE_LABELS, CLASS_LABELS = 200.0, 1000.0
-"""Pseudo-labels of the base, and of a parent class within its child. Defaults are rare: with 50 and 20, single ones moved a class
-so much that the ranking was that of chance (simulated portfolio, seed 5, 28 defaulting debtors: AUC of default within 90 days
-0.48; with these 0.63)."""
+BASE = 0.01
+"""P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.005. An assumption: some 1.5 % of
+small firms default in a year, and an invoice runs that risk for a third of one (its terms, then 90 days)."""
+DEFAULTS = 20.0
+"""Defaults that a class's parent is worth within it, and ``BASE`` among all: 2,000 labels where 1 % default, 100 where 20 % do. A
+number of labels for all alike (1,000) kept the assumed odds of rare, risky classes for years: on a ledger of 8,489 invoices
+(cassandra) the mean p_default was 3.2 times the rate of defaults, with this 1.7 times (log loss 0.168, now 0.128). On six
+simulated portfolios of 800 debtors log loss fell by 2 to 4 %."""
 UNPAID_CLASSES = ((0, "none", 1.0), (14, "1-14", 2.3), (30, "15-30", 5.3), (60, "31-60", 12.0), (90, "61-90", 22.0))
 """(days past due up to, name, odds against none before any label). The ratios of the provision matrix in IFRS 9, illustrative
 example 12 (0.3 % current, 1.6 % 1-30, 3.6 % 31-60, 6.6 % 61-90, 10.6 % over 90); 1-14 is the geometric mean of its neighbours."""
@@ -105,17 +106,17 @@ def class_rate(risk: str, model: ModelPublished) -> float:
     """P(default | late) of the class, smoothed towards its parent and so on up to ``BASE``.
 
     >>> round(class_rate("all|none", ModelPublished()), 6), round(class_rate("all|31-60", ModelPublished()), 6)
-    (0.015, 0.154506)
+    (0.01, 0.108108)
     """
     counts = model.default_counts
     bad, seen = counts.get("all", (0.0, 0.0))
-    rate = (bad + BASE_LABELS * BASE) / (seen + BASE_LABELS)
+    rate = (bad + DEFAULTS) / (seen + DEFAULTS / BASE)
     for key, odds in _levels(risk):
         if odds != 1.0:
             rate = rate * odds / (1.0 - rate + rate * odds)
         known = counts.get(key)
         if known is not None:
-            rate = (known[0] + CLASS_LABELS * rate) / (known[1] + CLASS_LABELS)
+            rate = (known[0] + DEFAULTS) / (known[1] + DEFAULTS / rate)
     return rate
 
 
@@ -126,7 +127,7 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
 
     >>> from agents.debtor.scoring.state import Facts
     >>> p_default(0.5, "all|none", Facts(), ModelPublished())
-    0.0075
+    0.005
     >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())
     0.99
     """

@@ -162,7 +162,7 @@ def test_scores_say_when_it_will_be_paid_and_what_would_change_the_band():
     assert 0 < score.p_late_30 < score.p_late
     assert score.would_change.band == "strong"
     assert sum(r.contribution for r in score.reasons) == pytest.approx(score.log_odds + score.lift, abs=1e-9)
-    assert (score.loss_given_default, score.expected_loss) == (0.6, Decimal("0.45")), "0.0075 x 100.00 x 0.6"
+    assert (score.loss_given_default, score.expected_loss) == (0.6, Decimal("0.30")), "0.005 x 100.00 x 0.6"
 
 
 def test_days_of_payment_are_ordered_and_follow_the_debtor():

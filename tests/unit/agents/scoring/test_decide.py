@@ -55,7 +55,7 @@ def test_a_score_is_defined_for_whatever_is_known(known):
 
 def test_with_nothing_known_it_is_the_prior():
     scored = debtor(Facts())
-    assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.0075, False, "medium")
+    assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.005, False, "medium")
     assert [reason.code for reason in scored.reasons] == ["new_debtor"]
 
 
@@ -135,10 +135,20 @@ def test_default_rises_with_days_past_due_before_any_label():
 def test_labels_of_a_class_move_it_and_its_children():
     risk = risk_class(Facts(days_past_due=40), 9)
     taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 50_000.0)})
-    assert class_rate(risk, taught) < 0.0075 < class_rate(risk, ModelPublished())
+    assert class_rate(risk, taught) < 0.001 < class_rate(risk, ModelPublished())
     assert class_keys(risk)[:2] == ("all", "all|31-60")
     assert example_keys(risk, late=False) == ()
     assert example_keys(risk, late=True) == class_keys(risk)
+
+
+def test_a_risky_class_learns_its_rate_from_fewer_labels_than_a_safe_one():
+    def moved_by_100_good_labels(days_past_due):
+        risk = risk_class(Facts(days_past_due=days_past_due), 9)
+        taught = ModelPublished(default_counts={class_keys(risk)[1]: (0.0, 100.0)})
+        return class_rate(risk, taught) / class_rate(risk, ModelPublished())
+
+    assert moved_by_100_good_labels(91) < 0.5
+    assert moved_by_100_good_labels(0) > 0.9
 
 
 @given(probabilities, probabilities, st.sampled_from([None, *BANDS]))
@@ -233,7 +243,7 @@ def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
 def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
     scored = debtor(Facts())
     assert decide.moved(None, scored)
-    last = LastScore(0.5, 0.0075, "medium", False, 1, 0.5)
+    last = LastScore(0.5, 0.005, "medium", False, 1, 0.5)
     assert not decide.moved(last, scored)
     assert decide.moved(msgspec.structs.replace(last, p_late=0.49), scored)
     assert not decide.moved(msgspec.structs.replace(last, p_late=0.490001), scored)
