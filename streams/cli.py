@@ -200,9 +200,7 @@ def backtest(
     """
     from streams.backtest import run_backtest
 
-    run_backtest(
-        list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers
-    )
+    run_backtest(list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers)
 
 
 @duewatch.command()
