@@ -26,6 +26,7 @@ MAX_ATTRIBUTE = 256
 SOURCE = "duewatch"
 STRUCTURED = "application/cloudevents"
 JSON = b"application/json"
+_JSON_LAST = ("content-type", JSON)
 REQUIRED = ("id", "type", "source", "specversion", "time", "recordedtime")
 OPTIONAL = ("subject", "causationid", "correlationid", "partitionkey", "datacontenttype", "dataschema")
 
@@ -101,17 +102,20 @@ def _plain(value: Any) -> Any:
 
 def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
     """Attributes and body, from either mode."""
+    try:
+        if headers[-1] == _JSON_LAST:  # binary mode as our own senders write it, which is nearly always
+            return {name[3:]: raw.decode() for name, raw in headers if name[:3] == "ce_"}, value  # type: ignore[union-attr]
+    except (AttributeError, IndexError, TypeError, UnicodeDecodeError):
+        pass  # told below, in words
+    return _split_any(value, headers)
+
+
+def _split_any(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
     attributes: dict[str, str] = {}
     content_type = ""
     for name, raw in headers or ():
         if name[:3] == "ce_":
-            # Asked for forgiveness, it is the hot path: nearly always it is bytes in UTF-8.
-            try:
-                attributes[name[3:]] = raw.decode()  # type: ignore[union-attr]
-            except (AttributeError, UnicodeDecodeError):
-                attributes[name[3:]] = _text(name, raw)
-        elif raw == JSON and name == "content-type":
-            content_type = "application/json"
+            attributes[name[3:]] = _text(name, raw)
         elif name.lower() == "content-type":
             content_type = _text(name, raw).lower()
     if content_type.startswith(STRUCTURED):
