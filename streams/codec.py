@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
     """Attributes and body, from either mode."""
     try:
-        if headers[-1] == _JSON_LAST:  # binary mode as our own senders write it, which is nearly always
+        if headers[-1] == _JSON_LAST:  # type: ignore[index] # binary mode as our own senders write it: nearly always
             return {name[3:]: raw.decode() for name, raw in headers if name[:3] == "ce_"}, value  # type: ignore[union-attr]
     except (AttributeError, IndexError, TypeError, UnicodeDecodeError):
         pass  # told below, in words
