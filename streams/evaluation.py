@@ -195,7 +195,11 @@ class Bootstrap:
     def auc_ratio(self, labels: Ints, ours: Floats, theirs: Floats) -> Interval | None:
         """Of our area divided by theirs, over the same resamples."""
         a, b = area_under_curve(labels, ours), area_under_curve(labels, theirs)
-        return None if not a or not b else _interval(a / b, self._aucs(labels, ours) / self._aucs(labels, theirs))
+        if not a or not b:
+            return None
+        below = self._aucs(labels, theirs)
+        below[below == 0.0] = np.nan  # a resample in which they had everything wrong says nothing of a ratio
+        return _interval(a / b, self._aucs(labels, ours) / below)
 
     def _aucs(self, labels: Ints, scores: Floats) -> Floats:
         """Per resample; NaN where it drew labels of one kind only."""
