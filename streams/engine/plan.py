@@ -138,8 +138,9 @@ class Gathering:
         self.paused.update(topics)
 
     def wants(self, topic: str, *, resting: bool = False) -> bool:
-        """Whether more of a topic is to be fetched: not when enough is held, except what the next tick waits for.
+        """Whether more of a topic is to be fetched: not when enough is held, except what a replay's next tick waits for.
 
+        A replay applies a step as a whole; live, what is held is applied without the tick, and makes room.
         ``resting``: it is not fetched at present; then half as much is enough, so that it does not stop and go.
         """
         if topic in self.paused:
@@ -147,7 +148,7 @@ class Gathering:
         share = 2 if resting else 1
         if len(self.records[topic]) * share < self.rules.held and self._bytes[topic] * share < self.rules.held_bytes:
             return True
-        tick = self._next_tick()
+        tick = self._next_tick() if self.rules.order == "replay" else None
         return tick is not None and self.fetched[topic] < tick.ends.get(topic, 0)
 
     def waits(self) -> bool:

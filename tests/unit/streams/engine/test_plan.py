@@ -181,6 +181,15 @@ def test_enough_held_stops_the_fetch_but_never_of_what_the_next_tick_waits_for()
     assert not held.wants("payments")
 
 
+def test_live_not_even_a_tick_makes_more_be_held_than_there_is_room_for():
+    held = gathering(held=3)
+    held.arrived("payments", records(0, 3), 0, 3)
+    held.ticked(0, tick(0, payments=5))
+    assert not held.wants("payments")
+    assert held.take().tick is None
+    assert held.wants("payments")
+
+
 def test_a_paused_topic_is_not_fetched():
     assert not gathering(paused={"payments"}).wants("payments")
 
