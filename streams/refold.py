@@ -19,12 +19,10 @@ from agents.brain import Arrived, Brain, Folded
 from agents.debtor.book import Book
 from agents.learner.fold import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
-from schemas.events.envelope import Rejection
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.app import specs
-from streams.codec import decode
 from streams.engine.commit import Rejected
-from streams.engine.core import ALL_WAKES, WAKES, AgentSpec
+from streams.engine.core import ALL_WAKES, WAKES, AgentSpec, decoded
 from streams.engine.restore import reader
 from streams.errors import UsageError, UserError
 from streams.topics import full_name
@@ -190,7 +188,9 @@ class _Fold:
         replay = told.order == "replay" or (self._tick.step >= 0 if self._tick else clock.begins_a_replay())
         records = [(run, logs[run.topic].take(run.start, run.end)) for run in told.runs]
         _check_count(logs, told, records)
-        arrived, rejected = self._decode(records)
+        keys = self._keys
+        wanted = ((run.topic, [one for one in read if keys is None or one.key in keys]) for run, read in records)
+        arrived, rejected = decoded(wanted, self._partition, self._spec.partitions)
         folded = self._brain.fold(
             arrived,
             self._tick.time if self._tick else None,
@@ -205,22 +205,6 @@ class _Fold:
         rejected += [Rejected(one.topic, raw[one.topic, one.offset], reason) for one, reason in folded.rejected]
         self._before, self._paused = folded, frozenset(told.paused)
         return Refolded(told, folded, rejected, arrived, self._tick, self._context, at_ms)
-
-    def _decode(self, records: Sequence[tuple[Run, Sequence[Read]]]) -> tuple[list[Arrived], list[Rejected]]:
-        arrived: list[Arrived] = []
-        rejected: list[Rejected] = []
-        keys, partition = self._keys, self._partition
-        for run, read in records:
-            for record in read:
-                if keys is not None and record.key not in keys:
-                    continue
-                event = decode(run.topic, record.key, record.value, record.headers, partition, self._spec.partitions)
-                if isinstance(event, Rejection):
-                    rejected.append(Rejected(run.topic, record, event))
-                else:
-                    key = None if record.key is None else record.key.decode(errors="replace")
-                    arrived.append(Arrived(run.topic, partition, record.offset, key, event))
-        return arrived, rejected
 
 
 def _check_count(logs: _Logs, told: SliceCommitted, records: Sequence[tuple[Run, Sequence[Read]]]) -> None:

@@ -344,7 +344,7 @@ def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
 def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
     header, currency = case.header, case.policy.currency
     if alert_type == "overdue":
-        count = sum(b.overdue_items for b in header.balances.values())
+        count = case.overdue_items
         days, amount = case.policy.alerts.overdue_days, _money(case.sums.overdue, currency)
         text = f"{count} invoice(s) overdue for {days} days or more; {amount} overdue in all."
     elif alert_type == "score_drop":

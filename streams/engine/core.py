@@ -62,6 +62,23 @@ def _context_of(value: bytes) -> ContextSet:
     return ContextSet.model_validate_json(value)
 
 
+def decoded(
+    runs: Iterable[tuple[str, Iterable[Record]]], partition: int, partitions: int
+) -> tuple[list[Arrived], list[Rejected]]:
+    """What the records of a slice say, by topic in their order, and those that say nothing: for the engine and for a refold."""
+    arrived: list[Arrived] = []
+    rejected: list[Rejected] = []
+    for topic, records in runs:
+        for record in records:
+            event = decode(topic, record.key, record.value, record.headers, partition, partitions)
+            if isinstance(event, Rejection):
+                rejected.append(Rejected(topic, record, event))
+            else:
+                key = None if record.key is None else record.key.decode(errors="replace")
+                arrived.append(Arrived(topic, partition, record.offset, key, event))
+    return arrived, rejected
+
+
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """What an agent is to the engine; topics without prefix."""
@@ -413,7 +430,7 @@ class Engine:
         if after.context is None:
             raise RuntimeError("a slice without a context was planned")
         with _FOLDING:
-            arrived, rejected = self._decode(tenure.partition, made)
+            arrived, rejected = decoded(((run.topic, run.records) for run in made.runs), tenure.partition, self.spec.partitions)
             folded = self._fold(tenure, made, after, arrived)
             rejected += self._rejected_by_brain(made, folded)
             after = self._judged(made, after, rejected)
@@ -463,19 +480,6 @@ class Engine:
             )
         for topic in before.paused - after.paused:
             log.info("source.resumed", agent=self.spec.name, topic=topic, partition=partition)
-
-    def _decode(self, partition: int, made: Slice) -> tuple[list[Arrived], list[Rejected]]:
-        arrived: list[Arrived] = []
-        rejected: list[Rejected] = []
-        for run in made.runs:
-            for record in run.records:
-                event = decode(run.topic, record.key, record.value, record.headers, partition, self.spec.partitions)
-                if isinstance(event, Rejection):
-                    rejected.append(Rejected(run.topic, record, event))
-                else:
-                    key = None if record.key is None else record.key.decode(errors="replace")
-                    arrived.append(Arrived(run.topic, partition, record.offset, key, event))
-        return arrived, rejected
 
     def _fold(self, tenure: Tenure, made: Slice, after: Standing, arrived: list[Arrived]) -> Folded:
         assert after.context is not None  # noqa: S101 - for the type checker; checked above
