@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import click
 import orjson
 
 from deploy.bench.figures import KEYS, with_ratios
+from deploy.bench.kafka import shared_broker
 from deploy.bench.machine import described
 from deploy.bench.picture import draw
 from deploy.bench.report import printed
@@ -38,6 +40,8 @@ PARTS = {
     "flat": "more debtors, more open items",
     "where": "where the time goes",
 }
+WITHOUT_BROKER = {"react", "restore", "flat"}
+"""Parts that need none, or one of their own."""
 PART_S = 400.0
 
 
@@ -75,7 +79,11 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"{machine}\nsimulating {size.debtors} debtors, {size.days} days", err=True)
         save(build(size), size, folder)
-        measured, why = _measure(names, folder)
+        with ExitStack() as opened:
+            if set(names) - WITHOUT_BROKER:
+                click.echo(f"starting Kafka, {size.warm_up_s:g} s of warm-up", err=True)
+                opened.enter_context(shared_broker(folder, size.warm_up_s))
+            measured, why = _measure(names, folder)
     measured |= {"machine": machine, "minutes": round((time.perf_counter() - began) / 60, 1)}
     if why:
         measured["why"] = why

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
@@ -21,12 +21,14 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.bench.figures import Commit
 from deploy.bench.workload import PARTITIONS, Sent, Workload
 from streams.clock import ClockWriter
+from streams.engine.restore import fenced_producer
 from streams.processes import Child, free_port, spawn
 from streams.settings import Settings
 from streams.topics import create_topics, full_name
 from tests.kafka.broker import KafkaBroker
 
 READY_S = 90.0
+BROKER = "broker.json"
 STALLED_S = 60.0
 
 
@@ -34,11 +36,48 @@ class StalledError(RuntimeError):
     """Nothing more was committed; the message holds the end of the worker's log."""
 
 
+class Broker(NamedTuple):
+    """Where it answers, and its process."""
+
+    bootstrap: str
+    pid: int
+
+
 @contextmanager
-def broker() -> Iterator[KafkaBroker]:
-    """A broker of our own. It waits for the members of a group before it assigns partitions, as Kafka does by default."""
+def shared_broker(folder: Path, warm_up_s: float) -> Iterator[None]:
+    """A broker for all parts of a run, found through ``folder``: whose topics are whose, their names tell.
+
+    One that runs for long has compiled what it does often. A fresh JVM spends as much on that as on its work, for a minute, and
+    would be measured instead; so it gets something to do first, alike for all that follow. It waits for the members of a group
+    before it assigns partitions, as Kafka does by default.
+    """
     with KafkaBroker(settings={"group.initial.rebalance.delay.ms": "3000"}) as started:
-        yield started
+        (folder / BROKER).write_bytes(orjson.dumps([started.bootstrap, started.pid]))
+        warm_up(started.bootstrap, warm_up_s)
+        yield
+
+
+def broker(folder: Path) -> Broker:
+    """The run's broker."""
+    return Broker(*orjson.loads((folder / BROKER).read_bytes()))
+
+
+def warm_up(bootstrap: str, seconds: float) -> None:
+    """Small transactions over a few topics, and somebody who reads what they commit."""
+    topics = [f"warm-up-{number}" for number in range(4)]
+    make_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
+    reader = follower(bootstrap, [(topic, number) for topic in topics for number in range(PARTITIONS)])
+    producers = [fenced_producer({"bootstrap.servers": bootstrap}, f"warm-up-{number}") for number in range(PARTITIONS)]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for number, producer in enumerate(producers):
+            producer.begin_transaction()
+            for topic in topics:
+                for _ in range(5):
+                    producer.produce(topic, b"x" * 500, b"key", number)
+            producer.commit_transaction()
+        reader.consume(1000, 0.0)
+    reader.close()
 
 
 def deployment(bootstrap: str, folder: Path, prefix: str = "bench", **changes: Any) -> Settings:

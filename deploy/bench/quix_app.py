@@ -43,8 +43,8 @@ def main() -> None:
         state_dir=folder / "quix-state",
         loglevel="WARNING",
     )
-    source = app.topic("events", key_deserializer="str", value_deserializer=BytesDeserializer())
-    targets = {name: app.topic(name, key_serializer="str", value_serializer=OutputSerializer()) for name in topics}
+    source = app.topic("quix-events", key_deserializer="str", value_deserializer=BytesDeserializer())
+    targets = {name: app.topic(f"quix-{name}", key_serializer="str", value_serializer=OutputSerializer()) for name in topics}
     done = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
 
     def apply(value: bytes, key: str, _timestamp: int, headers: Any, state: Any) -> list[Any]:

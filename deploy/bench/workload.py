@@ -35,6 +35,8 @@ class Size:
     debtors: int = 1000
     days: int = 120
     seed: int = 1
+    warm_up_s: float = 60.0
+    """Of the broker, before anything is measured."""
     peer_s: float = 45.0
     """A peer that is not done by then is judged by what it has done."""
     rate: int = 1000
@@ -53,6 +55,7 @@ class Size:
 QUICK = Size(
     debtors=250,
     days=120,
+    warm_up_s=10.0,
     peer_s=12.0,
     latency_s=10.0,
     other_latency_s=6.0,

@@ -55,7 +55,7 @@ def written(made: Workload) -> list[list[Slice]]:
 def run(bootstrap: str, partition: int, slices: Sequence[Slice], commits: list[Commit]) -> None:
     """Consume and write one partition's slices."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ceiling", "isolation.level": "read_committed"})
-    consumer.assign([TopicPartition("events", partition, 0)])
+    consumer.assign([TopicPartition("ceiling-events", partition, 0)])
     producer = fenced_producer({"bootstrap.servers": bootstrap}, f"ceiling-{partition}")
     filler = b"x" * (1 << 20)
     held = 0
@@ -66,7 +66,7 @@ def run(bootstrap: str, partition: int, slices: Sequence[Slice], commits: list[C
         producer.begin_transaction()
         for key, value, headers in sizes:
             told: list[tuple[str, str | bytes | None]] | None = [("ce", filler[:headers])] if headers else None
-            producer.produce("written", filler[:value], filler[:key], partition, headers=told)
+            producer.produce("ceiling-written", filler[:value], filler[:key], partition, headers=told)
         producer.commit_transaction(60.0)
         commits.append(Commit(time.time(), count))
     consumer.close()
@@ -76,18 +76,18 @@ def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
     made = load(folder)
     slices = written(made)
-    with kafka.broker() as broker:
-        kafka.make_topics(broker.bootstrap, {"events": PARTITIONS, "written": PARTITIONS})
-        kafka.produce(broker.bootstrap, (("events", event) for event in made.events))
-        commits: list[Commit] = []
-        threads = [
-            threading.Thread(target=run, args=(broker.bootstrap, partition, own, commits), daemon=True)
-            for partition, own in enumerate(slices)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
+    broker = kafka.broker(folder)
+    kafka.make_topics(broker.bootstrap, {"ceiling-events": PARTITIONS, "ceiling-written": PARTITIONS})
+    kafka.produce(broker.bootstrap, (("ceiling-events", event) for event in made.events))
+    commits: list[Commit] = []
+    threads = [
+        threading.Thread(target=run, args=(broker.bootstrap, partition, own, commits), daemon=True)
+        for partition, own in enumerate(slices)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
     messages = sum(len(sizes) for own in slices for _, sizes in own)
     return {
         "ceiling_events_s": round(commit_rate(commits)),

@@ -26,7 +26,6 @@ from streams.codec import encode, partition_of
 from streams.send import send as send_one
 from streams.settings import Settings
 from streams.topics import full_name, partitions_of
-from tests.kafka.broker import KafkaBroker
 
 ANSWERS = ("limit-changes", "scores", "alerts")
 SETTLE_S = 3.0
@@ -52,10 +51,10 @@ class Load:
 
 def measure(folder: Path) -> dict[str, Any]:
     made, size = load(folder), load_size(folder)
-    with kafka.broker() as broker:
-        main = at_rate(broker, folder, made, size, PARTITIONS, size.latency_s)
-        table = [row(PARTITIONS, main)]
-        table += [row(n, at_rate(broker, folder, made, size, n, size.other_latency_s)) for n in OTHERS]
+    broker = kafka.broker(folder)
+    main = at_rate(broker, folder, made, size, PARTITIONS, size.latency_s)
+    table = [row(PARTITIONS, main)]
+    table += [row(n, at_rate(broker, folder, made, size, n, size.other_latency_s)) for n in OTHERS]
     return {name: value for name, value in main.items() if name.startswith("latency")} | {"partitions": table}
 
 
@@ -65,7 +64,7 @@ def row(partitions: int, found: dict[str, Any]) -> dict[str, Any]:
     return {"partitions": partitions, **kept}
 
 
-def at_rate(broker: KafkaBroker, folder: Path, made: Workload, size: Size, partitions: int, seconds: float) -> dict[str, Any]:
+def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, partitions: int, seconds: float) -> dict[str, Any]:
     """One deployment, its history, then the rate."""
     settings = kafka.deployment(broker.bootstrap, folder, f"at{partitions}", partitions=partitions, clock="leader")
     send_policy(settings, made)
@@ -145,7 +144,7 @@ class Sender:
 
     def __init__(self, settings: Settings, given: Load, rate: int) -> None:
         self._settings, self._given, self._rate = settings, given, rate
-        self._producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 1, "enable.idempotence": True})
+        self._producer = Producer({"bootstrap.servers": settings.bootstrap, "enable.idempotence": True})
         self._number = 0
         self.sent: dict[str, float] = {}
         self.counts_from = 0.0

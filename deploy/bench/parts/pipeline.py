@@ -27,12 +27,12 @@ SINK_S = 180.0
 
 def measure(folder: Path) -> dict[str, Any]:
     made = load(folder)
-    with kafka.broker() as broker:
-        settings = kafka.deployment(broker.bootstrap, folder)
-        kafka.send(settings, made.events)
-        kafka.tick(settings, made)
-        measured = work(settings, folder, made, broker.pid)
-        return measured | sink(settings, folder)
+    broker = kafka.broker(folder)
+    settings = kafka.deployment(broker.bootstrap, folder)
+    kafka.send(settings, made.events)
+    kafka.tick(settings, made)
+    measured = work(settings, folder, made, broker.pid)
+    return measured | sink(settings, folder)
 
 
 def work(settings: Settings, folder: Path, made: Workload, broker_pid: int, count: int = 1) -> dict[str, Any]:

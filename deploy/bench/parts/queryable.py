@@ -22,27 +22,27 @@ ONE_IN, ASK_EVERY_S, LAST_S = 50, 0.05, 10.0
 
 def measure(folder: Path) -> dict[str, Any]:
     made, size = load(folder), load_size(folder)
-    with kafka.broker() as broker:
-        settings = kafka.deployment(broker.bootstrap, folder, "queryable", clock="leader")
-        send_policy(settings, made)
-        given = Load(made, int(size.rate * (size.other_latency_s + WARM_UP_S)))
-        kafka.send(settings, given.before)
-        with (
-            kafka.workers(settings, folder) as running,
-            kafka.journal(settings) as journal,
-            running_sink_of(settings, folder / "queryable-sink") as (_, port),
-        ):
-            running.start()
-            journal.wait_for(len(given.before), running)
-            while sink_rows(port) < len(given.before):
-                time.sleep(0.2)
-            time.sleep(SETTLE_S)
-            sender = Sender(settings, given, size.rate)
-            asker = Asker(port, sender)
-            sender.send(int(size.rate * WARM_UP_S))
-            asker.start()
-            sender.send(len(given.during))
-            asker.join(LAST_S)
+    broker = kafka.broker(folder)
+    settings = kafka.deployment(broker.bootstrap, folder, "queryable", clock="leader")
+    send_policy(settings, made)
+    given = Load(made, int(size.rate * (size.other_latency_s + WARM_UP_S)))
+    kafka.send(settings, given.before)
+    with (
+        kafka.workers(settings, folder) as running,
+        kafka.journal(settings) as journal,
+        running_sink_of(settings, folder / "queryable-sink") as (_, port),
+    ):
+        running.start()
+        journal.wait_for(len(given.before), running)
+        while sink_rows(port) < len(given.before):
+            time.sleep(0.2)
+        time.sleep(SETTLE_S)
+        sender = Sender(settings, given, size.rate)
+        asker = Asker(port, sender)
+        sender.send(int(size.rate * WARM_UP_S))
+        asker.start()
+        sender.send(len(given.during))
+        asker.join(LAST_S)
     ms = [1000 * waited for waited in asker.found.values()]
     return {
         "queryable_p50_ms": round(percentile(ms, 0.5)),

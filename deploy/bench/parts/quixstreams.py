@@ -23,20 +23,20 @@ def measure(folder: Path) -> dict[str, Any]:
     if not (VENV / ".ready").exists():
         raise RuntimeError("its environment could not be installed: `make bench` does it where a package index can be reached")
     made, size = load(folder), load_size(folder)
-    with kafka.broker() as broker:
-        kafka.make_topics(broker.bootstrap, dict.fromkeys(["events", *OUTPUTS], PARTITIONS))
-        kafka.produce(broker.bootstrap, (("events", event) for event in made.events))
-        argv = [
-            os.fspath(VENV / "bin" / "python"),
-            "-m",
-            "deploy.bench.quix_app",
-            broker.bootstrap,
-            str(folder),
-            ",".join(OUTPUTS),
-        ]
-        log = folder / "quix.log"
-        child = spawn(argv, {"PYTHONPATH": os.environ.get("PYTHONPATH", os.fspath(ROOT))}, log, name="quixstreams", cwd=folder)
-        done = kafka.finish(child, size.peer_s + 120, folder / "quix.json")
+    broker = kafka.broker(folder)
+    kafka.make_topics(broker.bootstrap, dict.fromkeys([f"quix-{name}" for name in ("events", *OUTPUTS)], PARTITIONS))
+    kafka.produce(broker.bootstrap, (("quix-events", event) for event in made.events))
+    argv = [
+        os.fspath(VENV / "bin" / "python"),
+        "-m",
+        "deploy.bench.quix_app",
+        broker.bootstrap,
+        str(folder),
+        ",".join(OUTPUTS),
+    ]
+    log = folder / "quix.log"
+    child = spawn(argv, {"PYTHONPATH": os.environ.get("PYTHONPATH", os.fspath(ROOT))}, log, name="quixstreams", cwd=folder)
+    done = kafka.finish(child, size.peer_s + 120, folder / "quix.json")
     return {
         "quixstreams_events_s": round(done["events"] / (done["ended"] - done["began"])),
         "quixstreams_events": done["events"],

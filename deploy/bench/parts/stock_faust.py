@@ -14,20 +14,20 @@ from streams.processes import free_port, spawn
 
 def measure(folder: Path) -> dict[str, Any]:
     made, size = load(folder), load_size(folder)
-    with kafka.broker() as broker:
-        kafka.make_topics(broker.bootstrap, dict.fromkeys(["events", *OUTPUTS, "stock-rows-changelog"], PARTITIONS))
-        kafka.produce(broker.bootstrap, (("events", event) for event in made.events))
-        argv = [
-            sys.executable,
-            "-m",
-            "deploy.bench.stock_app",
-            broker.bootstrap,
-            str(folder),
-            ",".join(OUTPUTS),
-            str(free_port()),
-        ]
-        child = spawn(argv, log_path=folder / "stock.log", name="stock Faust")
-        done = kafka.finish(child, size.peer_s + 120, folder / "stock.json")
+    broker = kafka.broker(folder)
+    kafka.make_topics(broker.bootstrap, dict.fromkeys(["events", *OUTPUTS, "stock-rows-changelog"], PARTITIONS))
+    kafka.produce(broker.bootstrap, (("events", event) for event in made.events))
+    argv = [
+        sys.executable,
+        "-m",
+        "deploy.bench.stock_app",
+        broker.bootstrap,
+        str(folder),
+        ",".join(OUTPUTS),
+        str(free_port()),
+    ]
+    child = spawn(argv, log_path=folder / "stock.log", name="stock Faust")
+    done = kafka.finish(child, size.peer_s + 120, folder / "stock.json")
     return {
         "stock_faust_events_s": round(done["events"] / (done["ended"] - done["began"])),
         "stock_faust_events": done["events"],

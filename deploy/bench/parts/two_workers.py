@@ -12,11 +12,11 @@ from deploy.bench.workload import load
 
 def measure(folder: Path) -> dict[str, Any]:
     made = load(folder)
-    with kafka.broker() as broker:
-        settings = kafka.deployment(broker.bootstrap, folder, "two")
-        kafka.send(settings, made.events)
-        kafka.tick(settings, made)
-        measured = work(settings, folder, made, broker.pid, count=2)
+    broker = kafka.broker(folder)
+    settings = kafka.deployment(broker.bootstrap, folder, "two")
+    kafka.send(settings, made.events)
+    kafka.tick(settings, made)
+    measured = work(settings, folder, made, broker.pid, count=2)
     return {
         "pipeline_two_workers_events_s": measured["pipeline_events_s"],
         "two_workers_cpu_us": measured["worker_cpu_us"],

@@ -25,12 +25,12 @@ def measure(folder: Path) -> dict[str, Any]:
     slices = cuts(made)
     with Sampler() as sampler:
         once(slices, made.context)
-    with kafka.broker() as broker:
-        settings = kafka.deployment(broker.bootstrap, folder, "where")
-        kafka.send(settings, made.events)
-        kafka.tick(settings, made)
-        with kafka.workers(settings, folder, "deploy.bench.sampled") as running, kafka.journal(settings) as journal:
-            running.start()
-            journal.wait_for(len(made.events), running)
-        counted: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
+    broker = kafka.broker(folder)
+    settings = kafka.deployment(broker.bootstrap, folder, "where")
+    kafka.send(settings, made.events)
+    kafka.tick(settings, made)
+    with kafka.workers(settings, folder, "deploy.bench.sampled") as running, kafka.journal(settings) as journal:
+        running.start()
+        journal.wait_for(len(made.events), running)
+    counted: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
     return {"where_react": shares(sampler.spent_ns), "where_worker": shares(counted)}
