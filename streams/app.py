@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 Brains = Callable[[], Brain]
+REGISTER: dict[str, Callable[[Any, Engine], object]] = {"debtor": debtor_agent.register, "learner": learner_agent.register}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,10 @@ def build_app(
     metrics = Metrics()
     # Where two transactions write to one partition of the small broker at once, its readers miss records (measured): 1 there.
     commits = Semaphore(settings.commits_in_flight)
-    made = specs(settings, debtor or _debtor, learner or _learner)
+    made = [spec for spec in specs(settings, debtor or _debtor, learner or _learner) if settings.agents in {"all", spec.name}]
     engines = tuple(Engine(app, spec, settings, metrics, commits, stage) for spec in made)
-    debtor_agent.register(app, engines[0])
-    learner_agent.register(app, engines[1])
+    for engine in engines:
+        REGISTER[engine.spec.name](app, engine)
     clock = LiveClock(settings) if settings.clock == "leader" else None
     if clock is not None:
         clock_agent.register(app, clock.tick, settings.tick_seconds)
@@ -111,7 +112,8 @@ def specs(settings: Settings, debtor: Brains, learner: Brains) -> tuple[AgentSpe
 def _app(settings: Settings) -> WorkerApp:
     broker, credentials = settings.for_faust()
     app = WorkerApp(
-        full_name(settings.prefix, "worker"),
+        # Workers that run the same agents are one group.
+        full_name(settings.prefix, "worker" if settings.agents == "all" else f"{settings.agents}-worker"),
         broker=broker,
         broker_credentials=credentials,
         store="memory://",

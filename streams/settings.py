@@ -133,6 +133,11 @@ class Settings(BaseModel):
     log_format: Literal["console", "json"] = Field("console", description="console or json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="one of DEBUG, INFO, WARNING, ERROR")
     clock: Literal["leader", "replay"] = Field("leader", description="leader (Faust's leader ticks) or replay (the replay ticks)")
+    agents: Literal["all", "debtor", "learner"] = Field(
+        "all",
+        description="all, debtor or learner: what a worker runs. Of a deployment either all workers run all, "
+        "or the learner has a worker of its own, which also ticks, beside those of the debtors",
+    )
     tick_seconds: float = Field(1.0, ge=0.05, le=3600, description="seconds between two ticks, 0.05 to 3600")
     mode: Literal["live", "replay"] = Field("live", description="live or replay")
     max_slice: int = Field(500, ge=1, le=10_000, description="records of a slice at most, 1 to 10000")
@@ -223,6 +228,18 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         wrong += [_told(detail, given) for detail in error.errors(include_url=False)]
     if wrong:
         raise SettingsError("the environment is not right:\n  " + "\n  ".join(sorted(wrong)))
+    return settings
+
+
+def with_options(settings: Settings, kafka: str | None = None, prefix: str | None = None) -> Settings:
+    """The settings with what a command's options name instead. Raises SettingsError."""
+    for option, name, value in (("--kafka", "bootstrap", kafka), ("--prefix", "prefix", prefix)):
+        if value is not None:
+            try:
+                settings = settings.changed(**{name: value})
+            except ValidationError:
+                expected = Settings.model_fields[name].description
+                raise SettingsError(f"{option} {value!r} is not right. Expected: {expected}") from None
     return settings
 
 

@@ -104,7 +104,7 @@ def shares(samples: Mapping[str, int]) -> dict[str, float]:
 
 
 class Costs(NamedTuple):
-    """Processor time in microseconds per event, by process; ``learner`` is the part of a worker that only one of them has."""
+    """Processor time in microseconds per event, by process; the learner has a worker of its own."""
 
     worker: float
     broker: float
@@ -126,14 +126,14 @@ def fleet(costs: Costs, cores: int) -> dict[str, Any]:
     (17000, 'the one sink')
     """
     room = 1e6 * ROOM
-    limits = {"cores": cores * room / (costs.worker + costs.broker + costs.sink)}
+    limits = {"cores": cores * room / sum(costs)}
     limits |= {name: room / cost for name, cost in (("the one sink", costs.sink), ("the one learner", costs.learner)) if cost}
     limit = min(limits, key=lambda name: limits[name])
     carried = min(limits[limit], limits["cores"])
-    used = {name: round(carried * getattr(costs, name) / 1e6, 1) for name in ("worker", "broker", "sink")}
+    used = {name: round(carried * getattr(costs, name) / 1e6, 1) for name in costs._fields}
     return {
         "cores": cores,
-        "events_s": round(carried, -2),
+        "events_s": int(round(carried, -2)),
         "limit": limit,
         "workers": math.ceil(carried * costs.worker / room),
         **{f"{name}_cores": value for name, value in used.items()},

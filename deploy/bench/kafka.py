@@ -134,13 +134,14 @@ class Workers:
     children: list[Child] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
 
-    def start(self, count: int = 1) -> None:
-        for _ in range(count):
+    def start(self, *runs: str) -> None:
+        """A worker for each; what it ``runs``: all, debtor or learner."""
+        for agents in runs:
             number = len(self.children)
-            own = self.settings.changed(web_port=free_port())
+            own = self.settings.changed(web_port=free_port(), agents=agents)
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
-            argv = [sys.executable, "-m", self.module, "worker"]
-            self.children.append(spawn(argv, own.as_environment(), log, name=f"worker {number}"))
+            argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]
+            self.children.append(spawn(argv, own.as_environment(), log, name=f"{agents} {number}"))
             self.ports.append(own.web_port)
 
     def wait_until_ready(self) -> None:

@@ -71,10 +71,10 @@ def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, part
     given = Load(made, int(size.rate * (seconds + WARM_UP_S)))
     kafka.send(settings, [placed(event, partitions) for event in given.before])
     with kafka.workers(settings, folder) as running, kafka.journal(settings) as journal:
-        running.start()
+        running.start("debtor", "learner")
         journal.wait_for(len(given.before), running)
         time.sleep(SETTLE_S)
-        pids = [("worker", running.children[0].pid), ("broker", broker.pid)]
+        pids = [("worker", running.children[0].pid), ("learner", running.children[-1].pid), ("broker", broker.pid)]
         with Listener(settings) as listener:
             sender = Sender(settings, given, size.rate)
             sender.send(int(size.rate * WARM_UP_S))
@@ -92,6 +92,7 @@ def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, part
         "slices_s": round(done.slices / spent["wall"]),
         "commit_ms": round(1000 * done.seconds / max(1, done.slices), 1),
         "worker_cpu_percent": round(100 * spent["worker"] / spent["wall"]),
+        "learner_cpu_percent": round(100 * spent["learner"] / spent["wall"]),
         "broker_cpu_percent": round(100 * spent["broker"] / spent["wall"]),
     }
 
@@ -144,7 +145,7 @@ class Sender:
 
     def __init__(self, settings: Settings, given: Load, rate: int) -> None:
         self._settings, self._given, self._rate = settings, given, rate
-        self._producer = Producer({"bootstrap.servers": settings.bootstrap, "enable.idempotence": True})
+        self._producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 1, "enable.idempotence": True})
         self._number = 0
         self.sent: dict[str, float] = {}
         self.counts_from = 0.0
@@ -185,10 +186,11 @@ class Listener(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.is_set():
-            for message in self._consumer.consume(500, 0.01):
-                if message.error() is None:
-                    cause = dict(message.headers() or [])["ce_causationid"].decode()  # type: ignore[union-attr]
-                    self._arrived[self._names[message.topic() or ""]].setdefault(cause, time.time())
+            # One at a time: consume() would wait for more, and that would count as latency.
+            message = self._consumer.poll(0.05)
+            if message is not None and message.error() is None:
+                cause = dict(message.headers() or [])["ce_causationid"].decode()  # type: ignore[union-attr]
+                self._arrived[self._names[message.topic() or ""]].setdefault(cause, time.time())
         self._consumer.close()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
 """The pipeline on Apache Kafka: a backlog, one worker process; then the sink alone over all that is there by then.
 
-The rate counts from the first to the last commit of the debtor agent, by the time stamps of its journal. The worker also runs
-the learner. The broker runs on the same machine, and what it takes of the processor is measured.
+The rate counts from the first to the last commit of the debtor agent, by the time stamps of its journal. The learner has a worker
+of its own. Both and the broker run on the same machine, and what each takes of the processor is measured.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def work(settings: Settings, folder: Path, made: Workload, broker_pid: int, coun
     """Workers over a backlog, from their start until all of it is committed."""
     with kafka.workers(settings, folder) as running, kafka.journal(settings) as journal:
         began = time.perf_counter()
-        running.start(count)
+        running.start(*["debtor"] * count, "learner")
         journal.wait_for(1, running)
         first_s = time.perf_counter() - began
-        pids = [(f"worker {number}", child.pid) for number, child in enumerate(running.children)]
+        pids = [(child.name, child.pid) for child in running.children]
         watch, before = Stopwatch([("broker", broker_pid), *pids]), journal.events
         journal.wait_for(len(made.events), running)
         spent = watch.read()
@@ -53,7 +53,8 @@ def work(settings: Settings, folder: Path, made: Workload, broker_pid: int, coun
             "pipeline_slices": len(journal.commits),
             "pipeline_rejected": journal.rejected,
             **({"pipeline_rejected_because": kafka.first_rejection(settings)} if journal.rejected else {}),
-            "worker_cpu_us": us(sum(spent[name] for name, _ in pids), events),
+            "worker_cpu_us": us(sum(spent[name] for name, _ in pids[:-1]), events),
+            "learner_cpu_us": us(spent[pids[-1][0]], events),
             "broker_cpu_us": us(spent["broker"], events),
         }
 

@@ -32,7 +32,7 @@ def measure(folder: Path) -> dict[str, Any]:
         kafka.journal(settings) as journal,
         running_sink_of(settings, folder / "queryable-sink") as (_, port),
     ):
-        running.start()
+        running.start("debtor", "learner")
         journal.wait_for(len(given.before), running)
         while sink_rows(port) < len(given.before):
             time.sleep(0.2)

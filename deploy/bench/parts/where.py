@@ -30,7 +30,7 @@ def measure(folder: Path) -> dict[str, Any]:
     kafka.send(settings, made.events)
     kafka.tick(settings, made)
     with kafka.workers(settings, folder, "deploy.bench.sampled") as running, kafka.journal(settings) as journal:
-        running.start()
+        running.start("debtor", "learner")
         journal.wait_for(len(made.events), running)
     counted: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
     return {"where_react": shares(sampler.spent_ns), "where_worker": shares(counted)}
