@@ -5,7 +5,7 @@ A brain is the memory of one partition. It does no I/O, reads no clock and knows
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -31,7 +31,8 @@ class Folded:
 
     ``rejected`` are records that could not be applied (dead letters). ``more``: deadlines that are due by the tick are left,
     so fold again, without records. ``duplicates_of`` tells the duplicates by topic, for metrics. ``failed`` are deadlines
-    on which our own code failed, in words: they are passed over, so that one of them holds nobody up.
+    on which our own code failed, in words: they are told on ``dead-letters`` and tried again a day later, so that one of them
+    holds nobody up.
     """
 
     rows: dict[str, bytes | None] = field(default_factory=dict)
@@ -46,9 +47,16 @@ class Folded:
 
 @runtime_checkable
 class RestoresAll(Protocol):
-    """A brain that takes all its rows over at once, because there may be millions."""
+    """A brain whose rows may be millions: they are prepared all at once, in whatever process reads them, and then taken over."""
 
-    def restore_all(self, rows: Mapping[str, bytes]) -> None:
+    @staticmethod
+    def prepare(records: Iterable[tuple[str, bytes | None]]) -> bytes:
+        """What ``restore_all`` takes, of rows by their keys: of each key the last counts, None = deleted.
+
+        A function of a module, so that another process finds it by its name.
+        """
+
+    def restore_all(self, prepared: bytes) -> None:
         """The same as ``restore`` for each row; called once, before the first ``fold``."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 
 YOUNG, MIDDLE, OLD = 100_000, 50, 1_000
@@ -15,3 +16,10 @@ collections that free nothing; what asyncio leaves behind is young and still fou
 def keep_many_rows() -> None:
     """Set the thresholds for a process that holds or makes many rows."""
     gc.set_threshold(YOUNG, MIDDLE, OLD)
+
+
+def give_back() -> None:
+    """Return what was freed and lies between what is kept to the system, where the C library can do that (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any
+
+from msgspec.structs import replace
 
 from agents.brain import Arrived, Folded
 from agents.debtor.case import Reaction, Wake
 from agents.debtor.order import local_day, order_key
+from agents.debtor.outputs import deadline_failed
+from agents.debtor.prepared import prepare, read_prepared
 from agents.debtor.react import react
 from agents.debtor.shelf import Shelf
 from agents.debtor.state import (
@@ -43,10 +48,10 @@ _UNSEEN: Any = object()
 class Rows(Mapping[str, Row]):
     """One debtor's rows during a slice: as written until they are touched, with the slice's changes over them."""
 
-    __slots__ = ("changed", "seen", "written")
+    __slots__ = ("_customer_id", "_shelf", "changed", "seen")
 
-    def __init__(self, written: dict[str, bytes], header: Header | None) -> None:
-        self.written = written
+    def __init__(self, shelf: Shelf, customer_id: str, header: Header | None) -> None:
+        self._shelf, self._customer_id = shelf, customer_id
         self.seen: dict[str, Row | None] = {} if header is None else {"": header}
         self.changed: set[str] = set()
 
@@ -54,7 +59,7 @@ class Rows(Mapping[str, Row]):
         """The row or ``default``; this is called for every cell of every label."""
         row = self.seen.get(key, _UNSEEN)
         if row is _UNSEEN:
-            value = self.written.get(key)
+            value = self._shelf.read(self._customer_id, key)
             row = self.seen[key] = None if value is None else decode(key, value)
         return default if row is None else row
 
@@ -65,8 +70,9 @@ class Rows(Mapping[str, Row]):
         return row
 
     def __iter__(self) -> Iterator[str]:
-        yield from (k for k in self.written if self.seen.get(k, True) is not None)
-        yield from (k for k in self.changed if self.seen[k] is not None and k not in self.written)
+        written = self._shelf.touch(self._customer_id) or {}
+        yield from (k for k in written if self.seen.get(k, True) is not None)
+        yield from (k for k in self.changed if self.seen[k] is not None and k not in written)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -79,16 +85,23 @@ def _ahead(day: int) -> Rejection:
     )
 
 
+UNREAD = "\0"
+"""Stands for those of a debtor's deadlines that are not in the index: after the header's of that day, before any other row's."""
+
+
 class Deadlines:
     """Who has to be looked at on which day: an index over the rows' ``wake``. An entry counts only if its row still says so.
 
     What lies ahead is a list per day, two references an entry; what is due by ``day`` is a heap per debtor, so that an event can
-    fire its own debtor's deadlines first.
+    fire its own debtor's deadlines first. Of a debtor that was restored only the first deadline is known, by one reference: when
+    it is due, ``wakes_of`` tells the debtor's rows and their days, and the first of those that are not yet due takes its place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wakes_of: Callable[[str], Iterable[tuple[str, int]]]) -> None:
         self.day = 0
+        self._wakes_of = wakes_of
         self._ahead: dict[int, list[str]] = {}
+        self._unread: dict[int, list[str]] = {}
         self._due: dict[str, list[tuple[int, str]]] = {}
         self._debtors: list[tuple[int, str]] = []
 
@@ -97,6 +110,10 @@ class Deadlines:
             self._ahead.setdefault(wake, []).extend((customer_id, row_key))
         else:
             self._is_due(customer_id, row_key, wake)
+
+    def watch_first(self, wake: int, customer_ids: list[str]) -> None:
+        """These debtors have their first deadline on that day; takes the list over. Before any day has passed."""
+        self._unread.setdefault(wake, []).extend(customer_ids)
 
     def _is_due(self, customer_id: str, row_key: str, wake: int) -> None:
         own = self._due.setdefault(customer_id, [])
@@ -113,6 +130,20 @@ class Deadlines:
             entries = iter(self._ahead.pop(wake))
             for customer_id, row_key in zip(entries, entries, strict=True):
                 self._is_due(customer_id, row_key, wake)
+        for wake in sorted(d for d in self._unread if d <= day):
+            for customer_id in self._unread.pop(wake):
+                self._is_due(customer_id, UNREAD, wake)
+
+    def _index(self, customer_id: str, own: list[tuple[int, str]]) -> None:
+        """Read a debtor's deadlines: what is due joins ``own``; of what is not, the first stands for all."""
+        first = 0
+        for row_key, wake in self._wakes_of(customer_id):
+            if wake <= self.day:
+                heappush(own, (wake, row_key))
+            elif not first or wake < first:
+                first = wake
+        if first:
+            self._unread.setdefault(first, []).append(customer_id)
 
     def has(self, customer_id: str) -> bool:
         """Whether anything of the debtor is due."""
@@ -133,12 +164,19 @@ class Deadlines:
         own = self._due.get(customer_id)
         if not own or own[0][0] > last:
             return None
-        first = heappop(own)
+        before = own[0][0]
+        found = None
+        while own and own[0][0] <= last:
+            first = heappop(own)
+            if first[1] != UNREAD:
+                found = first
+                break
+            self._index(customer_id, own)
         if not own:
             del self._due[customer_id]
-        elif own[0][0] > first[0]:
+        elif own[0][0] > before:
             heappush(self._debtors, (own[0][0], customer_id))
-        return first
+        return found
 
 
 class Book:
@@ -150,14 +188,13 @@ class Book:
 
     react = staticmethod(react)
     """Whoever explains a decision looks on here."""
+    prepare = staticmethod(prepare)
 
     def __init__(self) -> None:
         self._shelf = Shelf()
-        self._openings: dict[str, tuple[str, int]] = {}
-        """Action and generation of each debtor's limit: who has to be opened must be known without looking at all rows."""
         self._headers: dict[str, Header] = {}
         self._folding: dict[str, Rows] = {}
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(self._wakes_of)
         self._opened: Opened | None = None
         self._to_open: set[str] = set()
         self._is_restored = False
@@ -171,34 +208,24 @@ class Book:
             self._opened = None if value is None else read_opened(value)
             return
         self._shelf.write(customer_id, row_key, value)
-        if value is not None:
-            self._index(customer_id, row_key, value)
-
-    def restore_all(self, rows: Mapping[str, bytes]) -> None:
-        """Take all rows over at once, and put them away packed: there may be millions."""
-        debtors: dict[str, dict[str, bytes]] = {}
-        for key, value in rows.items():
-            customer_id, row_key = split_key(key)
-            if not customer_id:
-                self._opened = read_opened(value)
-                continue
-            mine = debtors.get(customer_id)
-            if mine is None:
-                mine = debtors[customer_id] = {}
-            mine[row_key] = value
-        while debtors:  # what is packed is let go at once
-            customer_id, mine = debtors.popitem()
-            for row_key, value in mine.items():
-                self._index(customer_id, row_key, value)
-            self._shelf.put_away(customer_id, mine)
-        self._is_restored = True
-
-    def _index(self, customer_id: str, row_key: str, value: bytes) -> None:
-        wake = wake_of(row_key, value)
-        if wake:
+        if value is not None and (wake := wake_of(row_key, value)):
             self._deadlines.watch(customer_id, row_key, wake)
-        if not row_key:
-            self._openings[customer_id] = opening_of(value)
+
+    def restore_all(self, prepared: bytes) -> None:
+        """Take over what ``prepare`` made of all rows."""
+        found = read_prepared(prepared)
+        self._is_restored = True
+        if found.opened is not None:
+            self._opened = read_opened(found.opened)
+        self._shelf.put_away(found.parcels)
+        for wake, customer_ids in found.firsts.items():
+            self._deadlines.watch_first(wake, customer_ids)
+
+    def _wakes_of(self, customer_id: str) -> Iterator[tuple[str, int]]:
+        """The rows of a debtor that have a deadline, and its day."""
+        for row_key, value in (self._shelf.touch(customer_id) or {}).items():
+            if wake := wake_of(row_key, value):
+                yield row_key, wake
 
     def rows(self) -> Iterable[tuple[str, Row]]:
         """All debtors' rows with their keys in the state topic, for ``state.jsonl`` and the audit."""
@@ -246,16 +273,17 @@ class Book:
     def keep(self, folded: Folded) -> None:
         """The slice is committed."""
         written, headers, shelf = folded.rows, self._headers, self._shelf
-        if len(headers) > HEADERS_AT_HAND:
-            headers.clear()
         for customer_id, rows in self._folding.items():
             start = customer_id + SEPARATOR
             for row_key in rows.changed:
                 shelf.write(customer_id, row_key, written[start + row_key])
             header = rows.seen.get("")
             if isinstance(header, Header):
+                headers.pop(customer_id, None)  # the last touched last
                 headers[customer_id] = header
-                self._openings[customer_id] = (header.limit.action, header.limit.generation)
+        if len(headers) > HEADERS_AT_HAND:
+            for customer_id in list(islice(headers, len(headers) - HEADERS_AT_HAND + HEADERS_AT_HAND // 20)):
+                del headers[customer_id]
         self._folding.clear()
         shelf.tidy()
 
@@ -278,14 +306,15 @@ class Book:
         self._to_open.clear()
         if is_live:
             opening = (last.action, last.generation)
-            self._to_open.update(c for c, its in self._openings.items() if its != opening)
+            self._to_open.update(c for c, header in self._shelf.headers() if opening_of(header) != opening)
             for customer_id in self._to_open:
                 self._deadlines.watch(customer_id, "", last.day)
 
     def _rows_of(self, customer_id: str) -> Rows:
         rows = self._folding.get(customer_id)
         if rows is None:
-            rows = Rows(self._shelf.touch(customer_id) or {}, self._headers.get(customer_id))
+            self._shelf.use(customer_id)
+            rows = Rows(self._shelf, customer_id, self._headers.get(customer_id))
             self._folding[customer_id] = rows
         return rows
 
@@ -362,10 +391,13 @@ class Book:
             fired += 1
             try:
                 reaction = self.react(rows, Wake(row_key, day), context, customer_id, day, paused)
-            except Exception as error:  # noqa: BLE001 - our fault: it is told, and the deadlines behind it fire
+            except Exception as error:  # noqa: BLE001 - our fault: it is told, tried again the next day, and those behind it fire
                 folded.failed.append(
                     f"deadline {row_key or 'of the debtor'} of {customer_id}: {type(error).__name__}: {error}"[:500]
                 )
+                folded.outputs.append(deadline_failed(customer_id, row_key, day, error, context.policy.time_zone))
+                later: Any = replace(rows[row_key], wake=day + 1)
+                self._take(customer_id, rows, Reaction({row_key: later}), folded)
             else:
                 self._take(customer_id, rows, reaction, folded)
         return fired

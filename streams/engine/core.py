@@ -265,8 +265,8 @@ class Engine:
         """In a thread: fence whoever had the partition, then read its rows back."""
         timeout_ms = int(1000 * (60.0 if self.spec.replay else self.settings.transaction_timeout_s))
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
-        rows = restore.read_rows(self._kafka, self._names[self.spec.state], number)
-        spec = self.spec
+        spec, brain = self.spec, self.spec.brain()
+        found = restore.read_state(self._kafka, self._names[spec.state], number, brain)
         rules = Rules(
             order=spec.order,
             lazy=spec.replay,
@@ -276,7 +276,7 @@ class Engine:
             with_tick=spec.with_tick,
         )
         with _BEGINNING:
-            tenure = begin(number, spec.brain(), producer, rows, spec.sources, spec.clock, rules)
+            tenure = begin(number, brain, producer, found, spec.sources, spec.clock, rules)
         first = restore.offsets(self._kafka, [(name, number) for name in self.source_names()], first=True)
         for (name, _), offset in first.items():
             topic = self._short[name]
@@ -525,6 +525,8 @@ class Engine:
                 for outcome, count in (("duplicate", again), ("dead_letter", refused[run.topic])):
                     if count:
                         metrics.record(run.topic, cast("Outcome", outcome), count)
+        if folded.failed:
+            metrics.dead_letters.labels("deadline").inc(len(folded.failed))
         by_brain = len(folded.rejected)
         if rejected:
             metrics.dead_letters.labels("applied").inc(by_brain)

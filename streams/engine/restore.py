@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from threading import BoundedSemaphore
 
 import structlog
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from streams.logs import LIBRDKAFKA
+from agents.brain import Brain, RestoresAll
+from streams.engine.reading import LIBRDKAFKA, Found, count_of, read, read_beside, read_rows, reader
+
+__all__ = ["fenced_producer", "list_offsets", "offsets", "read_rows", "read_state", "reader"]
 
 log = structlog.get_logger()
 
@@ -18,7 +23,10 @@ MAX_MESSAGES, MAX_KBYTES = 2_000_000, 1 << 20
 MAX_MESSAGE_BYTES = 8 << 20
 FENCE_TIMEOUT_S = 30.0
 OFFSETS_TIMEOUT_S = 10.0
-BATCH = 5_000
+MANY_ROWS = 20_000
+"""From so many records on a process of its own reads and packs a partition: Python uses one core, and memory that was torn to
+pieces by millions of rows that came and went goes back as a whole."""
+_HELPERS = BoundedSemaphore(max(1, (os.cpu_count() or 1)))
 
 
 def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms: int = 10_000) -> Producer:
@@ -41,47 +49,13 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
     return producer
 
 
-def reader(kafka: Mapping[str, str], **more: str | int) -> Consumer:
-    """A read-committed consumer outside any group; ``more``: properties of librdkafka, with underscores for dots."""
-    return Consumer(
-        {
-            **kafka,
-            "group.id": "duewatch-reader",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 50,
-            **{name.replace("_", "."): value for name, value in more.items()},
-        },
-        logger=logging.getLogger(LIBRDKAFKA),
-    )
-
-
-def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str, bytes]:
-    """The last value of each key, to the partition's end; deleted ones are left out. Raises KafkaException."""
-    # One partition with everything in it: large answers, and enough of them ahead of what Python takes.
-    consumer = reader(kafka, fetch_message_max_bytes=16 << 20, queued_min_messages=1_000_000, queued_max_messages_kbytes=32 << 10)
-    rows: dict[bytes, bytes] = {}
-    try:
-        consumer.assign([TopicPartition(topic, partition, 0)])
-        while True:
-            # The call waits for a full batch or its time-out, also at the end: a long one would delay every take-over.
-            for message in consumer.consume(BATCH, 0.05):
-                value = message.value()
-                error = message.error()
-                if error is None:
-                    key = message.key() or b""
-                    if value is None:
-                        rows.pop(key, None)
-                    else:
-                        rows[key] = value
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the library spells it
-                    return {key.decode(): value for key, value in rows.items()}
-                else:
-                    raise KafkaException(error)
-    finally:
-        consumer.close()
+def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain) -> Found:
+    """A partition's rows as ``brain`` takes them over. Raises KafkaException, ReadingFailedError."""
+    prepare = brain.prepare if isinstance(brain, RestoresAll) else None
+    if prepare is None or count_of(kafka, topic, partition) < MANY_ROWS:
+        return read(kafka, topic, partition, prepare)
+    with _HELPERS:
+        return read_beside(kafka, topic, partition, prepare)
 
 
 def offsets(kafka: Mapping[str, str], places: Sequence[tuple[str, int]], *, first: bool = False) -> dict[tuple[str, int], int]:

@@ -13,9 +13,12 @@ from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
 from streams.engine.outcomes import Outcomes, read_outcomes
 from streams.engine.plan import Applied, Gathering, Rules
+from streams.memory import give_back
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
+
+    from streams.engine.reading import Found
 
 POSITIONS, CONTEXT, PAUSED = "\x00positions", "\x00context", "\x00paused"
 """Keys of the engine's own rows; those of a brain never begin with NUL."""
@@ -85,19 +88,19 @@ def begin(
     partition: int,
     brain: Brain,
     producer: Producer,
-    rows: Mapping[str, bytes],
+    found: Found,
     sources: tuple[str, ...],
     clock: str,
     rules: Rules,
 ) -> Tenure:
     """A tenure from what was restored: the brain gets its rows, the engine reads its own."""
-    standing = read_standing(rows)
-    theirs = {key: value for key, value in rows.items() if key[:1] != "\x00"}
-    if isinstance(brain, RestoresAll):
-        brain.restore_all(theirs)
-    else:
-        for key, value in theirs.items():
-            brain.restore(key, value)
+    standing = read_standing(found.own)
+    if isinstance(brain, RestoresAll) and found.prepared is not None:
+        brain.restore_all(found.prepared)
+        found.prepared = None
+        give_back()
+    for key, value in found.rows.items():
+        brain.restore(key, value)
     # A topic that is new to the agent begins at its start.
     standing = replace(standing, positions=dict.fromkeys((*sources, clock), 0) | dict(standing.positions))
     gathering = Gathering(

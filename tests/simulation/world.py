@@ -23,6 +23,7 @@ import streams.clock
 import streams.engine.core
 import streams.engine.fetch
 import streams.engine.outcomes
+import streams.engine.reading
 import streams.engine.restore
 from schemas.registry import TOPICS
 from streams.engine.core import AgentSpec
@@ -422,6 +423,7 @@ def simulated(world: World) -> Iterator[None]:
     with ExitStack() as stack:
         for module in (streams.engine.restore, streams.clock):
             stack.enter_context(patch.multiple(module, log=log, **cast("Any", clients)))
+        stack.enter_context(patch.multiple(streams.engine.reading, reader=reader))
         stack.enter_context(patch.multiple(streams.clock, ThreadPoolExecutor=_Pool, datetime=Wall))
         stack.enter_context(
             patch.multiple(streams.engine.core, ThreadPoolExecutor=_Pool, Fetcher=SimFetcher, log=log, decode=quick_decode)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,10 @@ def of_items(made: Workload, given: Templates, count: int) -> float:
 
 
 def restore(book: Book, given: Templates, debtors: int) -> None:
-    for key, value in given.own:
-        book.restore(key, value)
-    for customer, row_key, value in cloned(given, debtors, debtors * ITEMS_A_DEBTOR):
-        book.restore(f"{customer}{SEPARATOR}{row_key}", value)
+    """As a worker that takes a partition over."""
+    rows = cloned(given, debtors, debtors * ITEMS_A_DEBTOR)
+    theirs = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
+    book.restore_all(book.prepare(chain(given.own, theirs)))
 
 
 def cost(book: Book, made: Workload, event: Any) -> float:

@@ -61,7 +61,7 @@ def restored(broker: KafkaBroker, folder: Path, given: Templates, debtors: int, 
     rows, written = fill(settings, given, debtors, items)
     with kafka.workers(settings, folder) as running:
         began = time.perf_counter()
-        running.start()
+        running.start("all")
         running.wait_until_ready()
         seconds = time.perf_counter() - began
         time.sleep(SETTLE_S)

@@ -1,0 +1,159 @@
+"""Read a partition's rows back, read-committed, to its end: here, or in a process of its own.
+
+That process (`python -m streams.engine.reading`) gets its order on standard input and answers on standard output; it ends with
+its answer, and when nobody reads it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pkgutil import resolve_name
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+LIBRDKAFKA = "librdkafka"  # as in ``streams.logs``, whose imports a process that only reads would wait for
+BATCH = 5_000
+WATERMARK_S = 10.0
+
+OWN = "\0"
+"""The engine's keys begin with it; a brain's never do."""
+
+Prepare = Callable[[Iterable[tuple[str, bytes | None]]], bytes]
+
+
+class ReadingFailedError(RuntimeError):
+    """The process that was to read has failed; the message holds the end of what it said."""
+
+
+class Found(msgspec.Struct):
+    """A partition's rows: the engine's ``own``, and the brain's as they are (``rows``) or ``prepared``."""
+
+    own: dict[str, bytes]
+    rows: dict[str, bytes] = {}
+    prepared: bytes | None = None
+
+
+class Order(msgspec.Struct):
+    """What the process is to read. ``prepare``: MODULE:NAME."""
+
+    kafka: dict[str, str]
+    topic: str
+    partition: int
+    prepare: str
+
+
+def reader(kafka: Mapping[str, str], **more: str | int) -> Consumer:
+    """A read-committed consumer outside any group; ``more``: properties of librdkafka, with underscores for dots."""
+    return Consumer(
+        {
+            **kafka,
+            "group.id": "duewatch-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 50,
+            **{name.replace("_", "."): value for name, value in more.items()},
+        },
+        logger=logging.getLogger(LIBRDKAFKA),
+    )
+
+
+def count_of(kafka: Mapping[str, str], topic: str, partition: int) -> int:
+    """How many records a partition holds at most: offsets between its ends. Raises KafkaException."""
+    consumer = reader(kafka)
+    try:
+        first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_S)
+    finally:
+        consumer.close()
+    return end - first
+
+
+def records(kafka: Mapping[str, str], topic: str, partition: int) -> Iterator[tuple[str, bytes | None]]:
+    """Key and value (None = deleted) of all records up to the partition's end, in their order. Raises KafkaException."""
+    # One partition with everything in it: large answers, and enough of them ahead of what Python takes. When its queue is full,
+    # librdkafka looks again after a second, if it is not told otherwise.
+    consumer = reader(
+        kafka,
+        fetch_message_max_bytes=16 << 20,
+        queued_min_messages=1_000_000,
+        queued_max_messages_kbytes=64 << 10,
+        fetch_queue_backoff_ms=10,
+    )
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        while True:
+            # The call waits for a full batch or its time-out, also at the end: a long one would delay every take-over.
+            for message in consumer.consume(BATCH, 0.05):
+                key = message.key()
+                if key is not None:
+                    yield key.decode(), message.value()
+                elif (error := message.error()) is None:
+                    yield "", message.value()
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the library spells it
+                    return
+                else:
+                    raise KafkaException(error)
+    finally:
+        consumer.close()
+
+
+def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str, bytes]:
+    """The last value of each key, to the partition's end; deleted ones are left out. Raises KafkaException."""
+    rows: dict[str, bytes] = {}
+    for key, value in records(kafka, topic, partition):
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+    return rows
+
+
+def read(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare | None) -> Found:
+    """Read in this process; with ``prepare`` the brain's rows are prepared. Raises KafkaException."""
+    if prepare is None:
+        rows = read_rows(kafka, topic, partition)
+        return Found({key: rows.pop(key) for key in [key for key in rows if key[:1] == OWN]}, rows)
+    own: dict[str, bytes] = {}
+    prepared = prepare(_theirs(records(kafka, topic, partition), own))
+    return Found(own, prepared=prepared)
+
+
+def _theirs(read: Iterable[tuple[str, bytes | None]], own: dict[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
+    """What is the brain's; what is the engine's goes into ``own``, which deletes none of its rows."""
+    for record in read:
+        if record[0][:1] != OWN:
+            yield record
+        elif record[1] is not None:
+            own[record[0]] = record[1]
+
+
+def read_beside(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare) -> Found:
+    """Read in a process of its own; ``prepare`` is a function of a module. Raises ReadingFailedError."""
+    order = Order(dict(kafka), topic, partition, f"{prepare.__module__}:{prepare.__qualname__}")
+    argv = [sys.executable, "-m", __name__]
+    done = subprocess.run(argv, input=msgspec.msgpack.encode(order), capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()[-500:]
+        raise ReadingFailedError(f"{' '.join(argv[1:])} for {topic} {partition} ended with status {done.returncode}: {said}")
+    return msgspec.msgpack.decode(done.stdout, type=Found)
+
+
+def main() -> None:
+    """Answer one order, and be gone: nothing is collected, nothing taken apart at the end."""
+    gc.disable()
+    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
+    found = read(order.kafka, order.topic, order.partition, resolve_name(order.prepare))
+    sys.stdout.buffer.write(msgspec.msgpack.encode(found))
+    sys.stdout.buffer.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

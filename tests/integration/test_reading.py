@@ -1,0 +1,60 @@
+"""A partition's rows are the same whether the worker reads them or a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from agents.debtor.book import Book
+from streams.engine import restore
+from streams.engine.reading import ReadingFailedError, count_of, read, read_beside
+from tests.builders import Life, at, invoice
+
+
+@pytest.fixture(params=["kafka", "embedded_broker"])
+def topic(request):
+    """A state topic with rows of debtors, one that was deleted, and one of the engine's."""
+    bootstrap = {"bootstrap.servers": request.getfixturevalue(request.param).bootstrap}
+    name = f"state-{uuid4()}"
+    admin = AdminClient(bootstrap)
+    for made in admin.create_topics([NewTopic(name, 1, 1)]).values():
+        made.result()
+    life = Life()
+    life.tell(*(invoice(f"i-{n}", n, customer=f"c-{n % 5}") for n in range(40)), now=at(40))
+    producer = Producer(bootstrap)
+    for customer_id in life.book._shelf:
+        for row_key, value in life.book._shelf.look(customer_id).items():
+            producer.produce(name, value, f"{customer_id}\x1f{row_key}")
+    producer.produce(name, b"{}", "gone\x1fi/1")
+    producer.produce(name, None, "gone\x1fi/1")
+    producer.produce(name, b"[]", "\x00paused")
+    assert producer.flush(20) == 0
+    return bootstrap, name, dict(life.book.rows())
+
+
+def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatch):
+    kafka, name, rows = topic
+    here, beside = read(kafka, name, 0, Book.prepare), read_beside(kafka, name, 0, Book.prepare)
+    assert here.own == beside.own == {"\x00paused": b"[]"} and not here.rows and not beside.rows
+    for found in (here, beside):
+        book = Book()
+        assert found.prepared is not None
+        book.restore_all(found.prepared)
+        assert dict(book.rows()) == rows
+    assert 0 < count_of(kafka, name, 0) <= len(rows) + 3  # the small broker tells too few: then the worker reads by itself
+    monkeypatch.setattr(restore, "MANY_ROWS", 1)
+    assert restore.read_state(kafka, name, 0, Book()) == beside
+
+
+def broken(_records: Iterable[tuple[str, bytes | None]]) -> bytes:
+    raise ValueError("cannot be prepared")
+
+
+def test_a_process_that_fails_says_why(topic):
+    kafka, name, _ = topic
+    with pytest.raises(ReadingFailedError, match=f"(?s)for {name} 0 ended with status 1: .*cannot be prepared"):
+        read_beside(kafka, name, 0, broken)
