@@ -10,6 +10,7 @@ from schemas.events import assessments, bank, clock, customers, decisions, insol
 from schemas.outputs import alerts, limits, operations, quality, scores
 
 DAY_MS = 86_400_000
+RETENTION_DAYS = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Topic:
     key: Literal["customer", "partition", "none"] = "customer"
     partitions: int | None = None
     cleanup: Literal["delete", "compact"] = "delete"
-    retention_days: int | None = 3650
+    retention_days: int | None = RETENTION_DAYS
     """None = kept for ever."""
     about: str = ""
     config: dict[str, str] = field(default_factory=dict)
@@ -79,7 +80,15 @@ _ALL = (
         "in",
         about="stage, match and its evidence",
     ),
-    Topic("customers", {"duewatch.customer.updated.v1": customers.CustomerUpdated}, "in", cleanup="compact", about="master data"),
+    Topic(
+        "customers",
+        {"duewatch.customer.updated.v1": customers.CustomerUpdated},
+        "in",
+        cleanup="compact",
+        about="master data",
+        # What was replaced is kept for as long as the events that were judged by it: a decision is made again from both.
+        config={"min.compaction.lag.ms": str(RETENTION_DAYS * DAY_MS)},
+    ),
     Topic(
         "assessments",
         {"duewatch.rating.received.v1": assessments.RatingReceived, "duewatch.note.made.v1": assessments.NoteMade},
@@ -187,12 +196,13 @@ _ALL = (
         {
             "duewatch.record.rejected.v1": operations.RecordRejected,
             "duewatch.source.pause_changed.v1": operations.SourcePauseChanged,
+            "duewatch.deadline.failed.v1": operations.DeadlineFailed,
         },
         "out",
         key="none",
         partitions=1,
         retention_days=None,
-        about="what could not be applied, with its bytes; and which partition of which topic is paused for it",
+        about="what could not be applied, with its bytes; which partition of which topic is paused for it; deadlines that failed",
         config=_LARGE,
     ),
     Topic("debtor-state", {}, "internal", cleanup="compact", about="rows of debtors, positions, context in force", config=_STATE),

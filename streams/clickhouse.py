@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -84,6 +85,7 @@ def _owned(path: Path, error: Exception) -> str:
 def _open_server(parts: SplitResult, database: str | None) -> Client:
     import clickhouse_connect
 
+    logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())  # what it has to say is raised
     secure = parts.scheme == "https" or parts.port in {443, 8443}
     try:
         return clickhouse_connect.get_client(
@@ -96,9 +98,15 @@ def _open_server(parts: SplitResult, database: str | None) -> Client:
             settings=SETTINGS,
         )
     except Exception as error:
-        raise ClickHouseError(
-            f"ClickHouse at {parts.hostname}:{parts.port or 8123} does not answer: {str(error)[:500]}"
-        ) from error
+        raise ClickHouseError(f"ClickHouse at {parts.hostname}:{parts.port or 8123} does not answer: {_first(error)}") from error
+
+
+def _first(error: BaseException) -> str:
+    """What an error began with: the driver wraps a refused connection four times, and each tells all of it again."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason = getattr(error, "reason", None)
+    return str(reason or error)[:500]
 
 
 def quoted(name: str) -> str:

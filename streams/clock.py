@@ -23,6 +23,7 @@ from schemas.ids import content_hash, stable_id
 from schemas.registry import DEBTOR_SOURCES
 from streams.codec import decode, headers_of
 from streams.engine.restore import fenced_producer, list_offsets, reader
+from streams.headers import read_headers
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ class _Reign:
         if message.error() is not None:
             return
         topic = (message.topic() or "").removeprefix(full_name(self._settings.prefix, ""))
-        event: Event | Rejection = decode(topic, message.key(), message.value(), message.headers())
+        event: Event | Rejection = decode(topic, message.key(), message.value(), read_headers(message))
         if isinstance(event, Rejection):
             # The policy in force stays: a broken one must not stop the clock. Whoever published it finds it here.
             log.error("context.rejected", topic=topic, offset=message.offset(), reason=event.reason)

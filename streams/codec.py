@@ -17,6 +17,7 @@ from schemas.base import Contract, format_amount, format_time, parse_time
 from schemas.events.envelope import Event, Output, Rejection, impossible_date
 from schemas.ids import content_hash
 from schemas.registry import CONTRACTS, TOPICS
+from streams.headers import UNREADABLE
 
 Header = tuple[str, bytes]
 Headers = Iterable[tuple[str, bytes | str | None]] | Any
@@ -118,6 +119,10 @@ def _split_any(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
             attributes[name[3:]] = _text(name, raw)
         elif name.lower() == "content-type":
             content_type = _text(name, raw).lower()
+        elif name == UNREADABLE:
+            raise _RejectedError(
+                "the name of a header is no UTF-8, so none of the headers can be read: send names in UTF-8", "headers"
+            )
     if content_type.startswith(STRUCTURED):
         return _split_structured(value)
     if not attributes:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from streams.clickhouse import ClickHouseError
 from streams.errors import UsageError, UserError
 from streams.sql import query
 
@@ -72,6 +73,29 @@ def _named(name: str) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# One that failed again has a later row: what was to be tried before the day of the clock has succeeded, or its cause was gone.
+_DEADLINES = """SELECT customer_id, row, kind, toString(first) AS since, times, told, toString(again) AS next,
+again < (SELECT as_day FROM as_of) AS is_over
+FROM (SELECT customer_id, row, any(kind) AS kind, min(due_on) AS first, max(try_again_on) AS again, count() AS times,
+argMax(error, due_on) AS told FROM failed_deadlines GROUP BY customer_id, row)
+WHERE NOT (is_over AND {only_open}) ORDER BY again DESC, customer_id, row LIMIT {limit}"""
+
+
+def list_deadlines(data: Path | None, clickhouse: str | None, limit: int, *, only_open: bool = False) -> str:
+    """A line for each deadline on which our own code failed; empty where there are none."""
+    try:
+        rows = _rows(_DEADLINES.format(only_open=str(only_open).lower(), limit=limit), data, clickhouse)
+    except ClickHouseError as error:
+        if "failed_deadlines" not in str(error):
+            raise
+        return ""  # the tables are of an older version
+    return "\n".join(
+        f"deadline of {row['customer_id']}, {row['row'] or 'the debtor itself'}, due {row['since']}: {row['told']}"
+        + (f"  [made up for since; failed {row['times']} times]" if row["is_over"] else f"  [tried again on {row['next']}]")
+        for row in rows
+    )
 
 
 def list_letters(choice: Choice, data: Path | None, clickhouse: str | None, limit: int) -> str:

@@ -20,6 +20,7 @@ from streams.connectors.records import SOURCE_TOPICS, Record
 from streams.connectors.source import Step
 from streams.engine.restore import reader
 from streams.errors import UserError
+from streams.headers import read_headers
 from streams.replay_context import with_model, with_published
 from streams.topics import full_name
 
@@ -152,7 +153,7 @@ class Driver:
             if message is None or message.error() is not None:
                 self._tend()
                 continue
-            event = decode("models", message.key(), message.value(), _headers(message))
+            event = decode("models", message.key(), message.value(), read_headers(message))
             if isinstance(event, Event) and isinstance(event.data, ModelPublished) and event.data.step == step:
                 break
         self.spent["waiting"] += time.perf_counter() - began
@@ -188,16 +189,11 @@ def last_ticks(kafka: dict[str, str], topic: str, partitions: int) -> dict[int, 
                     at_end.add(partition)
                 elif error is not None:
                     raise KafkaException(error)
-                elif partition is not None and ("ce_type", b"duewatch.clock.ticked.v1") in _headers(message):
+                elif partition is not None and ("ce_type", b"duewatch.clock.ticked.v1") in read_headers(message):
                     ticks[partition] = Ticked.model_validate_json(message.value() or b"")
     finally:
         consumer.close()
     return ticks
-
-
-def _headers(message: Message) -> list[tuple[str, bytes | str | None]]:
-    headers = message.headers() or []
-    return list(headers.items() if isinstance(headers, dict) else headers)
 
 
 def _produce(

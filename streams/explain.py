@@ -10,7 +10,6 @@ import orjson
 from streams.auditing.deployment import ClickHouse, deployed
 from streams.clickhouse import ClickHouseError
 from streams.codec import partition_of
-from streams.embedded import answers
 from streams.engine.restore import offsets
 from streams.errors import UserError
 from streams.explaining.again import Explained, explain, find
@@ -18,6 +17,7 @@ from streams.explaining.replayed import explain_replayed
 from streams.explaining.text import rendered
 from streams.explaining.told import as_dict
 from streams.progress import progress_bar
+from streams.reachable import KafkaAwayError, require_kafka
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -33,19 +33,24 @@ def run_explain(
 
     From the log; where no Kafka answers, from what a replay has left in ClickHouse.
     """
-    if answers(settings.bootstrap.partition(",")[0]):
+    try:
+        require_kafka(settings)
+    except KafkaAwayError as away:
+        made = _from_clickhouse(ClickHouse(data or (None if clickhouse else DEFAULT_DATA), clickhouse), wanted, away)
+    else:
         asked = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
         made = _from_the_log(deployed(settings), wanted, asked)
-    else:
-        asked = ClickHouse(data or (None if clickhouse else DEFAULT_DATA), clickhouse)
-        try:
-            made = explain_replayed(asked, wanted, settings.bootstrap)
-        except ClickHouseError as error:
-            raise UserError(f"no Kafka answers at {settings.bootstrap} (DUEWATCH_BOOTSTRAP or --kafka), and {error}") from None
     good = made.is_equal is not False
     if as_json:
         return orjson.dumps(as_dict(made), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode(), good
     return rendered(made), good
+
+
+def _from_clickhouse(asked: ClickHouse, wanted: str, away: KafkaAwayError) -> Explained:
+    try:
+        return explain_replayed(asked, wanted, str(away))
+    except ClickHouseError as error:
+        raise UserError(f"{away}. And {error}") from None
 
 
 def _from_the_log(settings: Settings, wanted: str, clickhouse: ClickHouse | None) -> Explained:

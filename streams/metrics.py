@@ -66,7 +66,7 @@ class Metrics:
             RETAKES_TOTAL, "Partitions dropped and taken over again after a failed or unknown commit.", "agent", "reason"
         )
         self.dead_letters = self._counter(
-            DEAD_LETTERS_TOTAL, "Records that could not be decoded, validated or applied.", "reason"
+            DEAD_LETTERS_TOTAL, "Records that could not be decoded, validated or applied; deadlines that failed.", "reason"
         )
         self.lag = Gauge(
             PARTITION_LAG,

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -25,6 +25,7 @@ from streams.engine.commit import Rejected
 from streams.engine.core import ALL_WAKES, WAKES, AgentSpec, decoded
 from streams.engine.restore import reader
 from streams.errors import UsageError, UserError
+from streams.headers import read_headers
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class Read(NamedTuple):
     @classmethod
     def of(cls, message: Message) -> Read:
         """What a consumer got."""
-        headers: Any = message.headers() or ()
-        return cls(message.offset() or 0, message.key(), message.value(), headers, message.timestamp()[1])
+        return cls(message.offset() or 0, message.key(), message.value(), read_headers(message), message.timestamp()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ def _check_count(logs: _Logs, told: SliceCommitted, records: Sequence[tuple[Run,
     places = ", ".join(f"{logs[run.topic].place} [{run.start}, {run.end})" for run in told.runs)
     raise RefoldError(
         f"slice {told.number} of {told.agent} {told.partition} applied {were} records, and {there} are there: {places}."
-        " A compacted topic loses what was replaced since"
+        " A compacted topic loses what was replaced since: `duewatch topics` tells which keeps it for too short a time"
     )
 
 

@@ -27,8 +27,9 @@ from streams.embedded import EmbeddedBroker
 from streams.errors import UsageError, UserError
 from streams.logs import LIBRDKAFKA
 from streams.progress import Bar, progress_bar
+from streams.reachable import require_kafka
 from streams.replay_context import replay_context
-from streams.settings import Settings, load_settings
+from streams.settings import Settings, load_settings, with_options
 from streams.sink_file import running_sink
 from streams.sql import query
 from streams.stack import Stack
@@ -114,7 +115,7 @@ def settings_for(target: Target, prefix: str, broker: EmbeddedBroker | None) -> 
     )
     if broker is not None:
         return settings.on_embedded_broker(broker.bootstrap)
-    return settings.changed(bootstrap=target.kafka) if target.kafka else settings
+    return with_options(settings, kafka=target.kafka)
 
 
 def _clickhouse(target: Target) -> dict[str, object]:
@@ -140,6 +141,7 @@ def started(target: Target, prefix: str) -> Iterator[Stack]:
     broker = EmbeddedBroker(logs / "broker.log").start() if target.kafka is None else None
     try:
         settings = settings_for(target, prefix, broker)
+        require_kafka(settings)
         create_topics(settings)
     except BaseException:
         if broker is not None:
@@ -226,7 +228,7 @@ def run_replay(source: Source, target: Target) -> Summary:
                 summary = drive(stack, given, target, bar)
     except KeyboardInterrupt:
         raise ReplayStoppedError(how_to_go_on(target)) from None
-    click.echo(told(summary, target))
+    click.echo(told(summary, target, source.prefix()))
     return summary
 
 
@@ -236,12 +238,15 @@ def how_to_go_on(target: Target) -> str:
     return "stopped. The same command goes on where this one stopped."
 
 
-def told(summary: Summary, target: Target) -> str:
+def told(summary: Summary, target: Target, prefix: str) -> str:
+    """What came out, and how to ask about it."""
     rate = summary.events / summary.seconds
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.counts.items())
     where = "elsewhere" if target.clickhouse else f"in {target.folder}"
     question = shlex.quote("select * from debtors order by exposure desc limit 10")
     return (
         f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s). ClickHouse, {where}, now has {counts}.\n"
-        f"Ask it: duewatch sql {question} {target.option}"
+        f"Ask it: duewatch sql {question} {target.option}\n"
+        f"Hold it against itself: duewatch audit {target.option}"
+        + (f" --kafka {target.kafka} --prefix {prefix}" if target.kafka else "")
     )

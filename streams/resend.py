@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -23,7 +23,9 @@ from schemas.registry import TOPICS
 from streams.codec import STRUCTURED, decode
 from streams.dead_letters import Choice, Letter, choose, positions
 from streams.errors import UsageError, UserError
+from streams.headers import UNREADABLE, read_headers
 from streams.progress import progress_bar
+from streams.reachable import require_kafka
 from streams.send import send_all
 from streams.topics import full_name
 
@@ -131,7 +133,7 @@ def mended(letter: Letter, mend: Mend) -> Letter:
     is_structured = any(
         name.lower() == "content-type" and told.lower().startswith(STRUCTURED.encode()) for name, told in letter.headers
     )
-    headers = [pair for pair in letter.headers if pair[0] != REPLAY_OF]
+    headers = [pair for pair in letter.headers if pair[0] not in (REPLAY_OF, UNREADABLE)]
     if is_structured and (mend.fields or mend.attributes):
         envelope = _object(record) | dict(mend.attributes)
         envelope["data"] = _changed(envelope.get("data"), mend.fields, letter.place)
@@ -182,6 +184,7 @@ def _sent_already(settings: Settings, letters: Sequence[Letter], held: dict[tupl
     """Id of a dead letter -> where the record lies that was sent in its place, as far as ClickHouse does not know it yet."""
     if not letters:
         return {}
+    require_kafka(settings)
     admin = AdminClient({**settings.for_librdkafka(), "log_level": 3})
     there = admin.list_topics(timeout=METADATA_TIMEOUT_S)
     names = {full_name(settings.prefix, letter.topic): letter.topic for letter in letters}
@@ -214,9 +217,7 @@ def _replays(settings: Settings, starts: list[TopicPartition], names: dict[str, 
             for message in consumer.consume(5_000, 1.0):
                 error, topic, partition = message.error(), str(message.topic()), int(message.partition() or 0)
                 if error is None:
-                    # The library's types allow more than it returns: names are texts, values bytes or None.
-                    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-                    for of in (told for name, told in headers if name == REPLAY_OF and told):
+                    for of in (told for name, told in read_headers(message) if name == REPLAY_OF and told):
                         yield of.decode("utf-8", "replace"), f"{names[topic]}/{partition}/{message.offset()}"
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the only name that the library has for it
                     ended.add((topic, partition))

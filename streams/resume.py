@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from schemas.events.clock import SourceResumed
 from schemas.events.envelope import Output
 from schemas.registry import DEBTOR_SOURCES
+from streams.auditing.deployment import deployed
 from streams.codec import encode
 from streams.engine.restore import offsets, reader
 from streams.errors import UsageError, UserError
@@ -35,6 +36,7 @@ def resume(settings: Settings, topic: str, partition: int, owner: str, reason: s
     """
     if topic not in READERS:
         raise UsageError(f"{topic!r} is no source topic: name one of {', '.join(READERS)}")
+    settings = deployed(settings)
     agent, clock = READERS[topic]
     partitions = settings.partitions if agent == "debtor" else 1
     if not 0 <= partition < partitions:

@@ -11,6 +11,7 @@ import orjson
 from schemas.events.decisions import DecisionMade
 from schemas.events.envelope import Event
 from schemas.ids import stable_id
+from streams.auditing.deployment import deployed
 from streams.codec import encode_event
 from streams.send import send
 from streams.sql import query
@@ -57,7 +58,8 @@ def decision(
 
 
 def answer(settings: Settings, customer_id: str, action: Literal["confirm", "reject"], owner: str, reason: str | None) -> str:
-    """Send the answer; the debtor's worker judges it. Raises KafkaException."""
+    """Send the answer; the debtor's worker judges it. Raises UserError, KafkaException."""
+    settings = deployed(settings)
     value, headers = encode_event(decision(customer_id, action, owner, reason))
     topic = send(settings, "decisions", customer_id.encode(), value, headers)
     return f"sent to {topic}: {owner} {action}s the review of {customer_id}"

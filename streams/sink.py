@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row, rows_of
 from streams.clickhouse import open_client, patiently, quoted
 from streams.errors import UserError
+from streams.headers import read_headers
 from streams.logs import LIBRDKAFKA, configure_logs
 from streams.memory import keep_many_rows
 from streams.metrics import Metrics
@@ -150,9 +151,8 @@ class Sink:
                 log.warning("kafka.error", topic=topic, partition=partition, error=str(error))
 
     def _rows(self, topic: str, partition: int, offset: int, message: Message) -> Rows:
-        # The library's types allow more than it returns: names are texts, values bytes or None.
-        headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-        record = Record(topic, partition, offset, _bytes(message.key()), _bytes(message.value()), headers, self.settings.prefix)
+        key, value = _bytes(message.key()), _bytes(message.value())
+        record = Record(topic, partition, offset, key, value, read_headers(message), self.settings.prefix)
         rows = rows_of(record, orjson.loads)
         for table, row in rows:
             if table in {"ticks", "journal_raw"}:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from schemas.registry import TOPICS, Topic
 from streams.errors import UserError
@@ -39,7 +39,8 @@ def partitions_of(topic: Topic, settings: Settings) -> int:
 def create_topics(settings: Settings) -> list[str]:
     """Create what is missing; a line for each topic. Raises TopicsError, before anything is made, where partitions differ.
 
-    May be repeated, and run by several at once.
+    May be repeated, and run by several at once. What is there is not changed, it may be somebody's will: the line tells in which
+    settings it differs, and how to set them.
     """
     admin = AdminClient({**settings.for_librdkafka(), "log_level": 0})
     there = existing_partitions(admin)
@@ -48,11 +49,33 @@ def create_topics(settings: Settings) -> list[str]:
     made = _create(admin, settings, missing)
     # Someone else may have made some of them meanwhile, differently.
     _check(settings, existing_partitions(admin) if made < {topic.name for topic in missing} else {})
+    others = _set_otherwise(admin, settings, [topic for topic in TOPICS.values() if topic.name not in made])
     return [
         f"{full_name(settings.prefix, topic.name)}: {partitions_of(topic, settings)} partitions, "
-        + ("created" if topic.name in made else "was there")
+        + ("created" if topic.name in made else "was there" + others.get(topic.name, ""))
         for topic in TOPICS.values()
     ]
+
+
+def _set_otherwise(admin: AdminClient, settings: Settings, topics: list[Topic]) -> dict[str, str]:
+    """Topic -> in words, which of its settings on the broker are not as they would be made now."""
+    asked = {topic.name: ConfigResource(ResourceType.TOPIC, full_name(settings.prefix, topic.name)) for topic in topics}
+    answers = admin.describe_configs(list(asked.values()), request_timeout=TIMEOUT_S) if asked else {}
+    told = {}
+    for topic in topics:
+        try:
+            found = answers[asked[topic.name]].result()
+        except (KafkaException, KeyError):
+            continue  # the small broker does not tell, and to ask may be forbidden
+        wrong = [
+            f"{name}={found[name].value}, wanted {value} (kafka-configs.sh --alter --entity-type topics --entity-name"
+            f" {full_name(settings.prefix, topic.name)} --add-config {name}={value})"
+            for name, value in topic.broker_config().items()
+            if name in found and found[name].value != value
+        ]
+        if wrong:
+            told[topic.name] = ", but " + "; ".join(wrong)
+    return told
 
 
 def existing_partitions(admin: AdminClient) -> dict[str, int]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 
 from msgspec.structs import replace
 
 from agents.debtor.alerts.decide import ACTIONS, Facts, Transition, fingerprint
-from agents.debtor.bank.decide import expected_inflow
-from agents.debtor.case import Case
+from agents.debtor.bank.decide import expected_inflow, signs
+from agents.debtor.case import Case, start_of_day
 from agents.debtor.insolvency.decide import is_alarm, is_default
 from agents.debtor.limits.decide import TEXTS, Change, Standing
 from agents.debtor.payments.decide import worst_days_past_due
@@ -19,12 +20,14 @@ from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring import state as score_state
 from agents.debtor.written import written
 from agents.version import CODE_VERSION
+from schemas.events.envelope import Output
 from schemas.events.models import ExampleMatured
 from schemas.events.payments import InvoiceIssued
 from schemas.ids import stable_id
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
+from schemas.outputs.operations import DeadlineFailed
 from schemas.outputs.scores import ScoreComputed, WouldChange
 
 _Score, _Alert, _Limit = written(ScoreComputed), written(AlertChanged), written(LimitChanged)
@@ -41,10 +44,14 @@ def risk_facts(case: Case) -> score_state.Facts:
     if stage == "none" and header.insolvency.possible != "none":
         stage, certain = header.insolvency.possible, False
     notices = tuple(n.notice_id for n in header.insolvency.notices[-3:]) if stage != "none" else ()
+    rules = case.policy.alerts
+    cash = signs(header.bank, rules.shock_threshold, rules.shock_warm_up_weeks)
     facts = score_state.Facts(
         days_past_due=worst_days_past_due(header.balances),
-        shock=header.bank.shock,
-        bank=header.bank.weeks >= case.policy.alerts.shock_warm_up_weeks,
+        shock=cash.shock,
+        bank=cash.known,
+        falling=cash.falling,
+        cushion=cash.cushion,
         stage=stage,
         certain=certain and stage != "none",
         overdue_ids=header.overdue_ids,
@@ -128,16 +135,29 @@ def _payment_dates(
     return low, middle, high
 
 
+def _example_of(case: Case, target: str, invoice_id: str, item: Item, *number: str | int, **said: Any) -> ExampleMatured:
+    """A label of an invoice; ``number``: what tells its examples of one target apart."""
+    return _Example(
+        customer_id=case.customer_id,
+        example_id=stable_id("example", target, case.customer_id, invoice_id, *number),
+        invoice_id=invoice_id,
+        target=target,
+        scored_on=date.fromordinal(item.issued),
+        matured_on=case.today,
+        **said,
+    )
+
+
 def late_example(
     case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active, learned: score_state.Learned
 ) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
     before, features = case.header.score, active.features
-    return _Example(
-        customer_id=case.customer_id,
-        example_id=stable_id("example", "late", case.customer_id, invoice_id),
-        invoice_id=invoice_id,
-        target="late",
+    return _example_of(
+        case,
+        "late",
+        invoice_id,
+        item,
         label=1 if label else 0,
         keys=active.shared,
         row_logit=learned.row_logit,
@@ -146,70 +166,40 @@ def late_example(
         row_late=before.late,
         x=scoring.whole_numbers(features.x),
         p=features.p,
-        scored_on=date.fromordinal(item.issued),
-        matured_on=case.today,
     )
 
 
 def corrected_example(case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active) -> ExampleMatured:
     """The right label of an invoice whose example was wrong."""
-    return _Example(
-        customer_id=case.customer_id,
-        example_id=stable_id("example", "late", case.customer_id, invoice_id, case.cause_id),
-        invoice_id=invoice_id,
-        target="late",
+    return _example_of(
+        case,
+        "late",
+        invoice_id,
+        item,
+        case.cause_id,
         label=label,
         keys=active.shared,
         x=scoring.whole_numbers(active.features.x),
         p=active.features.p,
         corrects=stable_id("example", "late", case.customer_id, invoice_id),
-        scored_on=date.fromordinal(item.issued),
-        matured_on=case.today,
     )
 
 
 def paid_example(case: Case, invoice_id: str, item: Item, paid: int, features: score_state.Features) -> ExampleMatured:
     """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
-    return _Example(
-        customer_id=case.customer_id,
-        example_id=stable_id("example", "paid_after_due", case.customer_id, invoice_id, features.interval),
-        invoice_id=invoice_id,
-        target="paid_after_due",
-        label=paid,
-        keys=scoring.interval_keys(features.group)[features.interval],
-        interval=features.interval,
-        scored_on=date.fromordinal(item.issued),
-        matured_on=case.today,
-    )
+    i = features.interval
+    keys = scoring.interval_keys(features.group)[i]
+    return _example_of(case, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
 
 
 def loss_example(case: Case, invoice_id: str, item: Item, share: float) -> ExampleMatured:
     """What share of a defaulted amount never came."""
-    return _Example(
-        customer_id=case.customer_id,
-        example_id=stable_id("example", "loss", case.customer_id, invoice_id),
-        invoice_id=invoice_id,
-        target="loss",
-        label=1,
-        keys=(),
-        share=share,
-        scored_on=date.fromordinal(item.issued),
-        matured_on=case.today,
-    )
+    return _example_of(case, "loss", invoice_id, item, label=1, keys=(), share=share)
 
 
 def default_example(case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
     """The label *default* for the shared rates of risk classes."""
-    return _Example(
-        customer_id=case.customer_id,
-        example_id=stable_id("example", "default", case.customer_id, invoice_id),
-        invoice_id=invoice_id,
-        target="default",
-        label=1 if label else 0,
-        keys=keys,
-        scored_on=date.fromordinal(item.issued),
-        matured_on=case.today,
-    )
+    return _example_of(case, "default", invoice_id, item, label=1 if label else 0, keys=keys)
 
 
 def is_material(case: Case, item: Item) -> bool:
@@ -249,11 +239,14 @@ def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
     """Take a change of the limit over; announce it if it says anything, numbered without gaps."""
     before, after = case.header.limit, change.limit
     if not change.codes:  # made before the number was given: it keeps what was announced last
-        case.set(limit=replace(after, sequence=before.sequence, last_id=before.last_id))
+        case.set(limit=replace(after, sequence=before.sequence, last_id=before.last_id, effective=before.effective))
         return
     opening = after.generation != before.generation or after.action != before.action
     sequence = 1 if opening else before.sequence + 1
     act = after.action == "act"
+    # Live, records may run ahead of the tick, and the debtor's day goes back with the next deadline; whoever applies the changes
+    # in their order must not find a later one in force before an earlier one.
+    effective = max(case.day, before.effective)
     topic, type_ = ("limit-changes", "duewatch.limit.changed.v1") if act else ("limit-proposals", "duewatch.limit.proposed.v1")
     change_id = stable_id("limit", case.customer_id, after.action, after.generation, sequence)
     data = _Limit(
@@ -270,13 +263,13 @@ def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
         terms_days=after.terms_days,
         security_required=after.security,
         hold=after.hold,
-        effective_from=case.today,
+        effective_from=date.fromordinal(effective),
         expires_on=_expiry(after.hold_until if after.hold else after.override_until),
         reasons=limit_reasons(change.codes),
         evidence=(case.cause_id, *people, *(case.header.overdue_ids if "overdue" in change.codes else ())),
         supersedes=None if opening else before.last_id,
     )
-    case.set(limit=replace(after, sequence=sequence, last_id=change_id))
+    case.set(limit=replace(after, sequence=sequence, last_id=change_id, effective=effective))
     case.send(topic, type_, data)
     if act:
         case.send("current-limits", "duewatch.limit.current.v1", data)
@@ -365,6 +358,27 @@ def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
             "." if certain else "; the match is not certain, a person must confirm it."
         )
     return (_Reason(code=alert_type, text=text),)
+
+
+_KINDS = {"": "debtor", "i": "invoice", "f": "score", "s": "sales"}
+
+
+def deadline_failed(customer_id: str, row_key: str, day: int, error: Exception, zone: str) -> Output:
+    """What is told of a deadline on which our own code failed; it is tried again the day after."""
+    data = DeadlineFailed(
+        customer_id=customer_id,
+        kind=_KINDS.get(row_key[:1], "other"),
+        row=row_key,
+        due_on=date.fromordinal(day),
+        try_again_on=date.fromordinal(day + 1),
+        error=f"{type(error).__name__}: {error}"[:500],
+        recommended_action="report it with this text; after the update it is made up for by itself, on the day after",
+        code_version=CODE_VERSION,
+    )
+    cause = stable_id("wake", customer_id, row_key, day)
+    at = start_of_day(day, zone)
+    name = "duewatch.deadline.failed.v1"
+    return Output("dead-letters", customer_id, name, stable_id(name, customer_id, cause), at, at, data, cause, cause)
 
 
 def _money(amount: Decimal | None, currency: str) -> str:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from agents.debtor import outputs
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
+from agents.debtor.bank.state import Bank
 from agents.debtor.case import Case, Reaction, Wake
 from agents.debtor.insolvency import decide as insolvency
 from agents.debtor.insolvency.state import Notice
@@ -553,11 +554,16 @@ def _judge_bank(case: Case) -> None:
     bank, rules = case.header.bank, case.policy.alerts
     while bank.wake and bank.wake <= case.day:
         judged = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
-        if judged.shock != bank.shock:
+        if _cash_class(case, judged) != _cash_class(case, bank):
             case.rescore = True
         bank = judged
     if bank is not case.header.bank:
         case.set(bank=bank)
+
+
+def _cash_class(case: Case, bank: Bank) -> str:
+    rules = case.policy.alerts
+    return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
 def _score_debtor(case: Case) -> None:

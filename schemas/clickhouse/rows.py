@@ -20,7 +20,7 @@ from schemas.base import Contract, format_time, parse_time
 from schemas.events import customers, payments
 from schemas.events.clock import Ticked
 from schemas.events.models import ModelPublished
-from schemas.outputs.operations import RecordRejected, SliceCommitted
+from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted
 from schemas.registry import TOPICS
 
 Row = list[Any]
@@ -47,6 +47,10 @@ TABLES: dict[str, tuple[str, ...]] = {
         "id", "time", "recorded_time", "topic", "partition", "offset", "reason", "field", "raw", "key", "headers", "recorded_at",
         "code_version", "event_id", "replay_of", "hash", "record",
     ),
+    "failed_deadlines_raw": (
+        *_ENVELOPE,
+        "customer_id", "kind", "row", "due_on", "try_again_on", "error", "recommended_action", "code_version",
+    ),
     "postings": (
         "customer_id", "currency", "invoice_id", "entry", "entry_id", "number", "day", "due_on", "amount", "record",
         "recorded_time",
@@ -62,7 +66,8 @@ TABLES: dict[str, tuple[str, ...]] = {
     "scores_raw": (
         *_ENVELOPE, *_CAUSES,
         "customer_id", "invoice_id", "p_late", "p_default", "ready", "expected_loss", "currency", "band", "reasons", "log_odds",
-        "lift", "p_late_30", "expected_paid_on", "paid_from", "paid_to", "loss_given_default", "scorer", "due_date", "scored_at",
+        "lift", "p_late_30", "expected_paid_on", "paid_from", "paid_to", "loss_given_default", "scorer", "would_change",
+        "due_date", "scored_at",
         *_VERSIONS,
     ),
     "alerts_raw": (
@@ -374,6 +379,8 @@ def _quality(read: _Read) -> Iterator[tuple[str, Row]]:
 
 def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
     letter = read.data
+    if isinstance(letter, DeadlineFailed):
+        yield "failed_deadlines_raw", _fields(read, "failed_deadlines_raw")
     if not isinstance(letter, RecordRejected):
         return  # a pause or its end: the journal says so too, and has a table
     try:

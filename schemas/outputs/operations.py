@@ -1,10 +1,10 @@
-"""Topics ``journal`` and ``dead-letters``: what a slice did, what could not be applied, and what is paused for it."""
+"""Topics ``journal`` and ``dead-letters``: what a slice did, what could not be applied or failed, and what is paused for it."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from schemas.base import Contract, Id, Instant, Label, Text
+from schemas.base import BusinessDate, Contract, Id, Instant, Label, Text
 
 
 class Run(Contract):
@@ -68,5 +68,23 @@ class SourcePauseChanged(Contract):
     broken: int
     """Of its last ``judged`` records, as many could not be applied."""
     judged: int
+    recommended_action: Text
+    code_version: Id
+
+
+class DeadlineFailed(Contract):
+    """For whoever runs the system: our own code failed on a deadline of a debtor, and nothing followed from it yet.
+
+    It is put off by a day at a time, until it succeeds or its cause is gone.
+    """
+
+    customer_id: Id
+    kind: Label
+    """Of what: ``debtor`` (review, hold, bank week, alerts), ``invoice``, ``score`` (an invoice's) or ``sales``."""
+    row: str
+    """Key of the debtor's row: empty for the debtor's own deadline, ``i/`` and the invoice's id for an invoice's."""
+    due_on: BusinessDate
+    try_again_on: BusinessDate
+    error: Text
     recommended_action: Text
     code_version: Id

@@ -99,7 +99,7 @@ def audit_amounts(
     for _ in range(ROUNDS):
         cuts = {partition: cut for partition in partitions if (cut := read_cut(settings, partition)) is not None}
         wait_for_sink(settings, clickhouse, partitions, bar)
-        found, unclear = _compare(settings, clickhouse, cuts)
+        found, unclear = compare_cuts(settings, clickhouse, cuts)
         numbers = {partition: cut.number for partition, cut in cuts.items()}
         if not (found or unclear) or numbers == stood:
             break
@@ -110,7 +110,7 @@ def audit_amounts(
     return [one for customer in sorted(found) if customer not in unclear for one in found[customer]], Counter(unclear.values())
 
 
-def _compare(
+def compare_cuts(
     settings: Settings, clickhouse: ClickHouse, cuts: Mapping[int, Cut]
 ) -> tuple[dict[str, list[Difference]], dict[str, str]]:
     """Debtor -> its differences; debtor -> why it cannot be judged now."""

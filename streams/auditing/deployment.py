@@ -16,6 +16,7 @@ from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.engine.restore import offsets
 from streams.errors import UserError
 from streams.progress import Bar
+from streams.reachable import require_kafka
 from streams.refold import Log
 from streams.sql import query
 from streams.topics import existing_partitions, full_name
@@ -51,12 +52,20 @@ def clickhouse_of(settings: Settings, data: Path | None, url: str | None) -> Cli
 
 
 def deployed(settings: Settings) -> Settings:
-    """The settings with the number of partitions that the deployment really has. Raises UserError when there is none."""
+    """The settings with the number of partitions that the deployment really has. Raises UserError when there is none.
+
+    Asked first by every command that looks into a deployment: it tells at once where no broker is.
+    """
+    require_kafka(settings)
     there = existing_partitions(AdminClient({**settings.for_librdkafka(), "log_level": 0}))
     partitions = there.get(full_name(settings.prefix, "debtor-state"))
     if partitions is None:
         others = sorted(name.removesuffix("-debtor-state") for name in there if name.endswith("-debtor-state"))
-        told = f"There are: {', '.join(others)}. Set DUEWATCH_PREFIX" if others else "Create it: duewatch topics"
+        told = (
+            f"There are: {', '.join(others)}. Name one with --prefix or DUEWATCH_PREFIX"
+            if others
+            else "Create it: duewatch topics"
+        )
         raise UserError(f"there is no deployment {settings.prefix!r} on {settings.bootstrap}. {told}")
     return settings.changed(partitions=partitions)
 

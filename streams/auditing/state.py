@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from agents.brain import Folded
 from agents.debtor.state import SEPARATOR, split_key
+from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.auditing.difference import ABSENT, Difference, compare_fields, read_json, shown
 from streams.engine.restore import read_rows
 from streams.engine.tenure import Standing, read_standing
 from streams.progress import Bar
-from streams.refold import refold, take_rows
+from streams.refold import Refolded, refold, take_rows
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -22,26 +23,60 @@ if TYPE_CHECKING:
 
 def audit_state(
     settings: Settings, agent: str, state_topic: str, partition: int, bar: Bar
-) -> tuple[list[Difference], Counter[str]]:
-    """Compare the rows of one partition with the fold of its journal up to the slice that wrote them last."""
+) -> tuple[list[Difference], Counter[str], Counter[str]]:
+    """Compare the rows of one partition with the fold of its journal up to the slice that wrote them last.
+
+    Returns the differences, what was looked at, and how many debtors differ of whom nothing can be said: other code than this one
+    has decided on them (D5).
+    """
     written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
     standing = read_standing(written)
     rows: dict[str, bytes] = {}
     found: list[Difference] = []
     counts: Counter[str] = Counter()
     reached: dict[str, int] = {}
+    others = _OtherCode(f"{agent} {partition}")
     for one in refold(settings, agent, partition, until=standing.number) if standing.number else ():
         take_rows(rows, one.folded.rows)
         found += _joins(reached, one.journal.runs, f"{agent} {partition}", one.number)
         events = one.journal.applied + one.journal.duplicates + one.journal.rejected
         counts.update(slices=1, events=events, outputs=len(one.folded.outputs))
-        found += _counted(agent, partition, one.journal, one.folded, len(one.rejected))
+        others.look(one)
+        if not others.versions:  # what follows from rows of other code is not asserted either
+            found += _counted(agent, partition, one.journal, one.folded, len(one.rejected))
         bar.advance(events)
     kept = {key: value for key, value in written.items() if not key.startswith("\x00")}
     counts["rows"] += len(kept)
-    found += compare_rows(rows, kept, f"{agent} {partition}")
+    differ, unclear = others.told_apart(compare_rows(rows, kept, f"{agent} {partition}"))
+    found += differ
     found += _stands(standing, reached, f"{agent} {partition}")
-    return found, counts
+    return found, counts, unclear
+
+
+class _OtherCode:
+    """Who was decided on by another version of the code than this one: a fold by this one need not give the same.
+
+    ``holder``: of rows of no debtor.
+    """
+
+    def __init__(self, holder: str) -> None:
+        self.versions: set[str] = set()
+        self._holder = holder
+        self._touched: set[str] = set()
+
+    def look(self, one: Refolded) -> None:
+        """At a slice."""
+        if one.journal.code_version != CODE_VERSION:
+            self.versions.add(one.journal.code_version)
+            self._touched.update(_split(key)[0] or self._holder for key in one.folded.rows)
+            self._touched.update(arrived.event.customer_id or self._holder for arrived in one.arrived)
+
+    def told_apart(self, found: Iterable[Difference]) -> tuple[list[Difference], Counter[str]]:
+        """The differences that stand, and how many debtors the others are of."""
+        told = list(found)
+        unclear = {one.subject for one in told} & self._touched
+        why = f"against the log: version {', '.join(sorted(self.versions))} of the code decided on them, this is {CODE_VERSION}"
+        return [one for one in told if one.subject not in unclear], Counter({why: len(unclear)} if unclear else {})
 
 
 def _joins(reached: dict[str, int], runs: Iterable[Run], subject: str, number: int) -> Iterator[Difference]:
@@ -75,13 +110,18 @@ def _stands(standing: Standing, reached: Mapping[str, int], subject: str) -> Ite
             yield Difference("journal", subject, "positions", topic, str(end), str(standing.positions.get(topic, ABSENT)))
 
 
+def _split(key: str) -> tuple[str, str]:
+    """Debtor and row key; rows of no debtor have none, such as the learner's."""
+    return split_key(key) if SEPARATOR in key else ("", key)
+
+
 def compare_rows(expected: Mapping[str, bytes], found: Mapping[str, bytes], holder: str) -> Iterator[Difference]:
     """What the fold makes of each row against what is in the state topic, field by field. ``holder``: of rows of no debtor."""
     for key in sorted(expected.keys() | found.keys()):
         ours, theirs = expected.get(key), found.get(key)
         if ours == theirs:
             continue
-        customer, row_key = split_key(key) if SEPARATOR in key else ("", key)
+        customer, row_key = _split(key)
         fields = list(compare_fields(read_json(ours), read_json(theirs)))
         # The same values in other bytes are a difference, too: nobody but us writes there.
         for name, before, after in fields or [("bytes", repr(ours), repr(theirs))]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.headers import read_headers
 from streams.logs import LIBRDKAFKA
 
 log = structlog.get_logger()
@@ -25,6 +26,8 @@ Place = tuple[str, int]
 
 POLL_S = 0.05
 BATCH = 1_000
+GATHER_S = 0.003
+"""What comes within it is handed over at once: waking the event loop for each record costs more than folding it."""
 UNDELIVERED = 2
 CLOSE_S = 10.0
 CONSUMER = {
@@ -63,7 +66,7 @@ class Record:
 
     @property
     def headers(self) -> Any:
-        return self._message.headers()
+        return read_headers(self._message)
 
     @property
     def timestamp(self) -> int:
@@ -143,6 +146,7 @@ class Fetcher:
                     self._commands.popleft()()
                 first = self._consumer.poll(POLL_S)
                 if first is not None:
+                    self._ended.wait(GATHER_S)
                     # consume() with a time-out would wait for a full batch.
                     self._hand_over([first, *self._consumer.consume(BATCH, 0)])
         except Exception as error:

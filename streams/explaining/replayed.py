@@ -14,7 +14,7 @@ from schemas.events.envelope import Output
 from schemas.registry import TOPICS as REGISTRY
 from streams.auditing.deployment import ClickHouse
 from streams.backtest import Fold
-from streams.codec import encode
+from streams.codec import json_of
 from streams.connectors.records import Record, record_of
 from streams.connectors.source import steps
 from streams.errors import UserError
@@ -27,11 +27,14 @@ toString(recorded_time) AS recorded, data FROM events"""
 TICKS = "SELECT groupUniqArray(prefix) AS prefixes, min(step) AS first, toString(max(time)) AS last FROM ticks"
 
 
-def explain_replayed(clickhouse: ClickHouse, wanted: str, bootstrap: str) -> Explained:
-    """Fold all events up to the decision. Raises UserError where ClickHouse is not what one replay has left."""
+def explain_replayed(clickhouse: ClickHouse, wanted: str, away: str) -> Explained:
+    """Fold all events up to the decision; ``away`` tells why not from Kafka.
+
+    Raises UserError where ClickHouse is not what one replay has left.
+    """
     row, topic = _find(clickhouse, wanted)
-    until = _end_of_the_replay(clickhouse, bootstrap)
-    records = sorted(_records(clickhouse), key=lambda record: (record.day, record.order))
+    until = end_of_the_replay(clickhouse, away)
+    records = sorted(records_of(clickhouse), key=lambda record: (record.day, record.order))
     witness = Witness(row["id"])
     fold = Fold(replay_context(records), book=witness)
     with progress_bar("explain", len(records)) as bar:
@@ -57,13 +60,13 @@ def _find(clickhouse: ClickHouse, wanted: str) -> tuple[dict[str, Any], str]:
     )
 
 
-def _end_of_the_replay(clickhouse: ClickHouse, bootstrap: str) -> Any:
+def end_of_the_replay(clickhouse: ClickHouse, away: str) -> Any:
     """The last day. A live deployment decides as events arrive, and only its log tells how they did."""
     told = clickhouse.rows(TICKS)[0]
     if len(told["prefixes"]) != 1 or int(told["first"]) < 0:
         raise UserError(
-            f"no Kafka answers at {bootstrap}, and ClickHouse holds no single replay (prefixes: {', '.join(told['prefixes'])})."
-            " What a live deployment decided is made again from its log: set DUEWATCH_BOOTSTRAP or --kafka"
+            f"{away}. And ClickHouse holds no single replay (prefixes: {', '.join(told['prefixes'])}): what a live deployment"
+            " decided is made again from its log"
         )
     return (_instant(told["last"]) - timedelta(microseconds=1)).date()
 
@@ -72,7 +75,7 @@ def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _records(clickhouse: ClickHouse) -> Iterator[Record]:
+def records_of(clickhouse: ClickHouse) -> Iterator[Record]:
     """The events as they were sent."""
     for row in clickhouse.rows(EVENTS):
         recorded = _instant(row["recorded"])
@@ -92,13 +95,17 @@ def _records(clickhouse: ClickHouse) -> Iterator[Record]:
 
 
 def _compared(output: Output, witness: Witness, row: dict[str, Any], topic: str) -> Explained:
-    value, _ = encode(output)
-    body = orjson.loads(value)
-    causes = {"id": output.id, "causation_id": output.causation_id, "correlation_id": output.correlation_id}
-    differs = [(name, row[name], now) for name, now in (body | causes).items() if name in row and not is_alike(row[name], now)]
+    now = columns_of(output)
+    differs = [(name, row[name], ours) for name, ours in now.items() if name in row and not is_alike(row[name], ours)]
     place = f"{topic}/{row['partition']}/{row['offset']}"
-    emitted = Emitted(topic, place, output.id, output.type, decided(REGISTRY[topic].contracts[output.type], value))
+    emitted = Emitted(topic, place, output.id, output.type, decided(REGISTRY[topic].contracts[output.type], json_of(output.data)))
     return Explained(emitted, witness.seen, None, frozenset({row["code_version"]}), differs)
+
+
+def columns_of(output: Output) -> dict[str, Any]:
+    """What ClickHouse keeps of an output, by column: its body, its id and its causes."""
+    causes = {"id": output.id, "causation_id": output.causation_id, "correlation_id": output.correlation_id}
+    return dict(orjson.loads(json_of(output.data))) | causes
 
 
 def is_alike(row: Any, now: Any) -> bool:

@@ -39,6 +39,14 @@ def test_compacted_topics_have_no_retention():
         assert ("retention.ms" in topic.broker_config()) == (topic.cleanup == "delete")
 
 
+def test_master_data_that_was_replaced_is_kept_as_long_as_what_was_judged_by_it():
+    lag = int(TOPICS["customers"].broker_config()["min.compaction.lag.ms"])
+    others = [
+        TOPICS[name].broker_config()["retention.ms"] for name in (*DEBTOR_SOURCES, "journal", "clock") if name != "customers"
+    ]
+    assert {lag} == set(map(int, others))
+
+
 @pytest.mark.parametrize("event_type", CONTRACTS)
 def test_type_is_noun_verb_version(event_type):
     assert TYPE.fullmatch(event_type)

@@ -18,9 +18,11 @@ import pytest
 from schemas.clickhouse.rows import Record, rows_of
 from schemas.events import payments as p
 from schemas.events.customers import CustomerUpdated
+from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
-from schemas.outputs.operations import RecordRejected
-from schemas.outputs.scores import ScoreComputed
+from schemas.outputs.operations import DeadlineFailed, RecordRejected
+from schemas.outputs.scores import ScoreComputed, WouldChange
+from streams import dead_letters
 from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.sink_writer import Batch, Writer
@@ -196,6 +198,50 @@ def test_score_and_limit_stand_beside_the_amounts_and_alone(database):
     alone = rows["L", "EUR"]
     assert (alone["credit_limit"], alone["insured"], alone["exposure"], alone["band"]) == (1, 70, 0, None)
     assert alone["dso_standard"] is None
+
+
+def test_a_score_is_kept_with_its_words_in_both_languages_and_what_would_change_its_band(database):
+    reason = Reason(code="own_rate", contribution=0.5, text="pays late", text_de="zahlt spät", family="delays", evidence=("e",))
+    change = WouldChange(band="medium", p_late=0.4, p_default=0.1, log_odds=-0.7, text="if", text_de="wenn")
+    at = datetime(2024, 8, 1, tzinfo=UTC)
+    told = ScoreComputed(
+        customer_id="C1", policy_version="p", model_version="m", code_version="c", invoice_id=None, p_late=0.5, p_default=0.25,
+        ready=True, expected_loss=None, currency="EUR", band="weak", reasons=(reason,), scored_at=at, would_change=change,
+    )  # fmt: skip
+    without = told.model_copy(update={"reasons": (reason.model_copy(update={"text_de": None}),), "would_change": None})
+    database.sink([record(told, "s1", topic="scores"), record(without, "s2", topic="scores")])
+    rows = database.rows("SELECT id, reasons, would_change FROM {d}.scores ORDER BY id")
+    assert rows[0]["reasons"] == [reason.model_dump() | {"evidence": ["e"]}]
+    assert rows[0]["would_change"] == change.model_dump()
+    assert (rows[1]["reasons"][0]["text_de"], rows[1]["would_change"]["band"]) == (None, "")
+
+
+def test_a_failed_deadline_is_a_row(database):
+    told = DeadlineFailed(
+        customer_id="C1", kind="invoice", row="i/I1", due_on=date(2024, 8, 1), try_again_on=date(2024, 8, 2), error="E: e",
+        recommended_action="report it", code_version="c",
+    )  # fmt: skip
+    database.sink([record(told, "d1", topic="dead-letters")])
+    [row] = database.rows("SELECT * FROM {d}.failed_deadlines")
+    assert {name: row[name] for name in type(told).model_fields} == told.model_dump()
+    assert database.one("SELECT count() FROM {d}.dead_letters") == 0
+
+
+def test_failed_deadlines_are_listed_with_what_became_of_them(database, monkeypatch):
+    def failed(row: str, due: int) -> Record:
+        told = DeadlineFailed(
+            customer_id="C1", kind="invoice", row=row, due_on=date(2024, 8, due), try_again_on=date(2024, 8, due + 1),
+            error=f"E: on {due}", recommended_action="report it", code_version="c",
+        )  # fmt: skip
+        return record(told, f"{row}-{due}", topic="dead-letters")
+
+    database.sink([failed("i/I1", 1), failed("i/I1", 2), failed("", 7), failed("", 8), tick(date(2024, 8, 8))])
+    database.client.command(f"USE {database.name}")
+    monkeypatch.setattr(dead_letters, "query", lambda sql, *_: database.client.raw_query(sql, fmt="JSONCompactEachRowWithNames"))
+    still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
+    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
+    assert dead_letters.list_deadlines(None, None, 9).splitlines() == [still, over]
+    assert dead_letters.list_deadlines(None, None, 9, only_open=True) == still
 
 
 def _rejected(bad: Record, offset: int = 0) -> Record:

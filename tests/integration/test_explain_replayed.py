@@ -1,4 +1,4 @@
-"""What the embedded broker has forgotten is made again from ClickHouse."""
+"""What the embedded broker has forgotten is made again from ClickHouse, and held against it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from streams.simulate import simulate
 from tests.integration.replays import rows, start_replay
+from tests.integration.test_audit import alter, duewatch
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 NOBODY = "127.0.0.1:1"
@@ -38,6 +39,45 @@ def test_a_decision_of_an_embedded_replay_is_made_again_from_clickhouse(tmp_path
     ran = explained("no-such-id", tmp_path / "data")
     assert ran.returncode == 1
     assert "no decision has the id 'no-such-id'" in ran.stderr
+
+
+def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_named(tmp_path):
+    simulate(10, 120, 3, tmp_path / "portfolio")
+    data = tmp_path / "data"
+    status, output = start_replay(tmp_path / "portfolio", data).ended()
+    assert status == 0, output
+
+    def audited():
+        status, output, errors = duewatch("audit", "--data", str(data), "--kafka", NOBODY, "--json")
+        assert output, errors
+        return status, json.loads(output)
+
+    status, told = audited()
+    assert (status, told["differences"], told["not_judged"]) == (0, [], {})
+    assert told["looked_at"]["outputs"] > 100
+
+    change = rows(data, "SELECT id, customer_id, toString(new_limit) AS new_limit FROM limit_changes ORDER BY time LIMIT 1")[0]
+    where = f"id = '{change['id']}' SETTINGS mutations_sync = 2"
+    alter(data, f"ALTER TABLE limit_changes_raw UPDATE new_limit = new_limit + 1 WHERE {where}")
+    posting = rows(data, "SELECT customer_id, invoice_id FROM postings WHERE entry = 'invoice' ORDER BY day DESC LIMIT 1")[0]
+    where = f"invoice_id = '{posting['invoice_id']}' AND entry = 'invoice' SETTINGS mutations_sync = 2"
+    alter(data, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where}")
+    status, told = audited()
+    assert status == 1
+    found = {(d["subject"], d["where"], d["field"]): (float(d["expected"]), float(d["found"])) for d in told["differences"]}
+    ours, theirs = found[change["customer_id"], f"limit_changes {change['id']}", "new_limit"]
+    assert theirs == ours + 1
+    ours, theirs = found[posting["customer_id"], "debtors EUR", "exposure"]
+    assert theirs == pytest.approx(ours + 7)
+    assert {subject for subject, *_ in found} == {change["customer_id"], posting["customer_id"]}
+
+    event = rows(data, "SELECT id, customer_id FROM events WHERE topic = 'payments' LIMIT 1")[0]
+    where = f"id = '{event['id']}' SETTINGS mutations_sync = 2"
+    alter(data, f"ALTER TABLE events_raw UPDATE data = replace(data, '0', '1') WHERE {where}")
+    status, told = audited()
+    assert [(d["kind"], d["subject"], d["field"]) for d in told["differences"]] == [
+        ("events", event["customer_id"], "hash of data")
+    ]
 
 
 def test_without_log_and_data_it_is_told_what_is_needed(tmp_path):

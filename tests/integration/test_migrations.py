@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.embedded
 VIEWS = (
     *("events", "dead_letters", "debtors", "debtor_daily", "portfolio_daily", "scores", "alerts", "limit_changes"),
-    *("credit_decisions", "collection_actions", "model_quality"),
+    *("credit_decisions", "collection_actions", "model_quality", "failed_deadlines"),
 )
 
 
@@ -36,6 +36,18 @@ def test_from_empty_every_table_has_the_columns_of_its_rows(chdb, empty):
         assert {name for (name,) in found} == set(columns), table
     for view in VIEWS:
         assert chdb.query(f"SELECT count() FROM {empty}.{view}").result_rows == [(0,)]  # noqa: S608
+
+
+def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(chdb, empty):
+    files = read_migrations()
+    migrate(chdb, empty, files[:7])
+    chdb.command(f"INSERT INTO {empty}.scores_raw (id, reasons) VALUES ('s', [('late', 0.5, 'pays late', ['e1'])])")  # noqa: S608
+    migrate(chdb, empty, files)
+    [(reasons, change)] = chdb.query(f"SELECT reasons, would_change FROM {empty}.scores").result_rows  # noqa: S608
+    assert reasons == [
+        {"code": "late", "contribution": 0.5, "text": "pays late", "evidence": ["e1"], "text_de": None, "family": ""}
+    ]
+    assert change["band"] == ""
 
 
 def test_an_interrupted_migration_is_run_again(chdb, empty):

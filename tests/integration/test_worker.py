@@ -8,6 +8,7 @@ import urllib.request
 import orjson
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from schemas.registry import TOPICS
 from streams.engine.restore import fenced_producer
@@ -59,6 +60,23 @@ def test_topics_are_made_once_and_refused_where_partitions_differ(kafka, tmp_pat
     assert all(line.endswith("was there") for line in create_topics(settings))
     with pytest.raises(TopicsError, match=r"payments has 4 partitions, not 5"):
         create_topics(settings.changed(partitions=5))
+
+
+def test_a_topic_that_is_set_otherwise_is_told_and_left_as_it_is(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    name = f"{settings.prefix}-customers"
+    entry = ConfigEntry("min.compaction.lag.ms", "0", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+    admin = AdminClient({**settings.for_librdkafka()})
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(30)
+
+    def told() -> list[str]:
+        return [line for line in create_topics(settings) if not line.endswith("was there")]
+
+    wait_for(told, 30)
+    (line,) = told()
+    assert line.startswith(f"{name}: 4 partitions, was there, but min.compaction.lag.ms=0, wanted 315360000000 (kafka-configs.sh")
 
 
 def test_topics_are_made_on_the_small_broker_too(embedded_broker, tmp_path):

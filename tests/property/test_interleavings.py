@@ -117,6 +117,7 @@ def assert_limits_are_within_policy(run: Run) -> None:
         assert changes[0].previous_limit is None
         for before, after in pairwise(changes):
             assert after.previous_limit == before.new_limit
+            assert after.effective_from >= before.effective_from, "billing takes them over in their order"
             codes = {reason.code for reason in after.reasons}
             assert ZERO <= after.new_limit <= most
             if before.hold and after.hold and "override" not in codes:
@@ -266,6 +267,19 @@ def test_a_change_of_flags_after_a_numbered_change_keeps_the_number():
     life.tell(notice(1, "petition"), now=at(1))
     life.tell(notice(20, "none"), event(override, 21), now=at(1))
     assert [change.sequence for change in life.sent("limit-changes")] == [1, 2, 3, 4]
+
+
+def test_a_change_is_in_force_from_no_earlier_than_the_one_before():
+    """Live, what was recorded ahead of the clock is applied at once; what comes later, of an earlier day, counts from then."""
+    override = DecisionMade(
+        customer_id="c-1", decision_id="d1", subject="limit", action="override", owner="jane", decided_on=day(20),
+        new_limit=Decimal(500), currency="EUR", expires_on=day(40),
+    )  # fmt: skip
+    life = Life()
+    life.tell(notice(1, "petition"), event(override, 20), notice(5, "opened"), notice(30, "dismissed"), now=at(1))
+    told = [(change.new_limit, change.effective_from) for change in life.sent("limit-changes")[2:]]
+    assert told[:2] == [(Decimal(500), day(20)), (Decimal(0), day(20))]
+    assert [on for _, on in told[2:]] == [day(30)]
 
 
 def test_old_master_data_that_comes_again_replaces_no_newer():

@@ -37,6 +37,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     shock_acted: bool = False
     stage_acted: Stage = "none"
     blind_acted: bool = False
+    effective: int = 0
+    """From this day on what was announced last is in force; the next change is so never before it."""
 
     @property
     def is_open(self) -> bool:

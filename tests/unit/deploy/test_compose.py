@@ -11,13 +11,14 @@ import pytest
 import yaml
 
 from schemas import registry
+from streams.audit import seconds_of
 from streams.cli import duewatch
 from streams.settings import Settings, load_settings, variables
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
-OURS = {"topics", "migrate", "worker", "sink"}
+OURS = {"topics", "migrate", "worker", "sink", "audit"}
 ONE_SHOT = {"topics", "migrate"}
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -58,10 +59,24 @@ def test_images_are_pinned_and_kafka_is_the_one_that_is_tested():
 
 @pytest.mark.parametrize("service", sorted(OURS))
 def test_a_service_runs_a_command_that_exists(service):
-    command = SERVICES[service]["command"]
-    assert command == [service]
+    name, *options = map(interpolated, SERVICES[service]["command"])
+    assert name == service
     with click.Context(duewatch) as context:
-        assert duewatch.get_command(context, command[0]) is not None
+        command = duewatch.get_command(context, name)
+        assert command is not None
+        command.make_context(name, options)
+
+
+def test_the_audit_runs_on_a_schedule_and_its_outcome_can_be_scraped():
+    with click.Context(duewatch) as context:
+        command = duewatch.get_command(context, "audit")
+        assert command is not None
+        told = command.make_context("audit", [interpolated(word) for word in SERVICES["audit"]["command"][1:]]).params
+    assert seconds_of(told["every"]) == 3_600
+    assert published("audit") == [("127.0.0.1", "9107", str(told["metrics_port"]))]
+    assert f":{told['metrics_port']}/metrics" in SERVICES["audit"]["healthcheck"]["test"][-1]
+    assert settings("audit").web_bind == "0.0.0.0"  # noqa: S104 - inside the container
+    assert settings("audit").for_clickhouse() == settings("sink").for_clickhouse()
 
 
 @pytest.mark.parametrize("service", sorted(OURS))
@@ -134,7 +149,8 @@ def test_services_wait_for_what_they_need():
                 assert how == {"condition": "service_healthy"}
                 assert "healthcheck" in SERVICES[needed]
     assert SERVICES["worker"]["depends_on"].keys() >= {"topics"}
-    assert SERVICES["sink"]["depends_on"].keys() >= {"topics", "migrate"}
+    for service in ("sink", "audit"):
+        assert SERVICES[service]["depends_on"].keys() >= {"topics", "migrate"}
 
 
 def test_data_lies_in_volumes():

@@ -8,17 +8,21 @@ from pathlib import Path
 import orjson
 import pytest
 
+from agents.brain import Folded
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import Balance
 from agents.debtor.state import Header
-from schemas.outputs.operations import Run
+from agents.version import CODE_VERSION
+from schemas.outputs.operations import Run, SliceCommitted
 from streams import audit
 from streams.audit import Report
 from streams.auditing import amounts, deployment, state
 from streams.auditing.difference import Difference
 from streams.errors import UsageError, UserError
 from streams.metrics import Metrics
+from streams.refold import Refolded
 from streams.settings import Settings
+from tests.builders import context
 
 OWES = Header(balances={"EUR": Balance(buckets=(Decimal("80.00"), Decimal("20.00"), *(Decimal("0.00"),) * 3))})
 TOLD = {"exposure": "100", "open_amount": "100", "unapplied": "0", "overdue_amount": "20"}
@@ -128,6 +132,38 @@ def test_clickhouse_is_where_the_options_say_and_else_where_the_settings_do(tmp_
 def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch):
     there = {"a-debtor-state": 4, "a-payments": 4, "b-debtor-state": 8}
     monkeypatch.setattr(deployment, "existing_partitions", lambda _: there)
+    monkeypatch.setattr(deployment, "require_kafka", lambda _: None)
     assert deployment.deployed(Settings(prefix="b")).partitions == 8
     with pytest.raises(UserError, match="There are: a, b"):
         deployment.deployed(Settings(prefix="c"))
+
+
+def slice_of(code_version: str, *customers: str) -> Refolded:
+    journal = SliceCommitted(
+        agent="debtor", partition=0, number=1, runs=(), order="arrival", tick=None, tick_offset=None, context_version="c",
+        code_version=code_version, applied=0, duplicates=0, rejected=0, outputs=0,
+    )  # fmt: skip
+    folded = Folded(rows={f"{customer}\x1f": b"{}" for customer in customers})
+    return Refolded(journal, folded, (), (), None, context(), 0)
+
+
+def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told():
+    others = state._OtherCode("debtor 0")
+    others.look(slice_of("0.0.9", "c-old"))
+    others.look(slice_of(CODE_VERSION, "c-new"))
+    found = [Difference("state", customer, "header", "seen", "1", "2") for customer in ("c-old", "c-old", "c-new")]
+
+    stand, unclear = others.told_apart(found)
+
+    assert [one.subject for one in stand] == ["c-new"]
+    assert unclear == {f"against the log: version 0.0.9 of the code decided on them, this is {CODE_VERSION}": 1}
+    told = report()
+    told.not_judged += unclear
+    assert "1 debtors could not be judged against the log: version 0.0.9" in audit.as_text(told, limit=1)
+
+
+def test_of_what_this_code_decided_all_is_asserted():
+    same = state._OtherCode("debtor 0")
+    same.look(slice_of(CODE_VERSION, "c"))
+    found = [Difference("state", "c", "header", "seen", "1", "2")]
+    assert same.told_apart(found) == (found, {})

@@ -25,6 +25,7 @@ def sent(monkeypatch):
         return f"duewatch-{topic}"
 
     monkeypatch.setattr(reviews, "send", send)
+    monkeypatch.setattr(reviews, "deployed", lambda settings: settings)
     return records
 
 

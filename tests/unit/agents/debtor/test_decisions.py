@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from agents.debtor.bank.decide import monday
+from agents.debtor.book import Book
+from agents.debtor.state import decode, encode
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
@@ -353,7 +355,7 @@ def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_a
     assert [a.alert_type for a in life.sent("alerts") if a.state == "raised"][:1] == ["overdue"]
 
 
-def test_a_deadline_on_which_our_code_fails_is_told_and_holds_nobody_up(monkeypatch):
+def test_a_deadline_on_which_our_code_fails_is_told_made_up_for_and_holds_nobody_up(monkeypatch):
     life = Life()
     life.tell(invoice("i-1", 0, due=5, customer="c-1"), invoice("i-2", 0, due=5, customer="c-2"), now=at(0))
     real = life.book.react
@@ -367,3 +369,20 @@ def test_a_deadline_on_which_our_code_fails_is_told_and_holds_nobody_up(monkeypa
     folded = life.book.fold([], at(8), life.context, replay=False)
     assert folded.failed and all("of c-1: ZeroDivisionError: of all things" in text for text in folded.failed)
     assert "c-2\x1fi/i-2" in folded.rows and not folded.more
+    letters: Any = [o.data for o in folded.outputs if o.topic == "dead-letters"]
+    invoices = [(one.row, one.due_on, one.try_again_on) for one in letters if one.kind == "invoice"]
+    # Due on the 6th day, and tried again on each day since, up to this one.
+    assert invoices == [("i/i-1", day(n), day(n + 1)) for n in (6, 7, 8)]
+    assert {(one.customer_id, one.error) for one in letters} == {("c-1", "ZeroDivisionError: of all things")}
+    assert len({o.id for o in folded.outputs}) == len(folded.outputs)
+    life.book.keep(folded)
+
+    monkeypatch.undo()
+    other = Book()
+    for key, row in life.book.rows():
+        other.restore(key, encode(row))
+    for book in (life.book, other):
+        made_up_for = book.fold([], at(9), life.context, replay=False, before=at(8))
+        assert not made_up_for.failed
+        item: Any = decode("i/i-1", made_up_for.rows["c-1\x1fi/i-1"] or b"")
+        assert item.late == 1
