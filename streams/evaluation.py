@@ -13,6 +13,8 @@ EPSILON = 1e-12
 """A probability of exactly 0 or 1 that is wrong would cost an infinite log loss."""
 ECE_BINS = 20
 RESAMPLES = 400
+DRAWS = 200
+"""Of labels, to see what chance does to the calibration error."""
 SEED = 20_190_601
 """Of the bootstrap: the same predictions give the same intervals."""
 
@@ -96,6 +98,31 @@ def quality(labels: Sequence[int] | Ints, scores: Sequence[float] | Floats) -> Q
         brier=round(float(np.mean((p - y) ** 2)), 6),
         ece=round(float(error), 6),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """What chance alone does to a figure: its mean, and what it stays below in 95 of 100 cases."""
+
+    mean: float
+    below: float
+
+
+def ece_if_calibrated(scores: Floats) -> Chance:
+    """The calibration error that a forecaster would show whose every word is true: labels drawn from its own predictions.
+
+    Bins of few labels are never met exactly, so an error near this is no fault of the forecaster.
+
+    >>> round(ece_if_calibrated(np.full(2_000, 0.3)).mean, 2)
+    0.04
+    """
+    p = np.sort(np.asarray(scores, dtype=np.float64))
+    starts = np.cumsum([0, *(len(part) for part in np.array_split(p, ECE_BINS) if len(part))])[:-1]
+    rng = np.random.default_rng(SEED)
+    said = np.add.reduceat(p, starts)
+    drawn = [np.abs(np.add.reduceat((rng.random(len(p)) < p).astype(np.float64), starts) - said).sum() for _ in range(DRAWS)]
+    errors = np.array(drawn) / len(p)
+    return Chance(round(float(errors.mean()), 6), round(float(np.quantile(errors, 0.95)), 6))
 
 
 def reliability(labels: Sequence[int] | Ints, scores: Sequence[float] | Floats, bins: int = 10) -> list[Bin]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from math import exp, fsum, log1p
 
 import numpy as np
@@ -66,7 +67,7 @@ def _learn_late(model: Shared, example: ExampleMatured) -> None:
         model.cells[key] = (m + v * gain, v - v * v * shrink)
     v = model.bias_variance
     model.bias, model.bias_variance = model.bias + v * gain, max(v - v * v * shrink, BIAS_FLOOR)
-    for key, forget in _rate_keys(example):
+    for key, forget in _rate_keys(example.keys):
         _count(model.rates, key, example.label, forget)
 
 
@@ -111,7 +112,7 @@ def kalman_step(weights: Numbers, covariance: Numbers, x: Numbers, z: float, lab
     g = np.add.reduce(covariance * x[:, None], axis=0)
     s = 1.0 + curvature * fsum((x * g).tolist())
     weights += g * ((label - q) / s)
-    covariance -= np.multiply.outer(g, g * (curvature / s))
+    covariance -= g[:, None] * (g * (curvature / s))
     covariance *= 1.0 / FORGET_STATE
 
 
@@ -147,16 +148,17 @@ def _correct_late(model: Shared, example: ExampleMatured) -> None:
     model.bias += model.bias_variance * change
     if example.x:
         model.weights += np.add.reduce(model.covariance * state_vector(example)[:, None], axis=0) * change
-    for key, _ in _rate_keys(example):
+    for key, _ in _rate_keys(example.keys):
         if key in model.rates:
             late, labels = model.rates[key]
             model.rates[key] = (max(0.0, min(labels, late + change)), labels)
 
 
-def _rate_keys(example: ExampleMatured) -> list[tuple[str, float]]:
+@lru_cache(maxsize=4096)
+def _rate_keys(active: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
     """The shared late rates that a label moves: of all, group, group x weekday, weekday, closed day."""
     keys = [("all", FORGET)]
-    for key in example.keys:
+    for key in active:
         family, _, rest = key.partition(":")
         if family == "w":
             keys.append((key, FORGET))
@@ -165,7 +167,7 @@ def _rate_keys(example: ExampleMatured) -> list[tuple[str, float]]:
         elif family == "gx":
             group, _, closed = rest.rpartition(":")
             keys += [(f"g:{group}", FORGET_GROUP), (f"x:{closed}", FORGET)]
-    return keys
+    return tuple(keys)
 
 
 def _count(rates: dict[str, tuple[float, float]], key: str, label: float, forget: float) -> None:
@@ -233,4 +235,7 @@ def for_publication(model: Shared) -> ModelPublished:
 
 
 def _rounded(pairs: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    return {key: (round(a, 6), round(b, 6)) for key, (a, b) in sorted(pairs.items())}
+    """All at once: a model of 1,500 pairs goes out with every step, and rounding one by one costs half a microsecond each."""
+    keys = sorted(pairs)
+    rounded = np.round(np.array([pairs[key] for key in keys]).reshape(-1, 2), 6).tolist()
+    return {key: (a, b) for key, (a, b) in zip(keys, rounded, strict=True)}

@@ -72,7 +72,13 @@ class LearnerBrain:
 
 
 def _apply(state: LearnerState, watched: Watched, key: str, value: bytes | None) -> None:
-    if is_watch_row(key):
+    if key.startswith(TAUGHT):  # there are hundreds of thousands of these
+        example_id = key.removeprefix(TAUGHT)
+        state.taught.pop(example_id, None)
+        if value is not None:
+            state.taught[example_id] = day = int(value)
+            state.newest = max(state.newest, day)
+    elif is_watch_row(key):
         restore(watched, key, value)
     elif key == MODEL_ROW:
         state.model = Shared() if value is None else from_row(value)
@@ -86,12 +92,6 @@ def _apply(state: LearnerState, watched: Watched, key: str, value: bytes | None)
         state.ended.pop(partition, None)
         if value is not None:
             state.ended[partition] = msgspec.json.decode(value, type=Marker)
-    elif key.startswith(TAUGHT):
-        example_id = key.removeprefix(TAUGHT)
-        state.taught.pop(example_id, None)
-        if value is not None:
-            state.taught[example_id] = day = int(value)
-            state.newest = max(state.newest, day)
     else:
         keys = f"{MODEL_ROW}, {PENDING}ID, {ENDED}PARTITION, {TAUGHT}ID, {WATCH_ROW} and {TALLIES}DAY"
         raise ValueError(f"{key!r} is no row of the learner: its keys are {keys}")

@@ -56,28 +56,35 @@ def figures(tallies: Iterable[Tally]) -> Figures | None:
     >>> figures([tally]).auc, figures([tally, tally]).labels
     (1.0, 4)
     """
+    whole = merged(tallies)
+    if not whole.labels:
+        return None
+    ordered = [whole.bins[at] for at in sorted(whole.bins)]
+    return Figures(
+        whole.labels,
+        whole.positives,
+        _area(ordered, whole.positives, whole.labels - whole.positives),
+        round(whole.loss / whole.labels, 6),
+        round(whole.brier / whole.labels, 6),
+        _calibration_error(ordered, whole.labels),
+    )
+
+
+def merged(tallies: Iterable[Tally]) -> Tally:
+    """One tally of them all."""
     labels = positives = 0
     loss = brier = 0.0
-    bins: dict[int, tuple[int, int, float]] = {}
+    counts, hits, said = [0] * BINS, [0] * BINS, [0.0] * BINS
     for tally in tallies:
         labels += tally.labels
         positives += tally.positives
         loss += tally.loss
         brier += tally.brier
-        for at, (count, hits, said) in tally.bins.items():
-            n, h, s = bins.get(at, (0, 0, 0.0))
-            bins[at] = (n + count, h + hits, s + said)
-    if not labels:
-        return None
-    ordered = [bins[at] for at in sorted(bins)]
-    return Figures(
-        labels,
-        positives,
-        _area(ordered, positives, labels - positives),
-        round(loss / labels, 6),
-        round(brier / labels, 6),
-        _calibration_error(ordered, labels),
-    )
+        for at, (n, h, p) in tally.bins.items():
+            counts[at] += n
+            hits[at] += h
+            said[at] += p
+    return Tally(labels, positives, loss, brier, {at: (n, hits[at], said[at]) for at, n in enumerate(counts) if n})
 
 
 def _area(bins: list[tuple[int, int, float]], positives: int, negatives: int) -> float | None:

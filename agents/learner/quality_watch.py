@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from agents.learner.guard import WINDOW_DAYS, Day, Guard, judged
-from agents.learner.quality import LEAST, MOST, Figures, Tally, figures, surprise
+from agents.learner.quality import LEAST, MOST, Figures, Tally, figures, merged, surprise
 from agents.learner.quality_river import Challenger, Drift, LiveChallenger, LiveDrift
 from agents.learner.state import Shared
 from agents.logistic import ALL_LABELS, ALL_LATE, UNIT, logit, share_of_cells, sigmoid
@@ -183,11 +183,10 @@ class Watch:
         of_the_day = self._watched.days[day]
         segments = [s for s in ("cold", "warm") if f"{s}|published" in of_the_day]
         for scorer in SCORERS:
-            self._measured(
-                model, day, "all", scorer, [t[k] for t in window for k in (f"cold|{scorer}", f"warm|{scorer}") if k in t]
-            )
+            of = {s: merged([t[k] for t in window if (k := f"{s}|{scorer}") in t]) for s in ("cold", "warm")}
+            self._measured(model, day, "all", scorer, list(of.values()))
             for segment in segments:
-                self._measured(model, day, segment, scorer, [t[k] for t in window if (k := f"{segment}|{scorer}") in t])
+                self._measured(model, day, segment, scorer, [of[segment]])
         for group in self._groups:
             key = f"group:{group}|published"
             if key in of_the_day:

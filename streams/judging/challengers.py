@@ -54,6 +54,8 @@ class Forecasts:
     title: str
     p: Floats
     microseconds: float | None = None
+    microseconds_whole: float | None = None
+    """With all that a score says beside it: default, dates, band."""
 
 
 def late_rate(table: Table, tell: Tell = lambda _: None) -> Forecasts:

@@ -112,7 +112,7 @@ def judge_all(history: History, burn_in: int | None, challengers: bool | None, b
     table = history.table()
     burn_in = burn_in_for(len(table)) if burn_in is None else burn_in
     rows = judged_rows(table, burn_in)
-    ours = Forecasts(OURS, "duewatch", table.p_late, microseconds(table))
+    ours = Forecasts(OURS, "duewatch", table.p_late, microseconds(table), microseconds(table, whole=True))
     others, left_out = _challenge(table, challengers, bar)
     scorers = [ours, *others]
     held = next((s for s in others if s.name == BAR), next((s for s in others if s.name == "river_lr"), None))

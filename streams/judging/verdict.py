@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.evaluation import Bootstrap, Floats, Interval, Quality, log_losses, quality
+from streams.evaluation import Bootstrap, Chance, Floats, Interval, Quality, ece_if_calibrated, log_losses, quality
 from streams.judging.challengers import Forecasts
 from streams.judging.history import UNKNOWN, Table
 
@@ -28,6 +28,8 @@ class Judged:
     warm: Quality | None
     auc: Interval | None
     log_loss: Interval | None
+    ece_if_calibrated: Chance | None
+    """What ``all.ece`` would be by chance alone, had every forecast been right."""
 
     def figures(self) -> dict[str, Any]:
         """As metrics.json holds them."""
@@ -38,7 +40,9 @@ class Judged:
             "warm": _plain(self.warm),
             "auc_interval": _ends(self.auc),
             "log_loss_interval": _ends(self.log_loss),
+            "ece_if_calibrated": None if self.ece_if_calibrated is None else asdict(self.ece_if_calibrated),
             "microseconds": self.scorer.microseconds,
+            "microseconds_whole": self.scorer.microseconds_whole,
         }
 
 
@@ -71,6 +75,7 @@ def judge(table: Table, scorer: Forecasts, rows: Rows) -> Judged:
         quality(table.late[rows & ~table.cold], scorer.p[rows & ~table.cold]),
         None if weeks is None else weeks.auc(y, p),
         None if weeks is None else weeks.mean(log_losses(y, p)),
+        None if weeks is None else ece_if_calibrated(p),
     )
 
 

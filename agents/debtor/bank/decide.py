@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -15,6 +16,10 @@ SLACK = 0.5
 """CUSUM reference value k in standard deviations (Page 1954; Montgomery, SPC: k = 0.5 finds shifts of one)."""
 FLOOR = 0.3
 """The least standard deviation of ln(inflow): week-to-week noise below 30 % is no news (seasons included)."""
+HALF_YEAR = 1.0 / 26.0
+"""Weight of a new week in what the account usually holds: pay days, taxes and a season must be in it."""
+LOW_TENTH = 1.28
+"""Standard deviations below the mean of the lowest tenth of a normal distribution."""
 FORGET_SHOCK_WEEKS = 13
 """After so many weeks the new level is the debtor's normal."""
 
@@ -53,7 +58,8 @@ def report_balance(bank: Bank, balance: Decimal, currency: str, day: int) -> Ban
     """Take a balance over if it is not older than the one known."""
     if (bank.currency and currency != bank.currency) or day < bank.balance_on:
         return bank
-    return replace(bank, currency=bank.currency or currency, balance=balance, balance_on=day)
+    lowest = balance if bank.lowest is None else min(bank.lowest, balance)
+    return replace(bank, currency=bank.currency or currency, balance=balance, balance_on=day, lowest=lowest)
 
 
 def judge_week(bank: Bank, threshold: float, warm_up_weeks: int) -> Bank:
@@ -69,7 +75,7 @@ def judge_week(bank: Bank, threshold: float, warm_up_weeks: int) -> Bank:
     >>> judge_week(bad, 4.0, 8).shock
     True
     """
-    following = replace(bank, week=bank.wake, wake=bank.wake + 7, inflow=ZERO, outflow=ZERO)
+    following = replace(bank, week=bank.wake, wake=bank.wake + 7, inflow=ZERO, outflow=ZERO, lowest=None)
     if not bank.inflow and not bank.outflow:
         return following
     value = math.log1p(float(bank.inflow))
@@ -90,8 +96,59 @@ def judge_week(bank: Bank, threshold: float, warm_up_weeks: int) -> Bank:
         weeks += 1
     return replace(
         following, mean=mean, variance=variance, weeks=weeks, fall=fall, shock=shock, shock_weeks=shock_weeks,
-        last_inflow=bank.inflow, last_outflow=bank.outflow, returned=0,
+        last_inflow=bank.inflow, last_outflow=bank.outflow, returned=0, **_held(bank, usual_week=not shock),
     )  # fmt: skip
+
+
+def _held(bank: Bank, *, usual_week: bool) -> dict[str, Any]:
+    """The closed week in what the account usually holds and gets; a week of shock is no usual inflow."""
+    if bank.lowest is None:
+        return {}
+    weight = max(HALF_YEAR, 1.0 / (bank.levels + 1))
+    lowest = float(bank.lowest)
+    away = lowest - bank.level
+    usual = bank.usual + weight * (float(bank.inflow) - bank.usual) if usual_week or not bank.levels else bank.usual
+    return {
+        "level": bank.level + weight * away,
+        "spread": (1.0 - weight) * (bank.spread + weight * away * away),
+        "usual": usual,
+        "levels": bank.levels + 1,
+    }
+
+
+def cushion(bank: Bank, warm_up_weeks: int) -> float | None:
+    """Weeks of usual inflow that the account holds when it holds little (in one week of ten); None = not known yet.
+
+    A small firm without a cushion cannot bridge a customer that pays late: what it holds at its worst, not on average, counts.
+
+    >>> cushion(Bank(level=9000.0, spread=4e6, usual=2000.0, levels=20), 8)
+    3.22
+    """
+    if bank.levels < warm_up_weeks:
+        return None
+    low = bank.level - LOW_TENTH * math.sqrt(bank.spread)
+    return round(low / max(bank.usual, 1.0), 6)
+
+
+class Signs(NamedTuple):
+    """What the account says of its owner. ``cushion``: in weeks of usual inflow, None = not known."""
+
+    known: bool
+    shock: bool
+    falling: bool
+    cushion: float | None
+
+
+def signs(bank: Bank, threshold: float, warm_up_weeks: int) -> Signs:
+    """Half the way to a shock, inflow is falling; the cushion is the usual one, or what the account holds now, if that is less.
+
+    >>> signs(Bank(weeks=20, fall=2.5, level=9000.0, usual=2000.0, levels=20, balance=Decimal(1000)), 4.0, 8)
+    Signs(known=True, shock=False, falling=True, cushion=0.5)
+    """
+    known, held = bank.weeks >= warm_up_weeks, cushion(bank, warm_up_weeks)
+    if held is not None and bank.balance is not None:
+        held = min(held, round(float(bank.balance) / max(bank.usual, 1.0), 6))
+    return Signs(known, bank.shock, known and bank.fall >= threshold / 2.0, held)
 
 
 def expected_inflow(bank: Bank) -> Decimal:

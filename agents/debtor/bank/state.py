@@ -32,4 +32,11 @@ class Bank(msgspec.Struct, frozen=True, omit_defaults=True):
     """Returned debits in the running and the last week."""
     shock: bool = False
     shock_weeks: int = 0
+    lowest: Decimal | None = None
+    """Balance of the running week, None = none was told."""
+    level: float = 0.0
+    spread: float = 0.0
+    usual: float = 0.0
+    levels: int = 0
+    """Mean and variance of the weeks' lowest balances, mean weekly inflow, all over half a year; weeks in them."""
     wake: int = 0

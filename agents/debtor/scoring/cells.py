@@ -19,9 +19,10 @@ VARIANCES = (1.0, 0.4, 0.2, 0.1, 0.1, 0.3, 0.1, 0.05)
 """Prior variances of the debtor's cells: calendar c, cx, cw; amounts ca, cA, cE, cxa, cwa."""
 REOPENED = (2.0, *(v / 2.0 for v in VARIANCES[1:]))
 """Variances at least this large after an alarm of the CUSUM: 2.0 for c, half the prior for the others."""
+_VARIANCES = tuple(zip(VARIANCES, REOPENED, strict=True))
 FORGET = (0.995, 0.98, 0.97, 0.0, 0.985, 0.0, 0.98, 0.98)
 """By which a cell's late rate shrinks at each label (score_quality.md 3.3); 0 = the state model has no use for it."""
-LATELY = {"c": 0.8, "cw": 0.7}
+LATELY = (0.8, 0.7)
 """The same for the last few labels of a debtor, and of its invoices due on a kind of day."""
 DRIFT = 0.0003
 """Per day since it was last touched, a debtor's cell regains this share of its prior variance."""
@@ -136,7 +137,7 @@ def _shared_part(active: Active, model: ModelPublished) -> tuple[float, float]:
 def _as_of(day: int, epoch: int, cells: Cells) -> list[tuple[float, float]]:
     """Mean and variance of the debtor's cells on ``day``: new, reopened since their last label, or drifted."""
     found = []
-    for cell, prior, reopened in zip(cells, VARIANCES, REOPENED, strict=True):
+    for cell, (prior, reopened) in zip(cells, _VARIANCES, strict=True):
         if cell is None:
             found.append((0.0, prior))
             continue
@@ -144,7 +145,8 @@ def _as_of(day: int, epoch: int, cells: Cells) -> list[tuple[float, float]]:
         if epoch > cell.epoch:
             variance = max(variance, reopened)
         elif day > cell.day:
-            variance = min(variance + DRIFT * prior * (day - cell.day), prior)
+            variance += DRIFT * prior * (day - cell.day)
+            variance = min(variance, prior)
         found.append((cell.mean, variance))
     return found
 
@@ -178,9 +180,8 @@ def learn_late(
     own = {**score.cells, calendar[0]: after[0], calendar[1]: after[1], calendar[2]: after[2]}
     surprise, change = _surprised(score.surprise, day, label, sigmoid(z))
     lately = {**score.lately}
-    for key in (calendar[0], calendar[2]):
+    for key, forget in zip((calendar[0], calendar[2]), LATELY, strict=True):
         late, seen = lately.get(key, (0.0, 0.0))
-        forget = LATELY[key.partition(":")[0]]
         lately[key] = (late * forget + label, seen * forget + 1.0)
     labels, censored = score.labels + 1, 1 if label else min(days_late, 0)
     learned = replace(

@@ -25,7 +25,7 @@ from agents.debtor.scoring.cells import (
     shock_mean,
 )
 from agents.debtor.scoring.counterfactual import otherwise
-from agents.debtor.scoring.default import example_keys, p_default, risk_class
+from agents.debtor.scoring.default import cash_class, example_keys, p_default, risk_class
 from agents.debtor.scoring.dense import Prepared, features, prepared, state_parts, whole_numbers
 from agents.debtor.scoring.hazard import (
     INTERVALS,
@@ -53,6 +53,8 @@ __all__ = [
     "active",
     "assessed",
     "band",
+    "cash_class",
+    "cells_of",
     "correct_late",
     "example_keys",
     "expected_loss",
@@ -81,6 +83,8 @@ __all__ = [
 
 MOVED = 0.01
 """A debtor's score goes out again when a probability moved by this much (DESIGN section 5)."""
+GREW, SEEN = 1.25, 0.002
+"""And when that of default grew (or fell) by this factor, from or to ``SEEN`` at least: ``MOVED`` is blind to what is rare."""
 USUAL_INVOICES = 12
 """Invoices over which the running means of ``Usual`` reach: about a quarter of a weekly customer."""
 AVERAGE_DAYS = 30.0
@@ -310,14 +314,17 @@ def is_settled(score: ScoreState) -> bool:
 
 
 def moved(last: LastScore | None, scored: Scored) -> bool:
-    """Whether the debtor's score is news: the first one, another band or readiness, or a probability moved by ``MOVED``."""
+    """Whether the debtor's score is news: the first one, another band or readiness, or a probability moved."""
     return last is None or _is_news(last, scored.p_late, scored.p_default, scored.band, ready=scored.ready)
 
 
 def _is_news(last: LastScore, p_late: float, p_default: float, grade: Band, *, ready: bool) -> bool:
     if last.band != grade or last.ready != ready:
         return True
-    return round(abs(last.p_late - p_late), 6) >= MOVED or round(abs(last.p_default - p_default), 6) >= MOVED
+    if round(abs(last.p_late - p_late), 6) >= MOVED or round(abs(last.p_default - p_default), 6) >= MOVED:
+        return True
+    low, high = min(last.p_default, p_default), max(last.p_default, p_default)
+    return high >= SEEN and high >= GREW * low
 
 
 def published(score: ScoreState, scored: Scored, day: int) -> ScoreState:

@@ -10,6 +10,8 @@ from functools import lru_cache
 from math import log, log1p
 from typing import NamedTuple
 
+import numpy as np
+
 from agents.debtor.scoring.cells import Cells
 from agents.debtor.scoring.state import Active, Facts, ScoreState
 from agents.logistic import ALL_LABELS, ALL_LATE, FEATURES, PRIOR_WEIGHTS, UNIT, share_of_cells
@@ -23,7 +25,7 @@ USUAL_TERMS = 30.0
 """Days of payment that say nothing either way."""
 
 _CENTRES = tuple(f.centre for f in FEATURES)
-_FACTORS = tuple(UNIT / f.scale for f in FEATURES)
+_CENTRE_OF, _FACTOR_OF = np.array(_CENTRES), np.array([UNIT / f.scale for f in FEATURES])
 _LEAST, _MOST = -127, 127
 _RATES = tuple(range(1, 13))
 _BACK = tuple(f.scale / UNIT for f in FEATURES)
@@ -102,9 +104,9 @@ def _days_past_due(days: int) -> float:
 
 def features(active: Active, own: Cells, score: ScoreState, facts: Facts, base: Prepared) -> bytes:
     """The state features of an invoice as it is issued, a signed byte each, in the order of ``FEATURES``."""
-    rates, lately = base.model.rates, score.lately
+    lately = score.lately
     every = base.all_rate
-    g, gw, w, x = map(rates.get, active.rates)
+    g, gw, w, x = map(base.model.rates.get, active.rates)
     r_group = every if g is None else (g[0] + 6.0 * every) / (g[1] + 6.0)
     r_group_weekday = r_group if gw is None else (gw[0] + 6.0 * r_group) / (gw[1] + 6.0)
     r_weekday = every if w is None else (w[0] + 20.0 * every) / (w[1] + 20.0)
@@ -121,24 +123,16 @@ def features(active: Active, own: Cells, score: ScoreState, facts: Facts, base: 
     r_amount = r_debtor if c_amount is None else (c_amount.late + 4.0 * r_debtor) / (c_amount.seen + 4.0)
     r_cxa = r_cx if cxa is None else (cxa.late + 4.0 * r_cx) / (cxa.seen + 4.0)
     r_cwa = r_cw if cwa is None else (cwa.late + 4.0 * r_cw) / (cwa.seen + 4.0)
+    rates = (
+        r_group, r_debtor, r_lately, r_group_weekday, r_cx, r_cw, r_cw_lately, r_amount, r_cxa, r_cwa, r_weekday, r_closed_day,
+    )  # fmt: skip
     days, prior = score.days, NO_HISTOGRAM
     total = 1.0 + sum(days)
     fade = FADING / (FADING + score.labels)
     terms = active.terms_days or facts.terms_days
     values = (
         1.0,
-        _log_odds(r_group),
-        _log_odds(r_debtor),
-        _log_odds(r_lately),
-        _log_odds(r_group_weekday),
-        _log_odds(r_cx),
-        _log_odds(r_cw),
-        _log_odds(r_cw_lately),
-        _log_odds(r_amount),
-        _log_odds(r_cxa),
-        _log_odds(r_cwa),
-        _log_odds(r_weekday),
-        _log_odds(r_closed_day),
+        *[log(p / (1.0 - p)) if 0.002 < p < 0.998 else _log_odds(p) for p in rates],
         base.all_logit,
         (days[5] + prior[5]) / total,
         (days[4] + prior[4]) / total,
@@ -156,10 +150,9 @@ def features(active: Active, own: Cells, score: ScoreState, facts: Facts, base: 
         1.0 if facts.shock else 0.0,
         1.0 if facts.bank and not facts.shock else 0.0,
     )
-    found = [round((value - centre) * factor) for value, centre, factor in zip(values, _CENTRES, _FACTORS, strict=True)]
-    if max(found) > _MOST or min(found) < _LEAST:
-        found = [max(_LEAST, min(_MOST, k)) for k in found]
-    return array("b", found).tobytes()
+    whole = np.rint((np.array(values) - _CENTRE_OF) * _FACTOR_OF)  # halves to even, as round() would
+    found: bytes = whole.clip(_LEAST, _MOST).astype(np.int8).tobytes()
+    return found
 
 
 def whole_numbers(x: bytes) -> tuple[int, ...]:

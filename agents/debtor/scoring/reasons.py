@@ -133,6 +133,14 @@ _NEW = Explained(
     "Noch war keine Rechnung dieses Debitors fällig: die Prognose ist die von seinesgleichen",
     "none",
 )
+_THIN = Explained(
+    "thin_cushion",
+    0.0,
+    "The account holds less than a week of its usual inflow when it holds little: a default is more likely",
+    "Das Konto hält in schwachen Wochen weniger als einen üblichen Wochenzufluss: ein Ausfall ist wahrscheinlicher",
+    "fragile",
+)
+THIN_WEEKS = 1.0
 _FALLBACK = Explained(
     "late_rate_only",
     0.0,
@@ -178,7 +186,7 @@ def _worded(code: str, contribution: float, facts: Facts) -> Explained:
 
 
 def _rules(because: Because, lift: float) -> list[Explained]:
-    """At most three, so that there is room for what was learned."""
+    """At most four, so that there is room for what was learned."""
     facts, change = because.facts, because.change
     found = []
     if facts.stage in CERTAIN:  # the other stages are no alarm
@@ -191,6 +199,8 @@ def _rules(because: Because, lift: float) -> list[Explained]:
         found.append(Explained("behaviour_changed", 0.0, text, text_de, "delays" if change.later else "good"))
     elif because.labels == 0:
         found.append(_NEW)
+    if facts.cushion is not None and facts.cushion < THIN_WEEKS:
+        found.append(_THIN)
     return found
 
 

@@ -166,7 +166,9 @@ class Facts(Struct, frozen=True):
     """What other domains know of the debtor now. The ids become the evidence of reasons.
 
     ``day``: today's ordinal, 0 = not told. ``days_past_due``: of its oldest open overdue invoice, 0 = none; ``overdue_share`` of
-    what is open; ``bank``: enough account movements to judge its cash flow; ``certain``: the insolvency notice matches by
+    what is open; ``bank``: enough account movements to judge its cash flow; ``falling``: its inflow, half the way to a shock;
+    ``cushion``: what the account holds when it holds little, in weeks of usual inflow, None = not known;
+    ``certain``: the insolvency notice matches by
     identifiers, not by name only; ``terms_days``: usual terms, 0 = not told; ``rating`` and ``note``: what others say of it,
     from -2 (as good as can be) to 2, 0 = nothing.
     """
@@ -186,6 +188,8 @@ class Facts(Struct, frozen=True):
     note: float = 0.0
     rating_ids: tuple[str, ...] = ()
     note_ids: tuple[str, ...] = ()
+    falling: bool = False
+    cushion: float | None = None
 
 
 class Logit(Struct, frozen=True, gc=False):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.evaluation import area_under_curve, quality, reliability
+from streams.evaluation import area_under_curve, ece_if_calibrated, quality, reliability
 
 PAIRS = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 1.0)), min_size=1, max_size=60)
 
@@ -53,3 +53,19 @@ def test_bins_hold_every_prediction_once_in_rising_order(pairs):
 
     assert sum(b.count for b in bins) == len(pairs)
     assert all(low.high <= high.low for low, high in pairwise(bins))
+
+
+def _error(labels, said):
+    found = quality(labels, said)
+    assert found is not None
+    return found.ece
+
+
+def test_the_calibration_error_of_an_honest_forecaster_is_what_chance_says_and_that_of_a_liar_is_not():
+    rng = np.random.default_rng(1)
+    said = rng.beta(1.0, 2.0, 4_000)
+    chance = ece_if_calibrated(said)
+    honest = [_error((rng.random(len(said)) < said).astype(int), said) for _ in range(40)]
+    assert np.mean(honest) == pytest.approx(chance.mean, rel=0.1)
+    assert sum(error > chance.below for error in honest) <= 8
+    assert _error((rng.random(len(said)) < said**2).astype(int), said) > 3 * chance.below

@@ -147,7 +147,7 @@ def test_a_risky_class_learns_its_rate_from_fewer_labels_than_a_safe_one():
         taught = ModelPublished(default_counts={class_keys(risk)[1]: (0.0, 100.0)})
         return class_rate(risk, taught) / class_rate(risk, ModelPublished())
 
-    assert moved_by_100_good_labels(91) < 0.5
+    assert moved_by_100_good_labels(91) < 0.6
     assert moved_by_100_good_labels(0) > 0.9
 
 
@@ -248,6 +248,8 @@ def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
     assert decide.moved(msgspec.structs.replace(last, p_late=0.49), scored)
     assert not decide.moved(msgspec.structs.replace(last, p_late=0.490001), scored)
     assert decide.moved(msgspec.structs.replace(last, band="strong"), scored)
+    assert decide.moved(msgspec.structs.replace(last, p_default=0.0039), scored)  # what is rare moves by less than a hundredth
+    assert not decide.moved(msgspec.structs.replace(last, p_default=0.0041), scored)
 
 
 def test_the_slow_average_goes_half_the_way_in_thirty_days():
