@@ -105,6 +105,7 @@ def specs(settings: Settings, debtor: Brains, learner: Brains) -> tuple[AgentSpe
             replay=replay,
             brain=learner,
             with_tick=not replay,  # models go out with ticks, and each slice writes the whole of one
+            most=500,  # an example costs several times what an event does, and meanwhile the debtors of this worker wait
         ),
     )
 

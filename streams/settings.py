@@ -140,7 +140,7 @@ class Settings(BaseModel):
     )
     tick_seconds: float = Field(1.0, ge=0.05, le=3600, description="seconds between two ticks, 0.05 to 3600")
     mode: Literal["live", "replay"] = Field("live", description="live or replay")
-    max_slice: int = Field(500, ge=1, le=10_000, description="records of a slice at most, 1 to 10000")
+    max_slice: int = Field(2_000, ge=1, le=10_000, description="records of a slice at most, 1 to 10000")
     commits_in_flight: int = Field(4, ge=1, le=64, description="transactions at once per worker, 1 to 64")
     slices_per_second: float = Field(
         200.0, ge=1, le=10_000, description="transactions an agent begins a second at most, 1 to 10000; events gather meanwhile"

@@ -21,7 +21,7 @@ from schemas.registry import DEBTOR_SOURCES
 from streams.codec import decode, partition_of
 
 PARTITIONS = 4
-SLICE = 500
+SLICE = 2000
 """Records of a slice at most: the worker's default (DUEWATCH_MAX_SLICE)."""
 LEARNED_SHARE = 4
 """The shared model has learned of every fourth debtor."""

@@ -94,6 +94,8 @@ class AgentSpec:
     brain: Callable[[], Brain]
     with_tick: bool = False
     """See ``plan.Rules``."""
+    most: int | None = None
+    """Records of a slice at most, where that is fewer than the deployment's."""
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -270,7 +272,7 @@ class Engine:
         rules = Rules(
             order=spec.order,
             lazy=spec.replay,
-            most=self.settings.max_slice,
+            most=min(self.settings.max_slice, spec.most or self.settings.max_slice),
             held=self.settings.held_records,
             held_bytes=self.settings.held_bytes,
             with_tick=spec.with_tick,
