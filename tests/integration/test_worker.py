@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from schemas.registry import TOPICS
 from streams.engine.restore import fenced_producer
+from streams.processes import free_port
 from streams.topics import TopicsError, create_topics, full_name
 from tests.integration.portfolio import deployment, header, payment, read_all, toy_worker, wait_for
 
@@ -53,6 +54,33 @@ def test_a_worker_applies_committed_records_only_tells_how_it_is_and_ends_in_ord
     assert (letter["topic"], letter["raw"]) == ("payments", "ew==")
     assert letter["offset"] in {2, 3}  # the marker of the aborted transaction may be written late
     assert "no valid JSON" in letter["reason"]
+
+
+@pytest.mark.slow
+def test_the_learner_may_have_a_worker_of_its_own_which_is_the_clock_then(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    debtors, learner = (settings.changed(agents=agents, web_port=free_port()) for agents in ("debtor", "learner"))
+    value, headers = payment(1, "c1")
+    producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
+    producer.produce(full_name(settings.prefix, "payments"), key="c1", value=value, headers=list(headers))
+    producer.flush()
+    with (
+        toy_worker(debtors, tmp_path / "d.log", own_port=False) as one,
+        toy_worker(learner, tmp_path / "l.log", own_port=False) as other,
+    ):
+        wait_for(lambda: all(page(own, "/health/ready")[0] == 200 for own in (debtors, learner)), 60)
+        # No context without a tick, and nothing is applied without a context.
+        wait_for(lambda: len(read_all(settings, "alerts")) == 1, 30)
+        assert orjson.loads(page(debtors, "/health/ready")[1])["partitions"] == {"debtor": [0, 1, 2, 3]}
+        assert orjson.loads(page(learner, "/health/ready")[1])["partitions"] == {"learner": [0]}
+        wait_for(
+            lambda: (
+                {orjson.loads(message.value() or b"")["agent"] for message in read_all(settings, "journal")}
+                == {"debtor", "learner"}
+            ),
+            30,
+        )
+        assert (one.stop(15), other.stop(15)) == (0, 0)
 
 
 def test_topics_are_made_once_and_refused_where_partitions_differ(kafka, tmp_path):
