@@ -30,6 +30,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from schemas.currencies import MINOR_UNITS
 
 _AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
+_CENTS = Decimal("0.01")
 _SAFE_LENGTH = 13
 """A text of so many characters is below ``MAX_AMOUNT`` whatever it says."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
@@ -271,8 +272,10 @@ def at_most_decimals(amount: Decimal, currency: str, field: str = "amount") -> D
     Raises ValueError that names ``field`` otherwise.
     ISO 4217 minor units; three-decimal currencies are held to two (ClickHouse columns hold two).
     """
-    exponent = amount.as_tuple().exponent
     allowed = MINOR_UNITS[currency]
+    if allowed >= 2 and amount.same_quantum(_CENTS):  # as nearly every amount is written
+        return amount
+    exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > allowed and amount != round(amount, allowed):
         raise blame(field, f"{amount} has more decimals than {currency} allows ({allowed})", amount)
     return amount

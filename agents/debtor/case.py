@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from agents.debtor.order import local_day
 from agents.debtor.payments.decide import Posting, worst_days_past_due
 from agents.debtor.payments.state import Balance
-from agents.debtor.state import Header, Row
+from agents.debtor.scoring.state import ScoreState
+from agents.debtor.state import ROW_VERSION, SCORE, Header, Row, upgraded
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
@@ -23,6 +24,7 @@ from schemas.events.policies import PolicyPublished
 from schemas.ids import stable_id
 
 ZERO = Decimal("0.00")
+UNLEARNED = ScoreState()
 CENT = Decimal("0.01")
 
 
@@ -91,8 +93,12 @@ class Case:
         self._summed: Mapping[str, Balance] | None = None
         self._sums = NOTHING
         header = base.get("")
-        self.header: Header = header if isinstance(header, Header) else Header(seen=day)
-        self.started_with = self.header
+        if not isinstance(header, Header):
+            header = Header(version=ROW_VERSION, seen=day)
+        elif header.version != ROW_VERSION:
+            header, self.changes[SCORE] = upgraded(header)
+            self.changes[""] = header
+        self.header = self.started_with = header
         self._cause, self._cause_id = cause, ""
         self.at = cause.recorded if isinstance(cause, Event) else start_of_day(cause.day, self.policy.time_zone)
         live_from = context.live_from
@@ -135,6 +141,15 @@ class Case:
     def set(self, **parts: Any) -> None:
         """Replace parts of the header."""
         self.header = replace(self.header, **parts)
+
+    @property
+    def score(self) -> ScoreState:
+        """What the score has learned of the debtor."""
+        return self.get(SCORE) or UNLEARNED
+
+    def set_score(self, score: ScoreState) -> None:
+        """Replace it."""
+        self.changes[SCORE] = score
 
     def rows(self, prefix: str) -> Iterator[tuple[str, Row]]:
         """All rows of a kind, in the order of their keys. Only for what is rare: it looks at every row of the debtor."""

@@ -28,10 +28,10 @@ from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.operations import DeadlineFailed
-from schemas.outputs.scores import ScoreComputed, WouldChange
+from schemas.outputs.scores import ScoreComputed
 
 _Score, _Alert, _Limit = written(ScoreComputed), written(AlertChanged), written(LimitChanged)
-_Example, _Reason, _WouldChange = written(ExampleMatured), written(Reason), written(WouldChange)
+_Example, _Reason = written(ExampleMatured), written(Reason)
 
 RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""
@@ -60,7 +60,7 @@ def risk_facts(case: Case) -> score_state.Facts:
         overdue_share=_overdue_share(header.balances),
         terms_days=header.master.terms_days,
     )
-    return scoring.assessed(header.score, facts)
+    return scoring.assessed(case.score, facts)
 
 
 def _overdue_share(balances: dict[str, Balance]) -> float:
@@ -110,7 +110,7 @@ def _score(
         expected_loss=loss,
         currency=currency,
         band=scored.band,
-        reasons=tuple(_Reason(**reason._asdict()) for reason in scored.reasons),
+        reasons=scored.reasons,
         due_date=due,
         scored_at=case.at,
         log_odds=scoring.log_odds(scored.forecast.contributions),
@@ -121,7 +121,7 @@ def _score(
         paid_from=paid_from,
         paid_to=paid_to,
         loss_given_default=lgd,
-        would_change=_WouldChange(**other._asdict()),
+        would_change=other,
     )
 
 
@@ -152,7 +152,7 @@ def late_example(
     case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active, learned: score_state.Learned
 ) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
-    before, features = case.header.score, active.features
+    before, features = case.score, active.features
     return _example_of(
         case,
         "late",
@@ -211,7 +211,7 @@ def is_material(case: Case, item: Item) -> bool:
 def standing(case: Case) -> Standing:
     """What the limit policy looks at."""
     header = case.header
-    last, bank = header.score.last, header.bank
+    last, bank = header.last, header.bank
     sums, overdue = case.sums, False
     for balance in header.balances.values():
         if balance.overdue_items:
@@ -282,8 +282,8 @@ def _expiry(day: int) -> date | None:
 def alert_facts(case: Case) -> Facts:
     """What the alert rules look at."""
     header = case.header
-    last = header.score.last
-    average = scoring.slow_average(header.score, case.day)
+    last = header.last
+    average = scoring.slow_average(last, case.day)
     return Facts(
         exposure=case.sums.exposure,
         limit=header.limit.amount if header.limit.is_open else None,
@@ -341,8 +341,8 @@ def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
         days, amount = case.policy.alerts.overdue_days, _money(case.sums.overdue, currency)
         text = f"{count} invoice(s) overdue for {days} days or more; {amount} overdue in all."
     elif alert_type == "score_drop":
-        last = header.score.last
-        average = scoring.slow_average(header.score, case.day) or 0.0
+        last = header.last
+        average = scoring.slow_average(last, case.day) or 0.0
         text = f"Probability of late payment {last.p_late if last else 0:.0%}, usually {average:.0%}."
     elif alert_type == "over_limit":
         text = f"Exposure {_money(case.sums.exposure, currency)} is above the limit of {_money(header.limit.amount, currency)}."

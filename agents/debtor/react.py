@@ -123,12 +123,14 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     active = scoring.active(
         fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0
     )
-    scored = scoring.score_invoice(active, case.header.score, facts, _cell(case), case.context.model, bands=policy.bands)
+    scored = scoring.score_invoice(active, case.score, facts, _cell(case), case.context.model, bands=policy.bands)
     case.put(f"f/{fact.invoice_id}", scored.features)
     oldest = min(case.header.oldest_sale or issued, issued)
-    case.set(score=scoring.issued(case.header.score, scored.forecast), oldest_sale=oldest)
+    case.set_score(scoring.issued(case.score, scored.forecast))
+    if oldest != case.header.oldest_sale:
+        case.set(oldest_sale=oldest)
     case.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(case, fact, scored))
-    if not scoring.is_settled(case.header.score):
+    if case.header.last is None or not scoring.is_settled(case.score):
         case.rescore = True
     return None
 
@@ -286,13 +288,13 @@ def _customer_updated(case: Case, fact: CustomerUpdated, content: str) -> Reject
 
 
 def _rating_received(case: Case, fact: RatingReceived, _: str) -> Rejection | None:
-    case.set(score=scoring.take_rating(case.header.score, fact))
+    case.set_score(scoring.take_rating(case.score, fact))
     case.rescore = True
     return None
 
 
 def _note_made(case: Case, fact: NoteMade, _: str) -> Rejection | None:
-    case.set(score=scoring.take_note(case.header.score, fact))
+    case.set_score(scoring.take_note(case.score, fact))
     case.rescore = True
     return None
 
@@ -417,9 +419,9 @@ def _learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
         return replace(item, late=label)
     active = scoring.activate(features, item.amount)
     early = 0 if item.open else item.closed_on - item.due
-    learned = scoring.learn_late(active, label, case.day, case.header.score, _cell(case), case.context.model, days_late=early)
+    learned = scoring.learn_late(active, label, case.day, case.score, _cell(case), case.context.model, days_late=early)
     example = outputs.late_example(case, invoice_id, item, label, active, learned)
-    case.set(score=learned.score)
+    case.set_score(learned.score)
     for key, cell in learned.cells.items():
         case.put("x/" + key, cell)
     if label:
@@ -432,13 +434,13 @@ def _learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
 
 def _sweep_cells(case: Case) -> None:
     """Twice a year, forget amounts that did not come again."""
-    day, score = case.day, case.header.score
+    day, score = case.day, case.score
     if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
         if score.swept:
             for key, cell in case.rows("x/"):
                 if isinstance(cell, Cell) and day - cell.day > scoring.KEEP_DAYS:
                     case.put(key, None)
-        case.set(score=replace(score, swept=day))
+        case.set_score(replace(score, swept=day))
 
 
 def _correct_label(case: Case, invoice_id: str, label: int) -> None:
@@ -448,9 +450,9 @@ def _correct_label(case: Case, invoice_id: str, label: int) -> None:
     if item is None or features is None or item.late != 1 - label:
         return
     active = scoring.activate(features, item.amount)
-    score, cells = scoring.correct_late(active, label, case.header.score, _cell(case))
+    score, cells = scoring.correct_late(active, label, case.score, _cell(case))
     example = outputs.corrected_example(case, invoice_id, item, label, active)
-    case.set(score=score)
+    case.set_score(score)
     for key, cell in cells.items():
         case.put("x/" + key, cell)
     case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day) if label else replace(features, wake=0))
@@ -474,11 +476,10 @@ def _invoice_ages(case: Case, row_key: str, features: Features) -> bool:
         case.put(row_key, replace(features, wake=0))
         return False
     paid = int(not item.open and item.closed_on <= end)
-    case.set(score=scoring.learn_interval(case.header.score, i, paid))
+    case.set_score(scoring.learn_interval(case.score, i, paid))
     example = outputs.paid_example(case, invoice_id, item, paid, features)
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
     case.put(row_key, replace(features, wake=0) if paid else scoring.next_interval(features, item.due))
-    case.put("", case.header)
     return False
 
 
@@ -542,7 +543,7 @@ def _bears_on_decisions(before: Header, after: Header) -> bool:
     """Whether anything changed that limit or alerts look at: most deadlines find an invoice paid, and only teach."""
     return (
         after.balances is not before.balances
-        or after.score.last is not before.score.last
+        or after.last is not before.last
         or after.bank.week != before.bank.week  # within a week movements only add up
         or after.bank.shock is not before.bank.shock
         or after.insolvency is not before.insolvency
@@ -569,9 +570,9 @@ def _cash_class(case: Case, bank: Bank) -> str:
 def _score_debtor(case: Case) -> None:
     header, model = case.header, case.context.model
     facts = outputs.risk_facts(case)
-    scored = scoring.score_debtor(header.score, facts, model, bands=case.policy.bands, group_id=header.master.group)
-    if scoring.moved(header.score.last, scored):
-        case.set(score=scoring.published(header.score, scored, case.day))
+    scored = scoring.score_debtor(case.score, header.last, facts, model, bands=case.policy.bands, group_id=header.master.group)
+    if scoring.moved(header.last, scored):
+        case.set(last=scoring.published(header.last, scored, case.day))
         case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))
 
 
@@ -591,7 +592,7 @@ def _decide_limit(case: Case) -> None:
     if not limit.is_open or limit.action != case.policy.action or limit.generation != case.context.generation:
         _open_limit(case)
     header = case.header
-    band = header.score.last.band if header.score.last is not None else "medium"
+    band = header.last.band if header.last is not None else "medium"
     if limits.is_quiet(header.limit, band, case.overdue_items, header.bank.shock, header.insolvency.stage, case.day):
         return
     standing = outputs.standing(case)
@@ -622,6 +623,6 @@ def _is_alarming(case: Case) -> bool:
         or header.bank.shock
         or header.insolvency.stage != "none"
         or header.insolvency.possible != "none"
-        or header.score.last is not case.started_with.score.last  # its average only nears it while it stays
+        or header.last is not case.started_with.last  # its average only nears it while it stays
         or case.exposure_grew
     )

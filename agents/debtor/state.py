@@ -1,7 +1,8 @@
 """The rows of a debtor: what they are, and how they are written. One header, and a row of its own for whatever grows in number.
 
-Row keys: ``""`` the header · ``i/<invoice>`` item · ``p/<payment>`` payment · ``w/<invoice>`` money that waits for its invoice ·
-``s/<currency>/<day>`` sales · ``f/<invoice>`` features at scoring · ``x/<cell>`` amount cell · ``n/<kind>/<id>`` something seen.
+Row keys: ``""`` the header · ``m`` what the score has learned · ``i/<invoice>`` item · ``p/<payment>`` payment ·
+``w/<invoice>`` money that waits for its invoice · ``s/<currency>/<day>`` sales · ``f/<invoice>`` features at scoring ·
+``x/<cell>`` amount cell · ``n/<kind>/<id>`` something seen.
 In the state topic the key is customer, U+001F, row key. Values are JSON that a person can read; floats round-trip exactly.
 """
 
@@ -10,16 +11,19 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import Balance, Item, Payment, SalesDay, Stub, Waiting
-from agents.debtor.scoring.state import Cell, Features, ScoreState
+from agents.debtor.scoring.state import Cell, Features, LastScore, ScoreState
 
-ROW_VERSION = 1
-"""Written into each header; a later version reads what an earlier one wrote."""
+ROW_VERSION = 2
+"""Written into each header; a later version reads what an earlier one wrote. 1: the header held what the row ``SCORE`` holds."""
+SCORE = "m"
+"""Key of the row ``ScoreState``: most events neither read nor change it, so they should not have to read and write it."""
 
 SEPARATOR = "\x1f"
 
@@ -39,7 +43,7 @@ class Master(msgspec.Struct, frozen=True, omit_defaults=True):
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is known of a debtor and does not grow with its invoices. ``wake``: the next day it needs a look, 0 = none."""
 
-    version: int = ROW_VERSION
+    version: int = 1
     seen: int = 0
     """The first day."""
     oldest_sale: int = 0
@@ -47,12 +51,14 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     balances: dict[str, Balance] = {}
     bank: Bank = Bank()
     insolvency: Insolvency = Insolvency()
-    score: ScoreState = ScoreState()
+    last: LastScore | None = None
     limit: Limit = Limit()
     alerts: dict[str, Alert] = {}
     overdue_ids: tuple[str, ...] = ()
     """The invoices that made the last overdue alert, as evidence; at most three."""
     wake: int = 0
+    score: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Of version 1 only."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -67,10 +73,10 @@ class Opened(msgspec.Struct, frozen=True):
 OPENED = f"{SEPARATOR}opened"
 """Key of the row ``Opened``: the one row of a partition that belongs to no debtor."""
 
-Row = Header | Item | Payment | Waiting | SalesDay | Features | Cell | Stub
+Row = Header | ScoreState | Item | Payment | Waiting | SalesDay | Features | Cell | Stub
 
 _KINDS: dict[str, type] = {
-    "": Header, "i": Item, "p": Payment, "w": Waiting, "s": SalesDay, "f": Features, "x": Cell, "n": Stub,
+    "": Header, SCORE: ScoreState, "i": Item, "p": Payment, "w": Waiting, "s": SalesDay, "f": Features, "x": Cell, "n": Stub,
 }  # fmt: skip
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
@@ -93,7 +99,7 @@ _read_wake = msgspec.json.Decoder(_Wake).decode
 _read_limit = msgspec.json.Decoder(_HeaderLimit).decode
 read_opened = msgspec.json.Decoder(Opened).decode
 """The row ``Opened`` from JSON."""
-WITHOUT_WAKE = frozenset("wx")
+WITHOUT_WAKE = frozenset(f"{SCORE}wx")
 """Kinds of rows that no deadline looks at."""
 
 
@@ -121,6 +127,20 @@ def decode(row_key: str, value: bytes) -> Row:
     """A row from JSON. Raises msgspec.DecodeError where it is none, KeyError for an unknown kind of row."""
     row: Row = _DECODERS[row_key[:1]].decode(value)
     return row
+
+
+class _First(msgspec.Struct, frozen=True):
+    last: LastScore | None = None
+
+
+_read_first = msgspec.json.Decoder(_First).decode
+
+
+def upgraded(header: Header) -> tuple[Header, ScoreState]:
+    """A header of an earlier version as this one writes it, and what the score had learned."""
+    written = header.score or b"{}"
+    now = replace(header, version=ROW_VERSION, last=_read_first(written).last, score=msgspec.UNSET)
+    return now, _DECODERS[SCORE].decode(written)
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import orjson
 
 from agents.debtor import outputs
 from agents.debtor.case import Case, Wake
-from agents.debtor.state import Header, Row
+from agents.debtor.state import SCORE, Header, Row
 from agents.version import CODE_VERSION
 from schemas.events.clock import ContextSet
 from schemas.outputs.alerts import AlertChanged
@@ -72,8 +72,7 @@ def looked_at(seen: Seen, data: Decided) -> dict[str, Any]:
         if features is not None:
             told = {name: getattr(features, name) for name in features.__struct_fields__}
         else:
-            header = after.get("")
-            score = header.score if isinstance(header, Header) else None
+            score = after.get(SCORE)
             told = {} if score is None else {name: getattr(score, name) for name in score.__struct_fields__}
         return {name: plain(value) for name, value in told.items()}
     case = Case(data.customer_id, after, seen.cause, seen.context, seen.day)

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
+from agents.debtor.written import written
 from agents.logistic import logit
-from schemas.outputs.scores import Band
+from schemas.outputs.scores import Band, WouldChange
 
 NAMES_DE: dict[Band, str] = {"strong": "stark", "medium": "mittel", "weak": "schwach"}
 
 
-class Otherwise(NamedTuple):
-    """The fields of ``schemas.outputs.scores.WouldChange``."""
-
-    band: Band
-    p_late: float
-    p_default: float
-    log_odds: float
-    text: str
-    text_de: str
+_WouldChange = written(WouldChange)
 
 
 def otherwise(
     band: Band, p_late: float, p_default: float, thresholds: tuple[float, float, float, float], *, ready: bool
-) -> Otherwise:
+) -> WouldChange:
     """``thresholds``: below the first two (late, default) strong, from the last two on weak, with the margin of hysteresis.
 
     A better band needs both probabilities below its thresholds; a strong debtor is told what would make it medium.
@@ -39,7 +31,7 @@ def otherwise(
     if p_late >= late or band == "strong":
         by = round(_log_odds(late) - _log_odds(p_late), 6)
     text, text_de = _words(other, band == "strong", ready, *(round(1000.0 * p) for p in (late, p_late, default, p_default)))
-    return Otherwise(other, late, default, by, text, text_de)
+    return _WouldChange(band=other, p_late=late, p_default=default, log_odds=by, text=text, text_de=text_de)
 
 
 def _log_odds(p: float) -> float:

@@ -151,7 +151,15 @@ def _late_rate_parts(score: ScoreState, base: Prepared) -> tuple[float, ...]:
     return base.all_logit, 0.0, 0.0, logit(min(max(rate, 0.002), 0.998)) - base.all_logit, *NO_PARTS
 
 
-def score_debtor(score: ScoreState, facts: Facts, model: ModelPublished, *, bands: Bands, group_id: str | None = None) -> Scored:
+def score_debtor(
+    score: ScoreState,
+    last: LastScore | None,
+    facts: Facts,
+    model: ModelPublished,
+    *,
+    bands: Bands,
+    group_id: str | None = None,
+) -> Scored:
     """The score of the debtor's usual next invoice, with hysteresis on its last published band.
 
     Its own level, what is overdue and what others say are those of now, the rest is what its invoices usually bring along
@@ -163,8 +171,7 @@ def score_debtor(score: ScoreState, facts: Facts, model: ModelPublished, *, band
     else:
         forecast = _usual_logit(score, facts, usual, base, group_id or "-")
     features = Features(-1, False, group_id or "-", shock=facts.shock)
-    previous = score.last.band if score.last else None
-    return _scored(forecast, features, score, facts, model, bands, previous, score.last)
+    return _scored(forecast, features, score, facts, model, bands, last.band if last else None, last)
 
 
 def _usual_logit(score: ScoreState, facts: Facts, usual: Usual, base: Prepared, group: str) -> Logit:
@@ -305,12 +312,12 @@ def issued(score: ScoreState, forecast: Logit) -> ScoreState:
 
 
 def is_settled(score: ScoreState) -> bool:
-    """Whether one more invoice cannot move what is usual by much: from then on, the debtor's score waits for labels.
+    """Whether one more invoice cannot move what is usual by much: once published, the debtor's score then waits for labels.
 
     >>> is_settled(ScoreState())
     False
     """
-    return score.last is not None and score.usual is not None and score.usual.invoices > USUAL_INVOICES
+    return score.usual is not None and score.usual.invoices > USUAL_INVOICES
 
 
 def moved(last: LastScore | None, scored: Scored) -> bool:
@@ -327,10 +334,10 @@ def _is_news(last: LastScore, p_late: float, p_default: float, grade: Band, *, r
     return high >= SEEN and high >= GREW * low
 
 
-def published(score: ScoreState, scored: Scored, day: int) -> ScoreState:
-    """Remember the debtor's score as published on ``day`` (ordinal). The average starts anew when the prior ends."""
-    average = slow_average(score, day) if score.last is not None and score.last.ready else None
-    last = LastScore(
+def published(last: LastScore | None, scored: Scored, day: int) -> LastScore:
+    """The debtor's score as published on ``day`` (ordinal), after ``last``. The average starts anew when the prior ends."""
+    average = slow_average(last, day) if last is not None and last.ready else None
+    return LastScore(
         scored.p_late,
         scored.p_default,
         scored.band,
@@ -338,15 +345,13 @@ def published(score: ScoreState, scored: Scored, day: int) -> ScoreState:
         day,
         scored.p_late if average is None else average,
     )
-    return replace(score, last=last)
 
 
-def slow_average(score: ScoreState, day: int) -> float | None:
+def slow_average(last: LastScore | None, day: int) -> float | None:
     """The average of the published p_late over time as of ``day`` (ordinal), half-life ``AVERAGE_DAYS``; None = never published.
 
     Weighted by the days for which a score was in force, so it does not matter how often the same score was published.
     """
-    last = score.last
     if last is None:
         return None
     kept: float = 0.5 ** (max(0, day - last.day) / AVERAGE_DAYS)

@@ -7,22 +7,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents.debtor.scoring.default import CERTAIN
+from agents.debtor.written import written
+from schemas.outputs.common import Reason, ReasonFamily
 
 if TYPE_CHECKING:
     from agents.debtor.scoring.state import Change, Facts
     from schemas.events.models import Scorer
-    from schemas.outputs.common import ReasonFamily
 
 
-class Explained(NamedTuple):
-    """A reason in words: the fields of ``schemas.outputs.common.Reason``."""
-
-    code: str
-    contribution: float
-    text: str
-    text_de: str
-    family: ReasonFamily
-    evidence: tuple[str, ...] = ()
+_Reason = written(Reason)
 
 
 class Because(NamedTuple):
@@ -126,31 +119,26 @@ CHANGE_IS_NEWS_DAYS = 90
 """How long a change of behaviour remains a reason."""
 
 _EVIDENCE = {"cash_flow_shock": "shock_ids", "overdue_now": "overdue_ids", "rating": "rating_ids", "note": "note_ids"}
-_NEW = Explained(
-    "new_debtor",
-    0.0,
-    "No invoice of this debtor has come due yet: the forecast is that of its like",
-    "Noch war keine Rechnung dieses Debitors fällig: die Prognose ist die von seinesgleichen",
-    "none",
+_NEW = _Reason(
+    code="new_debtor",
+    text="No invoice of this debtor has come due yet: the forecast is that of its like",
+    text_de="Noch war keine Rechnung dieses Debitors fällig: die Prognose ist die von seinesgleichen",
 )
-_THIN = Explained(
-    "thin_cushion",
-    0.0,
-    "The account holds less than a week of its usual inflow when it holds little: a default is more likely",
-    "Das Konto hält in schwachen Wochen weniger als einen üblichen Wochenzufluss: ein Ausfall ist wahrscheinlicher",
-    "fragile",
+_THIN = _Reason(
+    code="thin_cushion",
+    text="The account holds less than a week of its usual inflow when it holds little: a default is more likely",
+    text_de="Das Konto hält in schwachen Wochen weniger als einen üblichen Wochenzufluss: ein Ausfall ist wahrscheinlicher",
+    family="fragile",
 )
 THIN_WEEKS = 1.0
-_FALLBACK = Explained(
-    "late_rate_only",
-    0.0,
-    "The learned model was worse than the plain late rate of the debtor, which counts until it has recovered",
-    "Das gelernte Modell war schlechter als die schlichte Verspätungsquote des Debitors; bis es besser ist, zählt diese",
-    "none",
+_FALLBACK = _Reason(
+    code="late_rate_only",
+    text="The learned model was worse than the plain late rate of the debtor, which counts until it has recovered",
+    text_de="Das gelernte Modell war schlechter als die schlichte Verspätungsquote des Debitors; bis es besser ist, zählt diese",
 )
 
 
-def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.0) -> tuple[Explained, ...]:
+def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.0) -> tuple[Reason, ...]:
     """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest.
 
     The contributions add up to ``log_odds(contributions)``, and with that of an insolvency (the lift) to the log-odds of p_late.
@@ -176,27 +164,45 @@ def log_odds(contributions: tuple[float, ...]) -> float:
     return round(sum([round(c, DIGITS) for c in contributions]), DIGITS)
 
 
-def _worded(code: str, contribution: float, facts: Facts) -> Explained:
+def _worded(code: str, contribution: float, facts: Facts) -> Reason:
     family, more, less = _WORDS[code]
     text, text_de = less if contribution < 0.0 else more
     evidence: tuple[str, ...] = getattr(facts, _EVIDENCE[code]) if code in _EVIDENCE else ()
     if code == "overdue_now" and facts.days_past_due > 0:
         text, text_de = _overdue_text(facts.days_past_due)
-    return Explained(code, contribution, text, text_de, family if contribution >= 0.0 else "good", evidence)
+    return _Reason(
+        code=code,
+        contribution=contribution,
+        text=text,
+        evidence=evidence,
+        text_de=text_de,
+        family=family if contribution >= 0.0 else "good",
+    )
 
 
-def _rules(because: Because, lift: float) -> list[Explained]:
+def _rules(because: Because, lift: float) -> list[Reason]:
     """At most four, so that there is room for what was learned."""
     facts, change = because.facts, because.change
-    found = []
+    found: list[Reason] = []
     if facts.stage in CERTAIN:  # the other stages are no alarm
         text, text_de = _insolvency_text(facts.stage, facts.certain)
-        found.append(Explained("insolvency", round(lift, DIGITS), text, text_de, "fragile", facts.notice_ids))
+        contribution = round(lift, DIGITS)
+        found.append(
+            _Reason(
+                code="insolvency",
+                contribution=contribution,
+                text=text,
+                evidence=facts.notice_ids,
+                text_de=text_de,
+                family="fragile",
+            )
+        )
     if because.scorer == "late_rate":
         found.append(_FALLBACK)
     if change is not None and facts.day - change.day <= CHANGE_IS_NEWS_DAYS:
         text, text_de = _change_text(change.since, change.later)
-        found.append(Explained("behaviour_changed", 0.0, text, text_de, "delays" if change.later else "good"))
+        family: ReasonFamily = "delays" if change.later else "good"
+        found.append(_Reason(code="behaviour_changed", text=text, text_de=text_de, family=family))
     elif because.labels == 0:
         found.append(_NEW)
     if facts.cushion is not None and facts.cushion < THIN_WEEKS:

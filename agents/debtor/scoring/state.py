@@ -6,8 +6,9 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from agents.debtor.scoring.reasons import Because, Explained, explain
+from agents.debtor.scoring.reasons import Because, explain
 from schemas.events.insolvency import Stage
+from schemas.outputs.common import Reason
 from schemas.outputs.scores import Band
 
 ZERO = Decimal("0.00")
@@ -136,7 +137,7 @@ NO_DAYS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class ScoreState(Struct, frozen=True, omit_defaults=True):
-    """What the debtor's header row holds for the score; constant in size (1 + 2 + 9 calendar cells at most).
+    """What the score has learned of a debtor: a row of its own, constant in size (1 + 2 + 9 calendar cells at most).
 
     ``lately``: (late, labels) of the last few labels of "c" and of each "cw", decayed fast. ``days``: decayed histogram of days
     late as known at maturity (``dense.EDGES``); ``mean_days``: their mean, early payers at most -10, late ones 1.
@@ -159,7 +160,6 @@ class ScoreState(Struct, frozen=True, omit_defaults=True):
     """By agency."""
     note: Note | None = None
     usual: Usual | None = None
-    last: LastScore | None = None
 
 
 class Facts(Struct, frozen=True):
@@ -232,6 +232,6 @@ class Scored(Struct, frozen=True):
     """When it is expected to be paid, against the due day (``hazard.Days``); None of a debtor."""
 
     @property
-    def reasons(self) -> tuple[Explained, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
         """Put into words when asked: most scores of a debtor are not news and never go out."""
         return explain(self.forecast.contributions, self.because, self.lift)

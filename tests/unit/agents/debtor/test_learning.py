@@ -11,6 +11,7 @@ import pytest
 from agents.debtor.scoring.cells import KEEP_DAYS, SWEEP_DAYS
 from agents.debtor.scoring.hazard import BEYOND, INTERVALS, payment_days, still_open
 from agents.debtor.scoring.state import ScoreState
+from agents.debtor.state import SCORE
 from agents.learner.decide import learn_all
 from agents.learner.state import Shared
 from schemas.events.assessments import NoteMade, RatingReceived
@@ -47,7 +48,7 @@ def test_an_interval_is_learned_when_it_has_ended_by_whoever_was_open_at_its_sta
     life.until(101)
     found = [(e.interval, e.label, e.matured_on, e.keys) for e in examples(life, "paid_after_due")]
     assert found == [(0, 0, day(14), ("h3", "h3:-")), (1, 1, day(18), ("h7", "h7:-"))]
-    assert life.row("").score.after[:4] == (0.0, 1.0, 1.0, 1.0)
+    assert life.row(SCORE).after[:4] == (0.0, 1.0, 1.0, 1.0)
     assert life.row("f/i-1") is None
 
 
@@ -88,11 +89,11 @@ def test_a_payment_after_a_default_is_no_loss():
 def test_a_returned_payment_corrects_the_label_that_it_had_made():
     life = Life()
     life.tell(invoice("i-1", 0, due=10), payment("p-1", 9, {"i-1": "100.00"}), now=at(12))
-    before = life.row("").score
+    before = life.row(SCORE)
     life.tell(returned("r-1", 15, "p-1", "100.00"), now=at(15))
     first, second = examples(life, "late")
     assert (first.label, second.label, second.corrects) == (0, 1, first.example_id)
-    after = life.row("").score
+    after = life.row(SCORE)
     assert (before.late, after.late, after.labels, life.row("i/i-1").late) == (0, 1, 1, 1)
     assert after.cells["c"].mean > before.cells["c"].mean
     model = learn_all(
