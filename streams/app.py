@@ -21,7 +21,7 @@ from streams.engine.core import AgentSpec, Engine
 from streams.logs import logging_config
 from streams.metrics import CONTENT_TYPE, Metrics
 from streams.topics import full_name
-from streams.transport import MemberConsumer, MemberTransport, SliceApp
+from streams.transport import MemberConsumer, MemberTransport, NoTables, SliceApp
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -118,6 +118,7 @@ def _app(settings: Settings) -> WorkerApp:
         broker=broker,
         broker_credentials=credentials,
         store="memory://",
+        TableManager=NoTables,
         datadir=settings.data_dir,
         web_bind=settings.web_bind,
         web_port=settings.web_port,
@@ -129,7 +130,8 @@ def _app(settings: Settings) -> WorkerApp:
         table_standby_replicas=1,
         stream_wait_empty=False,
         broker_session_timeout=settings.session_timeout_s,
-        broker_heartbeat_interval=settings.session_timeout_s / 4,
+        # The death of another is told with the answer to a heartbeat: so much later, at most, than the broker knows it.
+        broker_heartbeat_interval=settings.session_timeout_s / 10,
         broker_request_timeout=max(60.0, settings.session_timeout_s),
         broker_rebalance_timeout=max(30.0, settings.session_timeout_s),
         consumer_auto_offset_reset="earliest",

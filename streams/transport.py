@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import faust
 from aiokafka.errors import ConsumerStoppedError
+from faust.tables import TableManager
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AIOKafkaDriver
 from faust.transport.drivers.aiokafka import Transport as AIOKafkaTransport
@@ -35,6 +36,15 @@ class SliceApp(faust.App):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.receivers = []
+
+
+class NoTables(TableManager):
+    """For an app without tables. Faust's waits a second for some to be registered before it joins the group."""
+
+    async def on_start(self) -> None:
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class MemberThread(AIOKafkaConsumerThread):

@@ -37,6 +37,7 @@ PARTS = {
     "latency": "at a steady rate, with 4, 12 and 48 partitions",
     "queryable": "until ClickHouse answers with it",
     "restore": "a worker takes over what it finds",
+    "takeover": "one of two workers is killed",
     "flat": "more debtors, more open items",
     "where": "where the time goes",
 }

@@ -23,6 +23,8 @@ KEYS = (
     "queryable_p99_ms",
     "restore_s",
     "restore_rows",
+    "takeover_s",
+    "takeover_session_timeout_s",
     "bytes_per_debtor",
     "bytes_per_item",
     "sink_rows_s",

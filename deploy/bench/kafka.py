@@ -133,11 +133,12 @@ class Workers:
     module: str = "streams.cli"
     children: list[Child] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
+    started: int = 0
 
     def start(self, *runs: str) -> None:
         """A worker for each; what it ``runs``: all, debtor or learner."""
         for agents in runs:
-            number = len(self.children)
+            number, self.started = self.started, self.started + 1
             own = self.settings.changed(web_port=free_port(), agents=agents)
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
             argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]

@@ -16,6 +16,7 @@ GOALS = {
     "latency_p99_ms": "<= 100",
     "queryable_p99_ms": "<= 2000",
     "restore_s": "<= 10",
+    "takeover_s": "<= takeover_session_timeout_s + 5",
     "bytes_per_debtor": "<= 2000",
     "bytes_per_item": "<= 150",
     "flat_debtors": "<= 1.2",
@@ -40,6 +41,8 @@ def tables(found: Mapping[str, Any]) -> Iterable[tuple[str, Sequence[Mapping[str
     """Title and rows of each table that there is something for."""
     if found.get("partitions"):
         yield "Latency and load by partitions", found["partitions"]
+    if found.get("takeovers"):
+        yield "After a kill -9, until the other worker has committed", found["takeovers"]
     for key, title in (("where_react", "Where the time goes: react"), ("where_worker", "Where the time goes: worker")):
         if found.get(key):
             yield title, [{"what": name, "percent": share} for name, share in found[key].items()]

@@ -44,6 +44,9 @@ class Size:
     latency_s: float = 60.0
     other_latency_s: float = 20.0
     """With other numbers of partitions, and with the sink."""
+    takeovers: int = 5
+    """Kills of a worker."""
+    takeover_rate: int = 200
     restore_debtors: int = 150_000
     restore_items: int = 1_000_000
     flat_debtors: tuple[int, ...] = (1_000, 10_000, 150_000)
@@ -59,6 +62,7 @@ QUICK = Size(
     peer_s=12.0,
     latency_s=10.0,
     other_latency_s=6.0,
+    takeovers=2,
     restore_debtors=15_000,
     restore_items=100_000,
     flat_debtors=(1_000, 10_000),

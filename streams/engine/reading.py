@@ -1,7 +1,7 @@
 """Read a partition's rows back, read-committed, to its end: here, or in a process of its own.
 
 That process (`python -m streams.engine.reading`) gets its order on standard input and answers on standard output; it ends with
-its answer, and when nobody reads it.
+its answer, or at once when its standard input is closed: by the worker, or by the kernel when there is no worker any more.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pkgutil import resolve_name
+from threading import Thread
+from typing import IO, cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -138,21 +143,47 @@ def read_beside(kafka: Mapping[str, str], topic: str, partition: int, prepare: P
     """Read in a process of its own; ``prepare`` is a function of a module. Raises ReadingFailedError."""
     order = Order(dict(kafka), topic, partition, f"{prepare.__module__}:{prepare.__qualname__}")
     argv = [sys.executable, "-m", __name__]
-    done = subprocess.run(argv, input=msgspec.msgpack.encode(order), capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-500:]
-        raise ReadingFailedError(f"{' '.join(argv[1:])} for {topic} {partition} ended with status {done.returncode}: {said}")
-    return msgspec.msgpack.decode(done.stdout, type=Found)
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as child,
+    ):
+        with suppress(BrokenPipeError):  # then its status tells
+            cast("IO[bytes]", child.stdin).write(msgspec.json.encode(order) + b"\n")
+        answer = cast("IO[bytes]", child.stdout).read()
+        if status := child.wait():
+            said.seek(0)
+            told = said.read().decode(errors="replace").strip()[-500:]
+            raise ReadingFailedError(f"{' '.join(argv[1:])} for {topic} {partition} {_how(status)}: {told}")
+    return msgspec.msgpack.decode(answer, type=Found)
+
+
+def _how(status: int) -> str:
+    """How a process ended.
+
+    >>> _how(1), _how(-9)
+    ('ended with status 1', 'was killed by SIGKILL (as the kernel does when memory runs out)')
+    """
+    if status >= 0:
+        return f"ended with status {status}"
+    number = signal.Signals(-status)
+    return f"was killed by {number.name}" + (" (as the kernel does when memory runs out)" if number is signal.SIGKILL else "")
 
 
 def main() -> None:
     """Answer one order, and be gone: nothing is collected, nothing taken apart at the end."""
     gc.disable()
-    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    Thread(target=_end_with_the_worker, daemon=True).start()
     found = read(order.kafka, order.topic, order.partition, resolve_name(order.prepare))
     sys.stdout.buffer.write(msgspec.msgpack.encode(found))
     sys.stdout.buffer.flush()
     os._exit(0)
+
+
+def _end_with_the_worker() -> None:
+    # Not by sys.stdin, whose lock would still be held when the interpreter ends.
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.debtor.book import Book
@@ -48,6 +48,29 @@ def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatc
     assert 0 < count_of(kafka, name, 0) <= len(rows) + 3  # the small broker tells too few: then the worker reads by itself
     monkeypatch.setattr(restore, "MANY_ROWS", 1)
     assert restore.read_state(kafka, name, 0, Book()) == beside
+
+
+def test_offsets_are_those_that_are_still_there_and_committed(kafka):
+    bootstrap, name = {"bootstrap.servers": kafka.bootstrap}, f"offsets-{uuid4()}"
+    admin = AdminClient(bootstrap)
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result(30)
+    plain = Producer(bootstrap)
+    for number in range(5):
+        plain.produce(name, str(number), "key", 0)
+    assert plain.flush(20) == 0
+    oldest = TopicPartition(name, 0, 3)
+    admin.delete_records([oldest])[oldest].result(30)
+    open_ended = restore.fenced_producer(bootstrap, name)
+    open_ended.begin_transaction()
+    open_ended.produce(name, "open", "key", 0)
+    open_ended.flush()
+    places = [(name, 0), (name, 1)]
+    assert restore.offsets(bootstrap, places, first=True) == {(name, 0): 3, (name, 1): 0}
+    ends = {(name, 0): 5, (name, 1): 0}
+    assert restore.offsets(bootstrap, places) == restore.list_offsets(admin, places) == ends
+    open_ended.commit_transaction()
+    with pytest.raises(KafkaException, match="Unknown partition"):
+        restore.offsets(bootstrap, [(f"no-{name}", 0)])
 
 
 def broken(_records: Iterable[tuple[str, bytes | None]]) -> bytes:

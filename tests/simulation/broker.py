@@ -10,7 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -248,6 +248,11 @@ class SimReader:
         assert len(found) <= most, "the simulated histories are short"
         return found
 
+    def offsets_for_times(self, places: Sequence[TopicPartition], _timeout: float) -> list[TopicPartition]:
+        """Asked for the ends: nothing is ever taken from the beginning of a log."""
+        found = ends(self._broker, [(place.topic, place.partition) for place in places if place.offset != OFFSET_BEGINNING])
+        return [TopicPartition(p.topic, p.partition, found.get((p.topic, p.partition), 0)) for p in places]
+
     def close(self) -> None:
         self._at = {}
 
@@ -308,7 +313,7 @@ class SimConsumer:
         self._at = {}
 
 
-def ends(broker: SimBroker, places: Sequence[tuple[str, int]], *, first: bool = False) -> dict[tuple[str, int], int]:
+def ends(broker: SimBroker, places: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
     """Stands for ``list_offsets``."""
     broker.reach()
-    return {place: 0 if first else broker.logs[place].stable_end() for place in places}
+    return {place: broker.logs[place].stable_end() for place in places}

@@ -407,8 +407,8 @@ def simulated(world: World) -> Iterator[None]:
     def reader(*_: Any, **__: Any) -> SimReader:
         return SimReader(broker)
 
-    def list_offsets(_admin: Any, places: Any, *, first: bool = False) -> dict[tuple[str, int], int]:
-        return ends(broker, places, first=first)
+    def list_offsets(_admin: Any, places: Any) -> dict[tuple[str, int], int]:
+        return ends(broker, places)
 
     class Wall(datetime):
         @classmethod

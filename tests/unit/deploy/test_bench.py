@@ -14,6 +14,7 @@ from agents.debtor.book import Book
 from deploy.bench import rows, rules
 from deploy.bench.figures import KEYS, Commit, Costs, commit_rate, fleet, percentile, with_ratios
 from deploy.bench.parts.react import once
+from deploy.bench.parts.takeover import Outage, told
 from deploy.bench.picture import draw
 from deploy.bench.report import printed
 from deploy.bench.sampler import label_of
@@ -163,6 +164,13 @@ def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(made)
         books[cut.partition].keep(folded)
         wanted |= {output.id for output in folded.outputs if output.causation_id in event_ids}
     assert len(found & wanted) > 0.95 * len(wanted)
+
+
+def test_a_kill_is_over_when_its_last_partition_is_and_the_worst_kill_counts():
+    found = told([Outage({0: 8.0, 2: 10.04}), Outage({3: 9.0}), Outage({1: 12.5, 3: 9.5})], 10.0)
+    assert (found["takeover_s"], found["takeover_median_s"], found["takeover_session_timeout_s"]) == (12.5, 10.0, 10.0)
+    assert found["takeovers"][2] == {"kill": 3, "partitions": "1, 3", "first_s": 9.5, "last_s": 12.5}
+    assert "| 3 | 1, 3 | 9.5 | 12.5 |" in printed(with_ratios(found))
 
 
 def test_clones_have_the_items_that_are_asked_for(made):
