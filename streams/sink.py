@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from streams.logs import LIBRDKAFKA, configure_logs
 from streams.memory import keep_many_rows
 from streams.metrics import Metrics
 from streams.migrate import migrate
-from streams.sink_progress import Place, Progress
+from streams.sink_progress import Cut, Place, Progress
 from streams.sink_web import SinkWeb
 from streams.sink_writer import Batch, Writer
 from streams.topics import full_name
@@ -66,7 +67,10 @@ class SinkError(UserError):
 
 
 class Sink:
-    """The loop: fetch, make rows, write, remember. One thread; ``stop`` ends it after a last write."""
+    """The loop: fetch and make rows, while a thread writes the batch before, then remembers how far it got.
+
+    One batch is written at a time, in the order in which they were cut. ``stop`` ends it after a last write.
+    """
 
     def __init__(self, settings: Settings, client: Client, metrics: Metrics, stop: threading.Event) -> None:
         self.settings = settings
@@ -75,7 +79,9 @@ class Sink:
         self._client = client
         self._writer = Writer(client, settings.database, metrics, stop)
         self._batch = Batch()
-        self._flushed = 0.0
+        self._thread = ThreadPoolExecutor(1, "sink-writer")
+        self._writing: Future[None] | None = None
+        self._cut_at = 0.0
         # Nobody looks while a replay runs: larger batches cost less. Live, what was sent can be asked for within two seconds.
         self._batch_s = REPLAY_BATCH_S if settings.mode == "replay" else BATCH_S
         self._named: dict[str, str] = {full_name(settings.prefix, name): name for name in TOPICS_READ}
@@ -104,6 +110,9 @@ class Sink:
         log.info("sink.started", prefix=self.settings.prefix, partitions=len(starts), resumed=len(resumed))
 
     def close(self) -> None:
+        """End the thread that writes. When the loop has broken off, ClickHouse is not waited for: what it lacks is read again."""
+        self._stop.set()
+        self._thread.shutdown()
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
@@ -115,22 +124,43 @@ class Sink:
         self.flush()
 
     def turn(self, poll_s: float = POLL_S) -> None:
-        """One round: fetch what there is, and write when enough is gathered or the last write is long enough ago."""
+        """One round: fetch what there is, and hand it over when enough is gathered or the last batch was cut long enough ago.
+
+        While a batch is written the next one gathers, up to BATCH_ROWS. Raises what ended the last write.
+        """
         if self._consumer is None:
             raise RuntimeError("the sink is not open")
-        messages = self._consumer.consume(POLL_RECORDS, poll_s)
-        self._take(messages)
-        is_old = time.monotonic() - self._flushed >= self._batch_s and self.progress.unwritten
-        if is_old or self._batch.count >= BATCH_ROWS:
-            self.flush()
+        self._take(self._consumer.consume(POLL_RECORDS, poll_s))
+        is_full = self._batch.count >= BATCH_ROWS
+        if is_full or self._is_idle():
+            self._await_write()
+            is_old = time.monotonic() - self._cut_at >= self._batch_s and self.progress.unwritten
+            if is_full or is_old:
+                self._hand_over()
 
     def flush(self) -> None:
-        """Write what is gathered, then the positions."""
+        """Write what is gathered, then the positions; returns when it is there."""
+        self._await_write()
+        self._hand_over()
+        self._await_write()
+
+    def _is_idle(self) -> bool:
+        return self._writing is None or self._writing.done()
+
+    def _await_write(self) -> None:
+        """Until the batch before is in ClickHouse, with its positions. Raises what ended its write."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _hand_over(self) -> None:
         batch, self._batch = self._batch, Batch()
-        reached = self.progress.reached()
-        self._writer.write(batch, self._position_rows(reached))
-        self.progress.written(reached)
-        self._flushed = time.monotonic()
+        self._cut_at = time.monotonic()
+        self._writing = self._thread.submit(self._write, batch, self.progress.cut())
+
+    def _write(self, batch: Batch, cut: Cut) -> None:
+        self._writer.write(batch, self._position_rows(cut.places))
+        self.progress.written(cut)
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:

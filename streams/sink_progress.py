@@ -17,6 +17,14 @@ _TICK = TABLES["ticks"].index
 _JOURNAL = TABLES["journal_raw"].index
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a batch brings: the places that it reaches, and its rows that are told once they are written."""
+
+    places: list[Place]
+    told: list[tuple[str, Row]]
+
+
 @dataclass(slots=True)
 class _Partition:
     read: int
@@ -63,19 +71,19 @@ class Progress:
         with self._lock:
             return any(place.read != place.written for place in self._partitions.values())
 
-    def reached(self) -> list[Place]:
-        """Partitions that have moved since they were last written."""
+    def cut(self) -> Cut:
+        """Partitions that have moved since they were last written. What is gathered from now on belongs to the next batch."""
         with self._lock:
-            return [(t, n, place.read) for (t, n), place in self._partitions.items() if place.read != place.written]
+            told, self._gathered = self._gathered, []
+            return Cut([(t, n, place.read) for (t, n), place in self._partitions.items() if place.read != place.written], told)
 
-    def written(self, reached: list[Place]) -> None:
-        """A batch is in ClickHouse up to these places."""
+    def written(self, cut: Cut) -> None:
+        """A batch is in ClickHouse up to its cut."""
         with self._lock:
-            for topic, partition, offset in reached:
+            for topic, partition, offset in cut.places:
                 self._partitions[topic, partition].written = offset
-            for table, row in self._gathered:
+            for table, row in cut.told:
                 self._tell(table, row)
-            self._gathered.clear()
 
     def _tell(self, table: str, row: Row) -> None:
         if table == "ticks":

@@ -49,8 +49,12 @@ class Writer:
         self._stop = stop
 
     def write(self, batch: Batch, positions: Iterable[Row]) -> None:
-        """All rows, then the positions. Tries until ClickHouse has them; after ``stop`` only some seconds more, then raises."""
-        for table, rows in batch.rows.items():
+        """All rows, events first, then the positions. Tries until ClickHouse has them.
+
+        After ``stop`` only some seconds more, then it raises what it last got.
+        """
+        for table in filter(batch.rows.__contains__, TABLES):
+            rows = batch.rows[table]
             self._write_table(table, rows)
             self._metrics.sink_rows.labels(table).inc(len(rows))
         reached = list(positions)

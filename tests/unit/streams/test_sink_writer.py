@@ -84,7 +84,7 @@ def test_progress_is_drained_only_when_all_is_written_and_all_ends_were_met(monk
     assert not progress.snapshot()["drained"]
     progress.at_end("payments", 0, 6)  # a transaction's marker lies at 5
     assert not progress.snapshot()["drained"]
-    progress.written(progress.reached())
+    progress.written(progress.cut())
     told = progress.snapshot()
     assert (told["drained"], told["topics"]["payments"]["0"]) == (True, {"next_offset": 6, "at_end": True})
     progress.read("payments", 0, 7)
@@ -97,5 +97,5 @@ def test_a_tick_is_told_only_when_it_is_written():
     progress.gathered("ticks", ["p", 0, 4, "2026-01-01T00:00:00Z", -1, False])
     progress.read("clock", 0, 1)
     assert progress.snapshot()["ticks"] == {}
-    progress.written(progress.reached())
+    progress.written(progress.cut())
     assert progress.snapshot()["ticks"]["0"]["number"] == 4
