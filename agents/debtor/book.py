@@ -12,25 +12,13 @@ from msgspec.structs import replace
 
 from agents.brain import Arrived, Folded
 from agents.debtor.case import Reaction, Wake
+from agents.debtor.keys import OPENED, SEPARATOR, WITHOUT_WAKE, split_key, wake_of
 from agents.debtor.order import local_day, order_key
 from agents.debtor.outputs import deadline_failed
 from agents.debtor.prepared import prepare, read_prepared
 from agents.debtor.react import react
 from agents.debtor.shelf import Shelf
-from agents.debtor.state import (
-    OPENED,
-    SEPARATOR,
-    WITHOUT_WAKE,
-    Header,
-    Opened,
-    Row,
-    decode,
-    encode,
-    opening_of,
-    read_opened,
-    split_key,
-    wake_of,
-)
+from agents.debtor.state import Header, Opened, Row, decode, encode, opening_of, read_opened
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Rejection
 

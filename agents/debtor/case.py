@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
+from agents.debtor.keys import SCORE
 from agents.debtor.order import local_day
 from agents.debtor.payments.decide import Posting, worst_days_past_due
 from agents.debtor.payments.state import Balance
 from agents.debtor.scoring.state import ScoreState
-from agents.debtor.state import ROW_VERSION, SCORE, Header, Row, upgraded
+from agents.debtor.state import ROW_VERSION, Header, Row, upgraded
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from agents.debtor.keys import OPENED, SEPARATOR, wake_of
 from agents.debtor.shelf import Parcel, parcel_of
-from agents.debtor.state import OPENED, SEPARATOR, wake_of
 
 
 class Prepared(msgspec.Struct, array_like=True):

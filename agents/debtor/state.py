@@ -1,9 +1,6 @@
 """The rows of a debtor: what they are, and how they are written. One header, and a row of its own for whatever grows in number.
 
-Row keys: ``""`` the header · ``m`` what the score has learned · ``i/<invoice>`` item · ``p/<payment>`` payment ·
-``w/<invoice>`` money that waits for its invoice · ``s/<currency>/<day>`` sales · ``f/<invoice>`` features at scoring ·
-``x/<cell>`` amount cell · ``n/<kind>/<id>`` something seen.
-In the state topic the key is customer, U+001F, row key. Values are JSON that a person can read; floats round-trip exactly.
+Values are JSON that a person can read; floats round-trip exactly.
 """
 
 from __future__ import annotations
@@ -16,16 +13,13 @@ from msgspec.structs import replace
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency
+from agents.debtor.keys import SCORE
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import Balance, Item, Payment, SalesDay, Stub, Waiting
 from agents.debtor.scoring.state import Cell, Features, LastScore, ScoreState
 
 ROW_VERSION = 2
 """Written into each header; a later version reads what an earlier one wrote. 1: the header held what the row ``SCORE`` holds."""
-SCORE = "m"
-"""Key of the row ``ScoreState``: most events neither read nor change it, so they should not have to read and write it."""
-
-SEPARATOR = "\x1f"
 
 
 class Master(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,9 +64,6 @@ class Opened(msgspec.Struct, frozen=True):
     day: int
 
 
-OPENED = f"{SEPARATOR}opened"
-"""Key of the row ``Opened``: the one row of a partition that belongs to no debtor."""
-
 Row = Header | ScoreState | Item | Payment | Waiting | SalesDay | Features | Cell | Stub
 
 _KINDS: dict[str, type] = {
@@ -80,10 +71,6 @@ _KINDS: dict[str, type] = {
 }  # fmt: skip
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
-
-
-class _Wake(msgspec.Struct, frozen=True):
-    wake: int = 0
 
 
 class _Limit(msgspec.Struct, frozen=True):
@@ -95,21 +82,9 @@ class _HeaderLimit(msgspec.Struct, frozen=True):
     limit: _Limit = _Limit()
 
 
-_read_wake = msgspec.json.Decoder(_Wake).decode
 _read_limit = msgspec.json.Decoder(_HeaderLimit).decode
 read_opened = msgspec.json.Decoder(Opened).decode
 """The row ``Opened`` from JSON."""
-WITHOUT_WAKE = frozenset(f"{SCORE}wx")
-"""Kinds of rows that no deadline looks at."""
-
-
-def wake_of(row_key: str, value: bytes) -> int:
-    """The day on which a row wants to be looked at, 0 = none, without reading the rest of it."""
-    kind = row_key[:1]
-    if kind == "f":  # an array, which names no fields
-        wake: int = _DECODERS[kind].decode(value).wake
-        return wake
-    return 0 if kind in WITHOUT_WAKE else _read_wake(value).wake
 
 
 def opening_of(header: bytes) -> tuple[str, int]:
@@ -141,9 +116,3 @@ def upgraded(header: Header) -> tuple[Header, ScoreState]:
     written = header.score or b"{}"
     now = replace(header, version=ROW_VERSION, last=_read_first(written).last, score=msgspec.UNSET)
     return now, _DECODERS[SCORE].decode(written)
-
-
-def split_key(key: str) -> tuple[str, str]:
-    """Customer and row key of a key in the state topic."""
-    customer_id, _, row_key = key.partition(SEPARATOR)
-    return customer_id, row_key

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agents.debtor.book import Book
+from agents.debtor.keys import SEPARATOR, split_key
 from agents.debtor.payments.state import Item as PaymentItem
-from agents.debtor.state import SEPARATOR, decode, split_key
+from agents.debtor.state import decode
 from deploy.bench.workload import Workload, cuts, decoded
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agents.debtor.keys import split_key
 from agents.debtor.order import local_day
-from agents.debtor.state import Header, decode, split_key
+from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.auditing.deployment import POLL_S, ClickHouse, wait_for_sink
 from streams.auditing.difference import ABSENT, Difference

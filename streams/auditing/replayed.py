@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from agents.debtor.book import Book
+from agents.debtor.keys import split_key
 from agents.debtor.order import local_day
-from agents.debtor.state import Header, split_key
+from agents.debtor.state import Header
 from agents.version import CODE_VERSION
 from schemas.clickhouse.rows import hash_of
 from schemas.events.envelope import Output

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agents.brain import Folded
-from agents.debtor.state import SEPARATOR, split_key
+from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.auditing.difference import ABSENT, Difference, compare_fields, read_json, shown

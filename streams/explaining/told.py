@@ -10,7 +10,8 @@ import orjson
 
 from agents.debtor import outputs
 from agents.debtor.case import Case, Wake
-from agents.debtor.state import SCORE, Header, Row
+from agents.debtor.keys import SCORE
+from agents.debtor.state import Header, Row
 from agents.version import CODE_VERSION
 from schemas.events.clock import ContextSet
 from schemas.outputs.alerts import AlertChanged

@@ -11,7 +11,7 @@ from typing import Any
 
 from agents.brain import Arrived, Folded
 from agents.debtor.book import Book
-from agents.debtor.state import split_key
+from agents.debtor.keys import split_key
 from schemas.base import Contract
 from schemas.events import bank, customers, decisions, insolvency
 from schemas.events import payments as p

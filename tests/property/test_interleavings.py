@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.debtor.book import Book
+from agents.debtor.keys import split_key
 from agents.debtor.payments.decide import bucket_of
 from agents.debtor.payments.state import Item, Payment, Waiting
-from agents.debtor.state import Header, split_key
+from agents.debtor.state import Header
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
 from schemas.events.insolvency import InsolvencyMatched

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from agents.debtor.book import Book
-from agents.debtor.state import SEPARATOR
+from agents.debtor.keys import SEPARATOR
 from deploy.bench.figures import spread
 from deploy.bench.parts.react import us
 from deploy.bench.rows import Templates, cloned, name_of, templates

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Producer
 
-from agents.debtor.state import SEPARATOR
+from agents.debtor.keys import SEPARATOR
 from deploy.bench import kafka
 from deploy.bench.machine import resident_bytes
 from deploy.bench.rows import Templates, cloned, templates

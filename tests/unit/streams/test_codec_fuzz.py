@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agents.brain import Arrived
 from agents.debtor.book import Book
-from agents.debtor.state import SEPARATOR
+from agents.debtor.keys import SEPARATOR
 from schemas.clickhouse.rows import Record, identity, rows_of
 from schemas.events.envelope import Event, Rejection
 from schemas.outputs.operations import RecordRejected

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from agents.debtor.keys import SCORE
 from agents.debtor.scoring.cells import KEEP_DAYS, SWEEP_DAYS
 from agents.debtor.scoring.hazard import BEYOND, INTERVALS, payment_days, still_open
 from agents.debtor.scoring.state import ScoreState
-from agents.debtor.state import SCORE
 from agents.learner.decide import learn_all
 from agents.learner.state import Shared
 from schemas.events.assessments import NoteMade, RatingReceived

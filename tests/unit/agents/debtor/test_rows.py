@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agents.debtor.book import Book
-from agents.debtor.state import ROW_VERSION, SCORE, SEPARATOR, Header, decode, encode, opening_of, split_key, wake_of
+from agents.debtor.keys import SCORE, SEPARATOR, split_key, wake_of
+from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of
 from schemas.events.payments import DunningSent
 from tests.builders import Life, arrived, at, day, event, invoice, payment
 

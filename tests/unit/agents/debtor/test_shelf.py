@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.debtor.book import Book
+from agents.debtor.keys import OPENED
 from agents.debtor.shelf import LATE_BYTES, Shelf, parcel_of
-from agents.debtor.state import OPENED, encode
+from agents.debtor.state import encode
 from tests.builders import Life, arrived, at, invoice, payment
 
 changes = st.lists(
