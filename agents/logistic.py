@@ -5,9 +5,16 @@ from __future__ import annotations
 from math import exp, log
 from typing import NamedTuple
 
-SHARED_PRIORS: dict[str, tuple[float, float]] = {"w": (0.0, 0.2), "gw": (0.0, 0.06), "gx": (0.0, 1.0), "s": (0.5, 0.25)}
+SHARED_PRIORS: dict[str, tuple[float, float]] = {
+    "w": (0.0, 0.2),
+    "gw": (0.0, 0.06),
+    "gx": (0.0, 1.0),
+    "n": (0.0, 0.2),
+    "s": (0.5, 0.25),
+}
 """Family of a shared cell -> mean and variance (log-odds) before any label: due weekday, group x weekday, group x closed day
-(score_quality.md 3.2), and a cash-flow shock, whose mean is an assumption (odds of being late x 1.6) that labels correct."""
+(score_quality.md 3.2), a debtor without labels, and a cash-flow shock, whose mean is an assumption (odds of being late x 1.6)
+that labels correct."""
 
 BIAS_FLOOR = 2e-4
 """The bias never becomes surer than this variance, so that it goes on following the book (score_quality.md 3.2)."""
@@ -66,8 +73,13 @@ FEATURES: tuple[Feature, ...] = (
     Feature("note", 0.0, 1.0, 0.5, 0.1),
     Feature("shock", 0.0, 1.0, 0.5, 0.1),
     Feature("steady", 0.0, 1.0, -0.2, 0.05),
+    # No label of the debtor yet: a book's late rate is that of its regular customers, and who comes once may pay otherwise.
+    Feature("new", variance=0.2),
 )
 """The state model of score_quality.md 3.3, its order of learning, and what a cold start looks at besides."""
+
+NEW = [f.name for f in FEATURES].index("new")
+"""Its place."""
 
 PRIOR_WEIGHTS: tuple[float, ...] = tuple(f.weight for f in FEATURES)
 

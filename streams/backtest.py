@@ -216,6 +216,7 @@ def run_backtest(
                 history.see(output)
                 counts[_counted(output)] += 1
                 writer.write(output)
+            history.look(fold.rows)
             bar.advance(len(step.records))
     seconds = time.perf_counter() - began
     _write_state(out / "state.jsonl", fold.rows)
@@ -242,6 +243,7 @@ def history_of(sources: list[Path], *, mapping: str | None = None, until: date |
         for step in steps(records, until):
             for output in fold.step(step):
                 history.see(output)
+            history.look(fold.rows)
             bar.advance(len(step.records))
     return history
 

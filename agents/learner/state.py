@@ -18,7 +18,7 @@ MODEL_ROW, PENDING, ENDED, TAUGHT = "model", "pending/", "ended/", "taught/"
 """Key of the model's row; prefixes of the rows of pending examples and of learned ones (by example id), and of end-of-step
 markers (by partition)."""
 
-KIND = "hedge1"
+KIND = "hedge2"
 """The recipe, as part of the version; a change of the recipe changes it."""
 
 _MEND = "Delete the topic learner-state: the learner learns the log anew"

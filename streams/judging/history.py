@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.debtor.keys import SEPARATOR
 from agents.debtor.scoring.calendar import day_class
-from agents.debtor.scoring.default import CERTAIN
+from agents.debtor.scoring.default import CERTAIN, levels
+from agents.debtor.scoring.state import Features
 from agents.logistic import UNIT
 from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Event, Output
@@ -45,6 +49,8 @@ class Invoice:
     default: int | None = None
     x: tuple[int, ...] = ()
     """The features that the learners got, as of the issue, in 1/``UNIT``."""
+    risk: str = ""
+    """The class of ``p_default``, as of the issue."""
 
 
 @dataclass(slots=True)
@@ -84,6 +90,7 @@ class History:
     _allocated: dict[tuple[str, str], list[tuple[str, Decimal]]] = field(default_factory=dict)
     _numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     _seen: Counter[str] = field(default_factory=Counter)
+    _looked: int = 0
 
     # -- what comes in
     def hear(self, event: Event) -> None:
@@ -173,6 +180,14 @@ class History:
             invoice.late = example.label
         elif example.target == "default":
             invoice.default = example.label
+
+    def look(self, rows: Mapping[str, bytes]) -> None:
+        """After each step: the risk classes of the invoices scored in it, which only their rows tell."""
+        for key, invoice in islice(self.invoices.items(), self._looked, None):
+            row = rows.get(f"{key[0]}{SEPARATOR}f/{key[1]}")
+            if row is not None:
+                invoice.risk = msgspec.json.decode(row, type=Features).risk
+        self._looked = len(self.invoices)
 
     def table(self) -> Table:
         """As columns, one row per invoice in the order of issue."""
@@ -300,6 +315,13 @@ class Table:
             if len(invoice.x) == width:
                 row[:] = invoice.x
         return x / UNIT
+
+    @cached_property
+    def risk(self) -> Floats:
+        """What each level of an invoice's risk class was assumed to be worth (more is riskier); zeros where it is unknown."""
+        rows = [[odds for _, odds in levels(invoice.risk)] for invoice in self.invoices]
+        width = max(map(len, rows), default=0)
+        return np.array([row or [0.0] * width for row in rows], dtype=np.float64).reshape(len(rows), width)
 
     def segment(self, field_name: str) -> NDArray[np.str_]:
         """A field of the debtor's master data, empty where it is not told."""

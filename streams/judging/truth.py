@@ -108,7 +108,7 @@ def _invoices(table: Table, days: Mapping[str, int], last: int) -> list[Line]:
     lines = [_auc("invoice_auc", "AUC of p_default", blocks.auc(y, ours), how)]
     if not booster_is_here():
         return lines
-    x = np.column_stack((table.x, table.raw, insolvent(table)))[rows]
+    x = np.column_stack((table.x, table.raw, table.risk, insolvent(table)))[rows]
     folds = across(x, y, debtors)
     how = f"same features; {FOLDS} folds by debtor: it knows what came of others at any time, which nobody can live"
     lines += [
@@ -128,7 +128,7 @@ def _invoices(table: Table, days: Mapping[str, int], last: int) -> list[Line]:
 
 
 def insolvent(table: Table) -> Floats:
-    """Whether an insolvency alert had been raised of the debtor before the day of issue: what the score knows beside ``x``."""
+    """Whether an insolvency alert had been raised of the debtor before the day of issue: what ``x`` and ``risk`` do not say."""
     first: dict[str, int] = {}
     for warned in table.history.warnings:
         if warned.kind == "insolvency":
@@ -196,8 +196,9 @@ def _leads(table: Table, days: Mapping[str, int], missed: Mapping[str, int], sou
     lines = []
     for kind in (*EARLY, ANY):
         if kind in before_missed:
-            lines += [_lead(before_missed[kind], "first missed due date"), _lead(before_default[kind], "default")]
-            lines.append(_false(before_missed[kind]))
+            lines += [_lead(before_missed[kind], "first missed due date"), _false(before_missed[kind])]
+        if kind in before_default:
+            lines.append(_lead(before_default[kind], "default"))
     return lines
 
 

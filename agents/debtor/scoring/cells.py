@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from agents.debtor.scoring.calendar import day_class
 from agents.debtor.scoring.state import Active, Cell, Change, Features, Learned, ScoreState, Surprise
-from agents.logistic import SHARED_PRIORS, sigmoid, step
+from agents.logistic import NEW, SHARED_PRIORS, sigmoid, step
 from schemas.events.models import ModelPublished
 
 VARIANCES = (1.0, 0.4, 0.2, 0.1, 0.1, 0.3, 0.1, 0.05)
@@ -31,8 +31,10 @@ CUSUM_SLACK, CUSUM_BAR, SIBLINGS = 0.7, 5.0, 0.2
 SWEEP_DAYS, KEEP_DAYS = 180, 400
 """Twice a year, amount cells that no label touched for so many days are dropped: most exact amounts never come again."""
 
-_SHARED_VARIANCES = tuple(SHARED_PRIORS[family][1] for family in ("w", "gw", "gx", "s"))
-SHOCK_MEAN = SHARED_PRIORS["s"][0]
+NEW_KEY, SHOCK_KEY = "n:new", "s:shock"
+_PRIORS = {key: SHARED_PRIORS[key.partition(":")[0]] for key in (NEW_KEY, SHOCK_KEY)}
+"""Of the shared cells that only some invoices have; they come behind those that all have."""
+_COMMON = tuple(SHARED_PRIORS[family] for family in ("w", "gw", "gx"))
 EARLIEST = -10
 """Days late below this count as this in their mean."""
 EDGES = (-8, -5, -3, -2, -1, 0)
@@ -69,20 +71,25 @@ def activate(features: Features, amount: Decimal, terms_days: int = 0) -> Active
         f"cwa:{weekday}:{coarse}",
     )
     shared, rates = _shared(features.group, weekday, closed, features.shock)
+    if len(features.x) > NEW and features.x[NEW]:
+        shared = (*shared, NEW_KEY)
     return Active(shared, rates, _calendar(weekday, closed), amounts, features, terms_days)
 
 
-def shock_mean(model: ModelPublished) -> float:
-    """What a cash-flow shock adds to the log-odds, in the model in force."""
-    known = model.cells.get("s:shock")
-    return SHOCK_MEAN if known is None else known[0]
+def shared_mean(model: ModelPublished, key: str) -> float:
+    """What ``NEW_KEY`` or ``SHOCK_KEY`` adds to the log-odds, in the model in force.
+
+    >>> shared_mean(ModelPublished(), SHOCK_KEY)
+    0.5
+    """
+    return (model.cells.get(key) or _PRIORS[key])[0]
 
 
 @lru_cache(maxsize=65536)
 def _shared(group: str, weekday: int, closed: int, shock: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     keys = (f"w:{weekday}", f"gw:{group}:{weekday}", f"gx:{group}:{closed}")
     rates = (f"g:{group}", keys[1], keys[0], f"x:{closed}")
-    return (*keys, "s:shock") if shock else keys, rates
+    return (*keys, SHOCK_KEY) if shock else keys, rates
 
 
 @lru_cache(maxsize=64)
@@ -107,28 +114,25 @@ def cell_row(own: Cells) -> float:
     return sum([cell.mean for cell in own if cell is not None])
 
 
-def cell_parts(active: Active, own: Cells, model: ModelPublished) -> tuple[float, float, float, float, float, float]:
-    """What the cells say, on the log-odds scale: bias, weekday, group, debtor, amounts, cash-flow shock.
+def cell_parts(active: Active, own: Cells, model: ModelPublished, *, new: bool = False) -> tuple[float, ...]:
+    """What the cells say, on the log-odds scale: bias, weekday, group, debtor, amounts, cash-flow shock, a new debtor.
 
-    No damping by uncertainty: it costs 0.0012 log loss (score_quality.md 3.2).
+    ``new``: no label of the debtor yet, as it is scored; from then on ``active`` says so. No damping by uncertainty: it costs
+    0.0012 log loss (score_quality.md 3.2).
     """
-    cells = model.cells
-    shared = [0.0, 0.0, 0.0, 0.0]
-    for i, key in enumerate(active.shared):
-        known = cells.get(key)
-        if known is not None:
-            shared[i] = known[0]
-        elif i == 3:
-            shared[3] = SHOCK_MEAN
+    cells, keys = model.cells, active.shared
+    w, gw, gx = [0.0 if (known := cells.get(key)) is None else known[0] for key in keys[:3]]
+    shock = shared_mean(model, SHOCK_KEY) if len(keys) > 3 and keys[3] == SHOCK_KEY else 0.0
+    first = shared_mean(model, NEW_KEY) if new or keys[-1] == NEW_KEY else 0.0
     c, cx, cw, ca, c_amount, exact, cxa, cwa = [0.0 if cell is None else cell.mean for cell in own]
-    return model.bias, shared[0] + cx + cw, shared[1] + shared[2], c, ca + c_amount + exact + cxa + cwa, shared[3]
+    return model.bias, w + cx + cw, gw + gx, c, ca + c_amount + exact + cxa + cwa, shock, first
 
 
 def _shared_part(active: Active, model: ModelPublished) -> tuple[float, float]:
     """Sum of means and of variances of the bias and the shared cells in force; what has no label yet has its prior."""
     z, variance, cells = model.bias, model.bias_variance, model.cells
     for i, key in enumerate(active.shared):
-        mean, v = cells.get(key) or (SHOCK_MEAN if i == 3 else 0.0, _SHARED_VARIANCES[i])
+        mean, v = cells.get(key) or (_COMMON[i] if i < 3 else _PRIORS[key])
         z += mean
         variance += v
     return z, variance

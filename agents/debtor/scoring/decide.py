@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from agents.debtor.scoring.assess import assessed, take_note, take_rating
 from agents.debtor.scoring.cells import (
     KEEP_DAYS,
+    NEW_KEY,
+    SHOCK_KEY,
     SWEEP_DAYS,
     Cells,
     Get,
@@ -22,7 +24,7 @@ from agents.debtor.scoring.cells import (
     correct_late,
     learn_late,
     no_invoice,
-    shock_mean,
+    shared_mean,
 )
 from agents.debtor.scoring.counterfactual import otherwise
 from agents.debtor.scoring.default import cash_class, example_keys, p_default, risk_class
@@ -125,7 +127,7 @@ def late_logit(active: Active, own: Cells, score: ScoreState, facts: Facts, mode
     """Log-odds that the invoice is not settled at the end of its due day: cells and state model, hedged (3.5)."""
     base = prepared(model)
     x = features(active, own, score, facts, base)
-    cells = cell_parts(active, own, model)
+    cells = cell_parts(active, own, model, new=not score.labels)
     row = cell_row(own)
     if model.scorer == "late_rate":
         parts = _late_rate_parts(score, base)
@@ -137,11 +139,11 @@ def late_logit(active: Active, own: Cells, score: ScoreState, facts: Facts, mode
 def _mixed(cells: tuple[float, ...], state: tuple[float, ...], share: float) -> tuple[float, ...]:
     """The mean on the log-odds scale is linear, so that it mixes contributions as it mixes the whole."""
     rest = 1.0 - share
-    a, b, c, d, e, f = cells
-    u, v, w, x, y, z, *others = state
+    a, b, c, d, e, f, g = cells
+    u, v, w, x, y, z, *others, new = state
     return (
         share * a + rest * u, share * b + rest * v, share * c + rest * w, share * d + rest * x, share * e + rest * y,
-        share * f + rest * z, *[rest * other for other in others],
+        share * f + rest * z, *[rest * other for other in others], share * g + rest * new,
     )  # fmt: skip
 
 
@@ -178,9 +180,10 @@ def _usual_logit(score: ScoreState, facts: Facts, usual: Usual, base: Prepared, 
     level = score.cells.get("c")
     own: Cells = [level, None, None, None, None, None, None, None]
     state = state_parts(features(no_invoice(group, facts.shock), own, score, facts, base), base)
-    shock = shock_mean(base.model) if facts.shock else 0.0
+    shock = shared_mean(base.model, SHOCK_KEY) if facts.shock else 0.0
+    new = 0.0 if score.labels else shared_mean(base.model, NEW_KEY)
     mean = 0.0 if level is None else level.mean
-    parts = _mixed((base.model.bias, 0.0, 0.0, mean, 0.0, shock), state, base.cells_share)
+    parts = _mixed((base.model.bias, 0.0, 0.0, mean, 0.0, shock, new), state, base.cells_share)
     if usual.invoices:
         parts = (parts[0], usual.weekday, usual.group, parts[3], usual.amounts, *parts[5:])
     return Logit(sum(parts), mean, parts)

@@ -122,7 +122,7 @@ _ODDS = {
 
 
 @lru_cache(maxsize=4096)
-def _levels(risk: str) -> tuple[tuple[str, float], ...]:
+def levels(risk: str) -> tuple[tuple[str, float], ...]:
     """(key, odds against the parent before any label) of every level below the root."""
     return tuple((key, _ODDS.get(key.rpartition("|")[2], 1.0)) for key in class_keys(risk)[1:])
 
@@ -136,7 +136,7 @@ def class_rate(risk: str, model: ModelPublished) -> float:
     counts = model.default_counts
     bad, seen = counts.get("all", (0.0, 0.0))
     rate = (bad + DEFAULTS) / (seen + DEFAULTS / BASE)
-    for key, odds in _levels(risk):
+    for key, odds in levels(risk):
         if odds != 1.0:
             rate = rate * odds / (1.0 - rate + rate * odds)
         known = counts.get(key)

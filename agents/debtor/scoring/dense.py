@@ -149,6 +149,7 @@ def features(active: Active, own: Cells, score: ScoreState, facts: Facts, base: 
         fade * facts.note,
         1.0 if facts.shock else 0.0,
         1.0 if facts.bank and not facts.shock else 0.0,
+        0.0 if score.labels else 1.0,
     )
     whole = np.rint((np.array(values) - _CENTRE_OF) * _FACTOR_OF)  # halves to even, as round() would
     found: bytes = whole.clip(_LEAST, _MOST).astype(np.int8).tobytes()
@@ -185,4 +186,5 @@ def state_parts(x: bytes, base: Prepared) -> tuple[float, ...]:
         k[24] * w[24],
         k[25] * w[25],
         k[26] * w[26],
+        k[29] * w[29],
     )  # fmt: skip

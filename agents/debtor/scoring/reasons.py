@@ -29,7 +29,7 @@ class Because(NamedTuple):
 
 CODES = (
     "base_rate", "weekday_rhythm", "group_history", "recent_delays", "amount_pattern", "cash_flow_shock", "overdue_now", "terms",
-    "rating", "note",
+    "rating", "note", "first_invoices",
 )  # fmt: skip
 """Reason codes of ``Logit.contributions``, in its order."""
 
@@ -104,6 +104,17 @@ _WORDS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
         "fragile",
         ("A note of the sales team speaks against this debtor", "Eine Notiz des Vertriebs spricht gegen diesen Debitor"),
         ("A note of the sales team speaks for this debtor", "Eine Notiz des Vertriebs spricht für diesen Debitor"),
+    ),
+    "first_invoices": (
+        "none",
+        (
+            "First invoices of debtors tend to be paid late",
+            "Erste Rechnungen von Debitoren werden eher zu spät gezahlt",
+        ),
+        (
+            "First invoices of debtors tend to be paid in time",
+            "Erste Rechnungen von Debitoren werden eher pünktlich gezahlt",
+        ),
     ),
     "other": (
         "none",

@@ -82,7 +82,7 @@ class Active(Struct, frozen=True, gc=False):
     """The keys of the cells that an invoice activates, each in a fixed order (sums are added in this order, bit for bit)."""
 
     shared: tuple[str, ...]
-    """Keys into ``ModelPublished.cells``: w, gw, gx, and s when there is a cash-flow shock."""
+    """Keys into ``ModelPublished.cells``: w, gw, gx; s with a cash-flow shock, n without a label of the debtor."""
     rates: tuple[str, ...]
     """Keys into ``ModelPublished.rates``: g, gw, w, x."""
     calendar: tuple[str, ...]

@@ -227,6 +227,21 @@ def test_evidence_overtakes_what_others_say(labels, rating):
     assert effect(ScoreState(labels=200)) < 0.05
 
 
+def test_a_debtor_without_labels_is_scored_as_new_debtors_paid_until_it_has_one_of_its_own():
+    weights = tuple(-1.0 if feature.name == "new" else 0.0 for feature in FEATURES)
+    model = ModelPublished(cells={"n:new": (-2.0, 0.01)}, weights=weights)
+    keys = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    new, known = (decide.score_invoice(keys, ScoreState(labels=n), Facts(), no_cell, model, bands=RULES) for n in (0, 1))
+
+    assert new.forecast.total - known.forecast.total == pytest.approx(-1.5)  # cells and state model count half each
+    told = {reason.code: reason for reason in new.reasons}["first_invoices"]
+    assert (told.contribution, told.text) == (-1.5, "First invoices of debtors tend to be paid in time")
+    assert "first_invoices" not in {reason.code for reason in known.reasons}
+    assert debtor(Facts(), ScoreState(), model).forecast.total == pytest.approx(new.forecast.total)
+    # What it was when it was scored is what its label teaches, whatever has matured since.
+    assert [decide.activate(s.features, Decimal(100)).shared[3:] for s in (new, known)] == [("n:new",), ()]
+
+
 def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
     usual = Logit(0.0, 0.0, (0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
     odd = Logit(0.0, 0.0, (0.0, -11.0, 0.0, 0.0, 0.0, 0.0))

@@ -7,10 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from xml.etree import ElementTree as ET
 
+import msgspec
 import numpy as np
 import orjson
 import pytest
 
+from agents.debtor.keys import SEPARATOR
+from agents.debtor.scoring.state import Features
 from agents.logistic import FEATURES
 from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Event, Output
@@ -237,6 +240,35 @@ def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path):
     assert told["lead_default_weak"]["value"] == 40
     assert told["false_weak"]["value"] == pytest.approx(1 / 11)
     assert 0 <= told["invoice_auc"]["value"] <= 1
+
+
+def test_a_warning_may_be_one_of_the_missed_due_date_and_none_of_the_default():
+    history = book()
+    day = (START + timedelta(200)).toordinal()
+    history.warnings = [Warned("c11", "weak", day - 170), Warned("c3", "score_drop", day)]
+    late_after = {"defaulted_on": str(date.fromordinal(day + 80)), "first_missed_due_on": str(date.fromordinal(day))}
+    never: dict[str, str | None] = {"defaulted_on": None, "first_missed_due_on": None}
+    days: dict[int, dict[str, str | None]] = {11: {**late_after}, 7: {**late_after, "first_missed_due_on": None}}
+    customers = [{"customer_id": f"c{n}", "fate": "breaks" if n in days else "sound", **days.get(n, never)} for n in range(12)]
+    truth = {"last_day": str(START + timedelta(299)), "customers": customers}
+
+    found = against(history.table(), truth).figures()
+
+    assert found["lead_first_missed_due_date_weak"]["value"] == 170
+    assert "lead_default_weak" not in found  # 250 days are too long before it
+    assert found["false_any_of_these"]["value"] == pytest.approx(1 / 10)
+
+
+def test_the_risk_class_of_an_invoice_is_read_from_its_row_in_the_step_in_which_it_was_scored():
+    history = History()
+    issue(history, 0, "c", 0, 30, 0.2)
+    issue(history, 1, "c", 0, 30, 0.2)
+    row = msgspec.json.encode(Features(0, closed=False, group="g", risk="all|31-60|shock|thin|clear|known"))
+    history.look({f"c{SEPARATOR}f/i0": row})
+    history.look({f"c{SEPARATOR}f/i1": row})
+
+    assert [invoice.risk for invoice in history.invoices.values()] == ["all|31-60|shock|thin|clear|known", ""]
+    assert history.table().risk.tolist() == [[6.0, 4.0, 2.0, 1.0, 1.0], [0.0] * 5]
 
 
 def test_a_truth_that_is_none_is_refused_with_the_mend(tmp_path):
