@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from math import exp, log
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+N = TypeVar("N", int, float)
 
 SHARED_PRIORS: dict[str, tuple[float, float]] = {
     "w": (0.0, 0.2),
@@ -82,6 +84,20 @@ NEW = [f.name for f in FEATURES].index("new")
 """Its place."""
 
 PRIOR_WEIGHTS: tuple[float, ...] = tuple(f.weight for f in FEATURES)
+
+
+def fitted(numbers: tuple[N, ...], rest: tuple[N, ...]) -> tuple[N, ...]:
+    """What another version wrote of its state features, for those of this one: features are only ever appended.
+
+    ``rest``: what stands for those that it did not know yet, one for each of ``FEATURES``.
+
+    >>> fitted((1, 2), (0,) * len(FEATURES)) == (1, 2, *(0,) * (len(FEATURES) - 2))
+    True
+    """
+    return numbers[: len(FEATURES)] + rest[len(numbers) :]
+
+
+NO_FEATURES = (0,) * len(FEATURES)
 
 
 def sigmoid(z: float) -> float:

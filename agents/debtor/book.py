@@ -12,18 +12,20 @@ from msgspec.structs import replace
 
 from agents.brain import Arrived, Folded
 from agents.debtor.case import Reaction, Wake
-from agents.debtor.keys import OPENED, SEPARATOR, WITHOUT_WAKE, split_key, wake_of
+from agents.debtor.keys import OPENED, SCORE, SEPARATOR, WITHOUT_WAKE, split_key, wake_of
 from agents.debtor.order import local_day, order_key
 from agents.debtor.outputs import deadline_failed
 from agents.debtor.prepared import prepare, read_prepared
 from agents.debtor.react import react
 from agents.debtor.shelf import Shelf
-from agents.debtor.state import Header, Opened, Row, decode, encode, opening_of, read_opened
+from agents.debtor.state import Opened, Row, decode, encode, opening_of, read_opened
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Rejection
 
-HEADERS_AT_HAND = 20_000
-"""So many headers stay decoded between slices; all other rows are kept as they are written, and decoded when they are touched."""
+AT_HAND = ("", SCORE)
+"""Rows that stay decoded between slices; all others are kept as they are written, and decoded when they are touched."""
+DEBTORS_AT_HAND = 20_000
+"""Of so many debtors."""
 
 
 MOST_AHEAD = 400
@@ -38,9 +40,9 @@ class Rows(Mapping[str, Row]):
 
     __slots__ = ("_customer_id", "_shelf", "changed", "seen")
 
-    def __init__(self, shelf: Shelf, customer_id: str, header: Header | None) -> None:
+    def __init__(self, shelf: Shelf, customer_id: str, at_hand: Mapping[str, Row]) -> None:
         self._shelf, self._customer_id = shelf, customer_id
-        self.seen: dict[str, Row | None] = {} if header is None else {"": header}
+        self.seen: dict[str, Row | None] = {**at_hand}
         self.changed: set[str] = set()
 
     def get(self, key: str, default: Row | None = None) -> Row | None:  # type: ignore[override]
@@ -180,7 +182,7 @@ class Book:
 
     def __init__(self) -> None:
         self._shelf = Shelf()
-        self._headers: dict[str, Header] = {}
+        self._at_hand: dict[str, dict[str, Row]] = {}
         self._folding: dict[str, Rows] = {}
         self._deadlines = Deadlines(self._wakes_of)
         self._opened: Opened | None = None
@@ -260,18 +262,16 @@ class Book:
 
     def keep(self, folded: Folded) -> None:
         """The slice is committed."""
-        written, headers, shelf = folded.rows, self._headers, self._shelf
+        written, at_hand, shelf = folded.rows, self._at_hand, self._shelf
         for customer_id, rows in self._folding.items():
             start = customer_id + SEPARATOR
             for row_key in rows.changed:
                 shelf.write(customer_id, row_key, written[start + row_key])
-            header = rows.seen.get("")
-            if isinstance(header, Header):
-                headers.pop(customer_id, None)  # the last touched last
-                headers[customer_id] = header
-        if len(headers) > HEADERS_AT_HAND:
-            for customer_id in list(islice(headers, len(headers) - HEADERS_AT_HAND + HEADERS_AT_HAND // 20)):
-                del headers[customer_id]
+            at_hand.pop(customer_id, None)  # the last touched last
+            at_hand[customer_id] = {key: row for key in AT_HAND if (row := rows.seen.get(key)) is not None}
+        if len(at_hand) > DEBTORS_AT_HAND:
+            for customer_id in list(islice(at_hand, len(at_hand) - DEBTORS_AT_HAND + DEBTORS_AT_HAND // 20)):
+                del at_hand[customer_id]
         self._folding.clear()
         shelf.tidy()
 
@@ -302,7 +302,7 @@ class Book:
         rows = self._folding.get(customer_id)
         if rows is None:
             self._shelf.use(customer_id)
-            rows = Rows(self._shelf, customer_id, self._headers.get(customer_id))
+            rows = Rows(self._shelf, customer_id, self._at_hand.get(customer_id, {}))
             self._folding[customer_id] = rows
         return rows
 

@@ -85,16 +85,16 @@ class Parcel(msgspec.Struct, array_like=True, gc=False):
             rows[""] = self.header
         return rows
 
-    def may_have(self, row_key: str) -> bool:
-        """False = there is no such row, header apart."""
-        return len(self.marks) > _MARK * MARKED_ROWS or mark_of(row_key) in self.marks
+    def may_have(self, mark: bytes) -> bool:
+        """False = there is no row with this mark, header apart."""
+        return mark in self.marks or len(self.marks) > _MARK * MARKED_ROWS
 
-    def append(self, row_key: str, value: bytes) -> None:
+    def append(self, row_key: str, mark: bytes, value: bytes) -> None:
         """Add a row that is not there yet."""
         late = self.late
         count = int.from_bytes(late[1:3], "big") + 1
         self.late = b"".join((b"\xde", count.to_bytes(2, "big"), late[3:], _encode(row_key), _encode(value)))
-        self.marks += mark_of(row_key)
+        self.marks += mark
 
     @property
     def is_full(self) -> bool:
@@ -158,7 +158,7 @@ class Shelf:
                 return None
             if not row_key:
                 return parcel.header
-            if not parcel.may_have(row_key):
+            if not parcel.may_have(mark_of(row_key)):
                 return None
             rows = self.touch(customer_id) or {}
         return rows.get(row_key)
@@ -193,10 +193,12 @@ class Shelf:
         """Whether the row could be written without unpacking the others."""
         if not row_key:
             parcel.header = value
-        elif parcel.is_full or parcel.may_have(row_key):
+            return True
+        mark = mark_of(row_key)
+        if parcel.may_have(mark) or parcel.is_full:
             return False
-        elif value is not None:
-            parcel.append(row_key, value)
+        if value is not None:
+            parcel.append(row_key, mark, value)
         return True
 
     def put_away(self, parcels: Mapping[str, Parcel]) -> None:

@@ -9,7 +9,7 @@ from math import exp, fsum, log1p
 import numpy as np
 
 from agents.learner.state import Numbers, Shared
-from agents.logistic import ALL_LABELS, ALL_LATE, BIAS_FLOOR, SHARED_PRIORS, UNIT, sigmoid, step
+from agents.logistic import ALL_LABELS, ALL_LATE, BIAS_FLOOR, NO_FEATURES, SHARED_PRIORS, UNIT, fitted, sigmoid, step
 from schemas.events.models import ExampleMatured, ModelPublished
 
 FORGET = 0.9995
@@ -92,7 +92,7 @@ def forecasts(model: Shared, example: ExampleMatured) -> tuple[float, float]:
 
 def state_vector(example: ExampleMatured) -> Numbers:
     """The state features of an example, as the state model weighs them."""
-    return np.array(example.x, dtype=np.float64) / UNIT
+    return np.array(fitted(example.x, NO_FEATURES), dtype=np.float64) / UNIT
 
 
 def state_logit(model: Shared, x: Numbers) -> float:

@@ -19,7 +19,7 @@ from agents.learner.guard import WINDOW_DAYS, Day, Guard, judged
 from agents.learner.quality import LEAST, MOST, Figures, Tally, figures, merged, surprise
 from agents.learner.quality_river import Challenger, Drift, LiveChallenger, LiveDrift
 from agents.learner.state import Shared
-from agents.logistic import ALL_LABELS, ALL_LATE, UNIT, logit, share_of_cells, sigmoid
+from agents.logistic import ALL_LABELS, ALL_LATE, NO_FEATURES, UNIT, fitted, logit, share_of_cells, sigmoid
 from agents.version import CODE_VERSION
 from schemas.base import Contract
 from schemas.events.models import ExampleMatured
@@ -118,7 +118,7 @@ class Watch:
             self._begin(day)
         cells, state = forecast(model, example)
         share = share_of_cells(model.hedge)
-        features = tuple(v / UNIT for v in example.x)
+        features = tuple(v / UNIT for v in fitted(example.x, NO_FEATURES))
         said = (
             _logit(example.p),
             share * cells + (1.0 - share) * state,

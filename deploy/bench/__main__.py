@@ -17,7 +17,7 @@ from typing import Any
 import click
 import orjson
 
-from deploy.bench.figures import KEYS, with_ratios
+from deploy.bench.figures import KEYS, mean, with_ratios
 from deploy.bench.kafka import shared_broker
 from deploy.bench.machine import described
 from deploy.bench.picture import draw
@@ -41,6 +41,9 @@ PARTS = {
     "flat": "more debtors, more open items",
     "where": "where the time goes",
 }
+AROUND, PEERS = ("react", "pipeline"), ("quixstreams", "stock_faust", "ceiling")
+"""The first are measured before and after those that they are compared with, and count as the mean of both: a machine that others
+use too is a third slower or faster a few minutes later."""
 WITHOUT_BROKER = {"react", "restore", "flat"}
 """Parts that need none, or one of their own."""
 PART_S = 400.0
@@ -108,8 +111,9 @@ def _measure(names: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, 
     """What the parts measured, and why some did not."""
     measured: dict[str, Any] = {}
     why: dict[str, str] = {}
-    for number, name in enumerate(names, 1):
-        click.echo(f"[{number}/{len(names)}] {name}: {PARTS[name]} ... ", err=True, nl=False)
+    order = in_order(names)
+    for number, name in enumerate(order, 1):
+        click.echo(f"[{number}/{len(order)}] {name}: {PARTS[name]} ... ", err=True, nl=False)
         began = time.perf_counter()
         try:
             found = _run(name, folder)
@@ -117,10 +121,21 @@ def _measure(names: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, 
             why[name] = str(error)
             told = f"not measured: {str(error).strip().splitlines()[-1][:200]}"
         else:
-            measured |= found
+            measured |= mean(measured, found) if name in order[: number - 1] else found
             told = ", ".join(f"{key} {found[key]:,}" for key in KEYS if found.get(key) is not None)
         click.echo(f"{time.perf_counter() - began:.0f} s. {told}", err=True)
     return measured, why
+
+
+def in_order(names: list[str]) -> list[str]:
+    """The parts as they are measured, some of them twice.
+
+    >>> in_order(["react", "pipeline", "ceiling", "flat"])
+    ['react', 'pipeline', 'ceiling', 'pipeline', 'react', 'flat']
+    """
+    around, peers = ([name for name in some if name in names] for some in (AROUND, PEERS))
+    again = around[::-1] if len(around) + len(peers) > 1 else []
+    return [*around, *peers, *again, *(name for name in names if name not in (*AROUND, *PEERS))]
 
 
 def _run(name: str, folder: Path) -> dict[str, Any]:

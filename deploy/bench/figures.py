@@ -95,6 +95,22 @@ def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found.pop(name, None) for name in KEYS} | found
 
 
+def mean(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``other`` measured, its numbers each the mean of both.
+
+    >>> mean({"react_us": 80.0, "events": 10}, {"react_us": 81.0, "events": 10, "why": "x"})
+    {'react_us': 80.5, 'events': 10, 'why': 'x'}
+    """
+    return {name: _middle(one.get(name), value) for name, value in other.items()}
+
+
+def _middle(one: Any, other: Any) -> Any:
+    if not all(isinstance(value, int | float) for value in (one, other)):
+        return other
+    middle = (one + other) / 2
+    return round(middle) if isinstance(other, int) else round(middle, 3)
+
+
 def shares(samples: Mapping[str, int]) -> dict[str, float]:
     """Of the whole, in per cent, the largest first.
 

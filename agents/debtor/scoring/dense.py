@@ -14,7 +14,7 @@ import numpy as np
 
 from agents.debtor.scoring.cells import Cells
 from agents.debtor.scoring.state import Active, Facts, ScoreState
-from agents.logistic import ALL_LABELS, ALL_LATE, FEATURES, PRIOR_WEIGHTS, UNIT, share_of_cells
+from agents.logistic import ALL_LABELS, ALL_LATE, FEATURES, PRIOR_WEIGHTS, UNIT, fitted, share_of_cells
 from schemas.events.models import ModelPublished
 
 FADING = 5.0
@@ -60,7 +60,7 @@ def prepared(model: ModelPublished) -> Prepared:
 
 
 def _prepare(model: ModelPublished) -> Prepared:
-    weights = model.weights or PRIOR_WEIGHTS
+    weights = fitted(model.weights, PRIOR_WEIGHTS)
     late, labels = model.rates.get("all", (ALL_LATE, ALL_LABELS))
     rate = late / labels
     all_logit = _log_odds(rate)

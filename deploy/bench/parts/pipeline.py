@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from deploy.bench import kafka
@@ -28,11 +29,12 @@ SINK_S = 180.0
 def measure(folder: Path) -> dict[str, Any]:
     made = load(folder)
     broker = kafka.broker(folder)
-    settings = kafka.deployment(broker.bootstrap, folder)
+    own = Path(mkdtemp(prefix="bench-", dir=folder))
+    settings = kafka.deployment(broker.bootstrap, own, own.name)
     kafka.send(settings, made.events)
     kafka.tick(settings, made)
-    measured = work(settings, folder, made, broker.pid)
-    return measured | sink(settings, folder)
+    measured = work(settings, own, made, broker.pid)
+    return measured | sink(settings, own)
 
 
 def work(settings: Settings, folder: Path, made: Workload, broker_pid: int, count: int = 1) -> dict[str, Any]:

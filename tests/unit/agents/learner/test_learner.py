@@ -157,6 +157,12 @@ def test_a_key_of_an_unknown_family_is_left_alone():
     assert learn(Shared(), example(keys=("w:1", "zz:9", "nothing"))).cells.keys() == {"w:1"}
 
 
+def test_examples_of_a_version_with_other_features_are_learned_for_those_that_both_know():
+    usual = example(x=[32] + [0] * (len(FEATURES) - 1))
+    fewer, more = (usual.model_copy(update={"x": x}) for x in (usual.x[:-1], (*usual.x, 5)))
+    assert rows_of(learn(Shared(), fewer), learn(Shared(), more)) == rows_of(*[learn(Shared(), usual)] * 2)
+
+
 def test_a_model_is_bounded(monkeypatch):
     monkeypatch.setattr(deciding, "MOST_CELLS", 3)
     monkeypatch.setattr(deciding, "CELLS_AT_ONCE", 1)

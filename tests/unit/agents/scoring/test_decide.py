@@ -15,7 +15,7 @@ from agents.debtor.scoring import decide
 from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
 from agents.debtor.scoring.reasons import CODES, MOST_REASONS, Because, explain, log_odds
 from agents.debtor.scoring.state import Cell, Change, Facts, LastScore, Logit, Scored, ScoreState
-from agents.logistic import FEATURES
+from agents.logistic import FEATURES, PRIOR_WEIGHTS
 from schemas.events.insolvency import STAGES
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
@@ -215,6 +215,13 @@ def test_the_published_parts_of_an_invoice_add_up_to_its_probability(labels, lab
     assert scored.forecast.total == pytest.approx(share * scored.forecast.row + (1 - share) * state, abs=1e-9)
     assert sum(r.contribution for r in scored.reasons) == pytest.approx(decide.log_odds(scored.forecast.contributions), abs=1e-9)
     assert scored.p_late == pytest.approx(1 / (1 + exp(-decide.log_odds(scored.forecast.contributions))), abs=1e-5)
+
+
+def test_a_model_of_a_version_with_fewer_features_scores_as_if_it_had_learned_nothing_of_the_others():
+    active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    models = [ModelPublished(weights=PRIOR_WEIGHTS[:count], hedge=-3.0) for count in (len(FEATURES) - 1, len(FEATURES))]
+    fewer, all_ = (decide.score_invoice(active, ScoreState(), Facts(), no_cell, model, bands=RULES) for model in models)
+    assert fewer == all_
 
 
 @given(st.integers(1, 200), st.sampled_from([-2.0, 2.0]))
