@@ -33,7 +33,7 @@ from streams.memory import keep_many_rows
 ITEMS_A_DEBTOR = 7
 EVENTS, ROUNDS = 5_000, 6
 FEW = 200
-"""Records of a slice, as they gather live. In one of 2,000, each of 1,000 debtors would come twice and be written once: that tells
+"""Records of a slice, as they gather live. In one of 2,000, each of 1,000 debtors would come twice and be written once: that is
 how full a slice is (a quarter of the cost), not how many debtors there are."""
 
 
