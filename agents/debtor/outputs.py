@@ -14,6 +14,7 @@ from agents.debtor.bank.decide import expected_inflow, signs
 from agents.debtor.case import Case, start_of_day
 from agents.debtor.insolvency.decide import is_alarm, is_default
 from agents.debtor.limits.decide import TEXTS, Change, Standing
+from agents.debtor.limits.decide import open_limit as first_limit
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
@@ -273,6 +274,15 @@ def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
     case.send(topic, type_, data)
     if act:
         case.send("current-limits", "duewatch.limit.current.v1", data)
+
+
+def open_limit(case: Case) -> None:
+    """The first change of a generation."""
+    policy, header = case.policy, case.header
+    change = first_limit(
+        policy.action, case.context.generation, header.limit, standing(case), policy.limits, policy.currency, case.day
+    )
+    change_limit(case, change, ())
 
 
 def _expiry(day: int) -> date | None:

@@ -39,6 +39,7 @@ DRAWERS = (
     _drawer("encode and decode rows", "/agents/debtor/state.py", "encode", "decode"),
     _drawer("react: order of the domains", "/agents/debtor/react.py"),
     _drawer("react: order of the domains", "/agents/debtor/case.py"),
+    *(_drawer("react: facts, deadlines, labels", f"/agents/debtor/{name}.py") for name in ("facts", "deadlines", "learning")),
     _drawer("book: rows, deadlines", "/agents/debtor/"),
     _drawer("learner", "/agents/learner/"),
     _drawer("clock", "/streams/clock.py"),
