@@ -98,6 +98,7 @@ def fitted(numbers: tuple[N, ...], rest: tuple[N, ...]) -> tuple[N, ...]:
 
 
 NO_FEATURES = (0,) * len(FEATURES)
+"""What stands for features that an example does not know: 0 = nothing said either way."""
 
 
 def sigmoid(z: float) -> float:

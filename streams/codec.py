@@ -71,11 +71,9 @@ def _decode(
         raise _RejectedError("the value is empty (a tombstone): send an event; erase a customer by the command for it")
     if len(value) > MAX_BYTES and topic not in _LARGE:
         raise _RejectedError(f"the value has {len(value)} bytes, more than {MAX_BYTES}: send less in one event")
-    said, body = _usual(topic, headers) or _closely(topic, value, headers), value
-    if said.body is not None:
-        body = said.body
+    said = _usual(topic, value, headers) or _closely(topic, value, headers)
     try:
-        data = said.contract.__pydantic_validator__.validate_json(body)
+        data = said.contract.__pydantic_validator__.validate_json(said.body)
     except ValidationError as error:
         raise _explained(error) from None
     customer_id: str | None = getattr(data, "customer_id", None)
@@ -90,20 +88,20 @@ def _decode(
 
 
 class _Said(NamedTuple):
-    """What an envelope says, checked. ``body``: in structured mode; None = the record's value is the body."""
+    """What an envelope says, checked, and the body as it came."""
 
     contract: type[Contract]
+    body: bytes
     id: str
     type: str
     source: str
     time: datetime
     recorded: datetime
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    body: bytes | None = None
+    correlation_id: str | None
+    causation_id: str | None
 
 
-def _usual(topic: str, headers: Headers) -> _Said | None:
+def _usual(topic: str, value: bytes, headers: Headers) -> _Said | None:
     """The envelope in binary mode with nothing odd in it, which is nearly every one. None = look closely, and say why."""
     try:
         told: dict[str, Any] = dict(headers)
@@ -111,15 +109,13 @@ def _usual(topic: str, headers: Headers) -> _Said | None:
             return None
         if not b"".join(told.values()).isascii() or "".join(told).lower().count("content-type") > 1:
             return None
-        ident = told["ce_id"].decode()
-        if not 0 < len(ident) <= MAX_ATTRIBUTE or not ident.isprintable():
-            return None
+        _check_attribute("id", ident := told["ce_id"].decode())
         contract, name, source = _sender(topic, told["ce_type"], told["ce_source"], told["ce_specversion"])
         time, recorded = _written_instant(told["ce_time"]), _written_instant(told["ce_recordedtime"])
         correlation, causation = _cause(told.get("ce_correlationid")), _cause(told.get("ce_causationid"))
     except Exception:  # noqa: BLE001 - told by whoever looks closely
         return None
-    return _Said(contract, ident, name, source, time, recorded, correlation, causation)
+    return _Said(contract, value, ident, name, source, time, recorded, correlation, causation)
 
 
 def _cause(raw: bytes | None) -> str | None:
@@ -146,7 +142,7 @@ def _closely(topic: str, value: bytes, headers: Headers) -> _Said:
     contract = _contract(topic, attributes)
     time, recorded = _instant(attributes, "time"), _instant(attributes, "recordedtime")
     causes = attributes.get("correlationid") or None, attributes.get("causationid") or None
-    return _Said(contract, attributes["id"], attributes["type"], attributes["source"], time, recorded, *causes, body)
+    return _Said(contract, body, attributes["id"], attributes["type"], attributes["source"], time, recorded, *causes)
 
 
 def content_of(data: Contract) -> str:

@@ -28,7 +28,7 @@ def fire(case: Case, wake: Wake) -> bool:
         return _sales_age(case, wake.row_key, row)
     elif isinstance(row, Features):
         return learning.invoice_ages(case, wake.row_key, row)
-    # The header's own deadlines (a week of bank movements, a review, a hold) are judged in _conclude, whatever the cause.
+    # The header's own deadlines (a week of bank movements, a review, a hold) are judged by react, whatever the cause.
     return True
 
 

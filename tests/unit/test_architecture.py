@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = sorted(path for name in ("react.py", "decide.py", "state.py") for path in (ROOT / "agents").rglob(name))
+BRAIN = ("react.py", "facts.py", "deadlines.py", "learning.py", "outputs.py", "case.py", "keys.py", "decide.py", "state.py")
+PURE = sorted(path for name in BRAIN for path in (ROOT / "agents").rglob(name))
 FORBIDDEN_MODULES = {
     "asyncio",
     "io",

@@ -10,7 +10,6 @@ from schemas.outputs.scores import Band, WouldChange
 
 NAMES_DE: dict[Band, str] = {"strong": "stark", "medium": "mittel", "weak": "schwach"}
 
-
 _WouldChange = written(WouldChange)
 
 

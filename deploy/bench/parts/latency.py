@@ -171,17 +171,32 @@ class Sender:
         self._number += 1
 
 
-class Listener(threading.Thread):
+class Background(threading.Thread):
+    """Runs while it is entered: until ``_ended`` is set, and it is through with what it does."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+class Listener(Background):
     """Notes when the first committed output of each cause arrived, by topic."""
 
     def __init__(self, settings: Settings, topics: Sequence[str] = ANSWERS) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._names = {full_name(settings.prefix, topic): topic for topic in topics}
         places = [
             (name, number) for name, topic in self._names.items() for number in range(partitions_of(TOPICS[topic], settings))
         ]
         self._consumer = kafka.follower(settings.bootstrap, places, wait_ms=10)
-        self._ended = threading.Event()
         self._arrived: dict[str, dict[str, float]] = {topic: {} for topic in topics}
 
     def run(self) -> None:
@@ -192,14 +207,6 @@ class Listener(threading.Thread):
                 cause = dict(message.headers() or [])["ce_causationid"].decode()  # type: ignore[union-attr]
                 self._arrived[self._names[message.topic() or ""]].setdefault(cause, time.time())
         self._consumer.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
 
     def latencies(self, sent: dict[str, float]) -> dict[str, dict[str, float]]:
         """Milliseconds by topic and event."""

@@ -9,16 +9,15 @@ partitions and kills, `takeover_median_s` the median of the kills' worst.
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import orjson
 from confluent_kafka import Consumer
 
 from deploy.bench import kafka
-from deploy.bench.parts.latency import Load, Sender, send_policy
+from deploy.bench.parts.latency import Background, Load, Sender, send_policy
 from deploy.bench.workload import load, load_size
 from streams.settings import Settings
 from streams.topics import full_name
@@ -131,24 +130,15 @@ def until_committed(consumer: Consumer, had: set[int], began: float, dead: float
     return found
 
 
-class Steady(threading.Thread):
+class Steady(Background):
     """Sends at the rate until it is left, or out of events."""
 
     def __init__(self, settings: Settings, given: Load, rate: int) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._sender, self._rate, self._last = Sender(settings, given, rate), rate, len(given.during)
-        self._ended = threading.Event()
         self._sent = 0
 
     def run(self) -> None:
         while not self._ended.is_set() and self._sent < self._last:
             self._sent = min(self._last, self._sent + self._rate)
             self._sender.send(self._sent)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
