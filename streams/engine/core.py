@@ -256,7 +256,8 @@ class Engine:
     def _start(self, tenure: Tenure) -> None:
         """Its rows are there and whoever had the partition is fenced: read on from its positions."""
         if self._fetcher is None:
-            self._fetcher = Fetcher(self._kafka, self._arrived, self._failed, asyncio.get_running_loop())
+            kafka = {**self._kafka, "fetch.wait.max.ms": str(self.settings.fetch_wait_ms)}
+            self._fetcher = Fetcher(kafka, self._arrived, self._failed, asyncio.get_running_loop())
         self.tenures[tenure.partition] = tenure
         self.counts.taken_over += 1
         tenure.resting.update(tenure.gathering.paused)

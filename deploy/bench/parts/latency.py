@@ -70,9 +70,10 @@ def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, part
     send_policy(settings, made)
     given = Load(made, int(size.rate * (seconds + WARM_UP_S)))
     kafka.send(settings, [placed(event, partitions) for event in given.before])
-    with kafka.workers(settings, folder) as running, kafka.journal(settings) as journal:
+    with kafka.workers(settings, folder) as running:
         running.start("debtor", "learner")
-        journal.wait_for(len(given.before), running)
+        with kafka.journal(settings) as journal:
+            journal.wait_for(len(given.before), running)
         time.sleep(SETTLE_S)
         pids = [("worker", running.children[0].pid), ("learner", running.children[-1].pid), ("broker", broker.pid)]
         with Listener(settings) as listener:
