@@ -99,6 +99,7 @@ def _score(
     limits = scoring.thresholds(case.policy.bands, scored.band)
     other = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready)
     paid_from, expected, paid_to = _payment_dates(scored, due, issued)
+    told = scored.told
     return _Score(
         customer_id=case.customer_id,
         policy_version=case.policy.version,
@@ -111,11 +112,11 @@ def _score(
         expected_loss=loss,
         currency=currency,
         band=scored.band,
-        reasons=scored.reasons,
+        reasons=told.reasons,
         due_date=due,
         scored_at=case.at,
-        log_odds=scoring.log_odds(scored.forecast.contributions),
-        lift=round(scored.lift, 6),
+        log_odds=told.log_odds,
+        lift=round(scored.lift, 6) if scored.lift else 0.0,
         scorer=scored.because.scorer,
         p_late_30=scored.p_late_30,
         expected_paid_on=expected,

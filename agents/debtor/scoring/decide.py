@@ -39,7 +39,7 @@ from agents.debtor.scoring.hazard import (
     payment_days,
     still_open,
 )
-from agents.debtor.scoring.reasons import CODES, Because, log_odds
+from agents.debtor.scoring.reasons import CODES, Because
 from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Logit, Scored, ScoreState, Usual
 from agents.logistic import logit, sigmoid
 from schemas.events.models import ModelPublished
@@ -67,7 +67,6 @@ __all__ = [
     "late_logit",
     "learn_interval",
     "learn_late",
-    "log_odds",
     "loss_given_default",
     "moved",
     "next_interval",
@@ -85,6 +84,8 @@ __all__ = [
 
 MOVED = 0.01
 """A debtor's score goes out again when a probability moved by this much (DESIGN section 5)."""
+_MOVED = MOVED - 5e-7
+"""The same for differences of what is rounded to six decimals: floats have no exact 0.01."""
 GREW, SEEN = 1.25, 0.002
 """And when that of default grew (or fell) by this factor, from or to ``SEEN`` at least: ``MOVED`` is blind to what is rare."""
 USUAL_INVOICES = 12
@@ -289,7 +290,11 @@ def loss_given_default(model: ModelPublished, prior: float) -> float:
     >>> loss_given_default(ModelPublished(), 0.6), loss_given_default(ModelPublished(loss=(6.0, 20.0)), 0.6)
     (0.6, 0.45)
     """
-    lost, seen = model.loss
+    return _smoothed_loss(*model.loss, prior)
+
+
+@lru_cache(maxsize=64)
+def _smoothed_loss(lost: float, seen: float, prior: float) -> float:
     return round((lost + LOSS_LABELS * prior) / (seen + LOSS_LABELS), 6)
 
 
@@ -331,7 +336,7 @@ def moved(last: LastScore | None, scored: Scored) -> bool:
 def _is_news(last: LastScore, p_late: float, p_default: float, grade: Band, *, ready: bool) -> bool:
     if last.band != grade or last.ready != ready:
         return True
-    if round(abs(last.p_late - p_late), 6) >= MOVED or round(abs(last.p_default - p_default), 6) >= MOVED:
+    if abs(last.p_late - p_late) >= _MOVED or abs(last.p_default - p_default) >= _MOVED:
         return True
     low, high = min(last.p_default, p_default), max(last.p_default, p_default)
     return high >= SEEN and high >= GREW * low

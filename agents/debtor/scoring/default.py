@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from agents.debtor.scoring.per_model import per_model
 from schemas.events.insolvency import Stage
 from schemas.events.models import ModelPublished
 
@@ -127,10 +128,11 @@ def levels(risk: str) -> tuple[tuple[str, float], ...]:
     return tuple((key, _ODDS.get(key.rpartition("|")[2], 1.0)) for key in class_keys(risk)[1:])
 
 
-def class_rate(risk: str, model: ModelPublished) -> float:
+@per_model
+def class_rate(model: ModelPublished, risk: str) -> float:
     """P(default | late) of the class, smoothed towards its parent and so on up to ``BASE``.
 
-    >>> round(class_rate("all|none", ModelPublished()), 6), round(class_rate("all|31-60", ModelPublished()), 6)
+    >>> round(class_rate(ModelPublished(), "all|none"), 6), round(class_rate(ModelPublished(), "all|31-60"), 6)
     (0.01, 0.057143)
     """
     counts = model.default_counts
@@ -156,5 +158,5 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
     >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())
     0.99
     """
-    p = p_late * class_rate(risk, model)
+    p = p_late * class_rate(model, risk)
     return max(p, CERTAIN.get(facts.stage, 0.0)) if facts.certain else p

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.debtor.scoring.cells import Cells
+from agents.debtor.scoring.per_model import per_model
 from agents.debtor.scoring.state import Active, Facts, ScoreState
 from agents.logistic import ALL_LABELS, ALL_LATE, FEATURES, PRIOR_WEIGHTS, UNIT, fitted, share_of_cells
 from schemas.events.models import ModelPublished
@@ -45,21 +46,13 @@ class Prepared(NamedTuple):
     all_logit: float
 
 
-_prepared: dict[int, Prepared] = {}
-
-
 def prepared(model: ModelPublished) -> Prepared:
-    """Look it up, or work it out: a model is in force for thousands of invoices."""
-    known = _prepared.get(id(model))
-    if known is not None and known.model is model:  # it is held, so its id cannot be another's
-        return known
-    if len(_prepared) >= 8:
-        _prepared.clear()
-    found = _prepared[id(model)] = _prepare(model)
-    return found
+    """What follows from the model alone."""
+    return _prepared(model, "")
 
 
-def _prepare(model: ModelPublished) -> Prepared:
+@per_model
+def _prepared(model: ModelPublished, _: str) -> Prepared:
     weights = fitted(model.weights, PRIOR_WEIGHTS)
     late, labels = model.rates.get("all", (ALL_LATE, ALL_LABELS))
     rate = late / labels

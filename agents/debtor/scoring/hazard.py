@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
+from agents.debtor.scoring.per_model import per_model
 from agents.debtor.scoring.state import Features, ScoreState
 from schemas.events.models import ModelPublished
 
@@ -49,17 +50,27 @@ def interval_keys(group: str) -> tuple[tuple[str, str], ...]:
 
 def still_open(score: ScoreState, group: str, model: ModelPublished) -> tuple[float, ...]:
     """P(open at the end of each interval | late)."""
-    rates, own, left, found = model.rates, score.after, 1.0, []
-    for i, (every, of_group) in enumerate(interval_keys(group)):
+    own, left, found = score.after, 1.0, []
+    rates = _group_hazards(model, group)
+    if own:
+        rates = tuple([(own[2 * i] + DEBTOR_LABELS * r) / (own[2 * i + 1] + DEBTOR_LABELS) for i, r in enumerate(rates)])
+    for rate in rates:
+        left *= 1.0 - rate
+        found.append(left)
+    return tuple(found)
+
+
+@per_model
+def _group_hazards(model: ModelPublished, group: str) -> tuple[float, ...]:
+    """Per interval, P(paid in it | open at its start) in the group."""
+    rates, found = model.rates, []
+    for every, of_group in interval_keys(group):
         paid, seen = rates.get(every, (0.0, 0.0))
         rate = (paid + ALL_LABELS / 2.0) / (seen + ALL_LABELS)
         known = rates.get(of_group)
         if known is not None:
             rate = (known[0] + GROUP_LABELS * rate) / (known[1] + GROUP_LABELS)
-        if own:
-            rate = (own[2 * i] + DEBTOR_LABELS * rate) / (own[2 * i + 1] + DEBTOR_LABELS)
-        left *= 1.0 - rate
-        found.append(left)
+        found.append(rate)
     return tuple(found)
 
 

@@ -149,30 +149,26 @@ _FALLBACK = _Reason(
 )
 
 
-def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.0) -> tuple[Reason, ...]:
-    """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest.
+class Told(NamedTuple):
+    """What is said of a score. The contributions of the reasons, but that of an insolvency (the lift), add up to ``log_odds``."""
 
-    The contributions add up to ``log_odds(contributions)``, and with that of an insolvency (the lift) to the log-odds of p_late.
-    """
+    reasons: tuple[Reason, ...]
+    log_odds: float
+    """The published one, linear: of being late, before the lift."""
+
+
+def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.0) -> Told:
+    """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest."""
     found = _rules(because, lift)
-    values = [round(c, DIGITS) for c in contributions]
+    values = [round(c, DIGITS) if c else 0.0 for c in contributions]
     ranked = sorted([(-abs(c), i) for i, c in enumerate(values) if c])
     room = MOST_REASONS - len(found)
     shown = ranked if len(ranked) <= room else ranked[: room - 1]
     for _, i in shown:
         found.append(_worded(CODES[i], values[i], because.facts))
     if len(shown) < len(ranked):
-        found.append(_worded("other", round(sum(values[i] for _, i in ranked[len(shown) :]), DIGITS), because.facts))
-    return tuple(found)
-
-
-def log_odds(contributions: tuple[float, ...]) -> float:
-    """The published linear log-odds: exactly what the published contributions add up to.
-
-    >>> log_odds((0.1, 0.2))
-    0.3
-    """
-    return round(sum([round(c, DIGITS) for c in contributions]), DIGITS)
+        found.append(_worded("other", round(sum([values[i] for _, i in ranked[len(shown) :]]), DIGITS), because.facts))
+    return Told(tuple(found), round(sum(values), DIGITS))
 
 
 def _worded(code: str, contribution: float, facts: Facts) -> Reason:

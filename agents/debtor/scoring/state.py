@@ -6,9 +6,8 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from agents.debtor.scoring.reasons import Because, explain
+from agents.debtor.scoring.reasons import Because, Told, explain
 from schemas.events.insolvency import Stage
-from schemas.outputs.common import Reason
 from schemas.outputs.scores import Band
 
 ZERO = Decimal("0.00")
@@ -232,6 +231,6 @@ class Scored(Struct, frozen=True):
     """When it is expected to be paid, against the due day (``hazard.Days``); None of a debtor."""
 
     @property
-    def reasons(self) -> tuple[Reason, ...]:
+    def told(self) -> Told:
         """Put into words when asked: most scores of a debtor are not news and never go out."""
         return explain(self.forecast.contributions, self.because, self.lift)
