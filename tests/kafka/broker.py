@@ -53,6 +53,16 @@ SETTINGS = {
 }
 
 
+JVM = (
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+)
+"""As Kafka's own start script has it (kafka-run-class.sh): without, pauses of 30 to 60 ms were measured, every few seconds."""
+
+
 class KafkaUnavailableError(RuntimeError):
     """Java, Maven or the jars are missing on this machine; the message says which."""
 
@@ -95,7 +105,7 @@ class KafkaBroker:
         config = self.directory / "server.properties"
         if not config.exists():
             self._format(jars, config)
-        java = _java(jars, f"-Xms256m -Xmx{self._heap}".split(), "kafka.Kafka", str(config))
+        java = _java(jars, [f"-Xms{self._heap}", f"-Xmx{self._heap}", *JVM], "kafka.Kafka", str(config))
         self._child = spawn(java, log_path=self.log_path, name="Apache Kafka")
         try:
             self._child.wait_until(lambda: answers(self.bootstrap), START_TIMEOUT_S)

@@ -1,12 +1,14 @@
 """Latency at a steady rate: from `produce` of an event to a read-committed consumer that has the output which it caused.
 
 Broker, worker (with its clock and learner) and this process share the machine. The rows of the portfolio are there before:
-the history is sent first, except that of every fourth debtor, so that limits are opened while it is measured. Events then come in
-their order, dated now. ``latency_*`` is that of limit changes, ``latency_any_*`` of the first output of an event, whatever it is.
+the history is sent first, except that of every fourth debtor, so that limits are opened while it is measured. Events are recorded
+now, and come mixed, as from a portfolio that has so many; ``in_runs`` is what happens when all invoices of a day come in one run.
+``latency_*`` is that of limit changes, ``latency_any_*`` of the first output of an event, whatever it is.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -19,7 +21,7 @@ from confluent_kafka import Producer
 from deploy.bench import kafka
 from deploy.bench.figures import percentile
 from deploy.bench.machine import Stopwatch
-from deploy.bench.workload import PARTITIONS, Sent, Size, Workload, load, load_size, moved
+from deploy.bench.workload import PARTITIONS, Sent, Size, Workload, load, load_size, mixed, moved, recorded
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS
 from streams.codec import encode, partition_of
@@ -35,18 +37,19 @@ OTHERS = (12, 48)
 
 
 class Load:
-    """The history that is sent beforehand, and the events that are sent at the rate."""
+    """The history that is sent beforehand, and the events that are sent at the rate: mixed, or as simulated, ``in_runs``."""
 
-    def __init__(self, made: Workload, count: int) -> None:
+    def __init__(self, made: Workload, count: int, *, in_runs: bool = False) -> None:
         days = (datetime.now(UTC) - made.events[-1].recorded).days
         count = min(count, len(made.events) * 3 // 4)
-        self._days = days
         self.before = [moved(e, days) for e in made.events[:-count] if partition_of(e.key, 4) != 0]
-        self.during = made.events[-count:]
+        # Moved beforehand: while it is measured, this process should take little of the machine.
+        during = made.events[-count:]
+        self.during = [moved(e, days) for e in (during if in_runs else mixed(during))]
 
     def now(self, number: int) -> Sent:
-        """The event of that number, dated now."""
-        return moved(self.during[number], self._days, datetime.now(UTC))
+        """The event of that number, recorded now."""
+        return recorded(self.during[number], datetime.now(UTC))
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -55,20 +58,25 @@ def measure(folder: Path) -> dict[str, Any]:
     main = at_rate(broker, folder, made, size, PARTITIONS, size.latency_s)
     table = [row(PARTITIONS, main)]
     table += [row(n, at_rate(broker, folder, made, size, n, size.other_latency_s)) for n in OTHERS]
+    runs = at_rate(broker, folder, made, size, PARTITIONS, size.other_latency_s, in_runs=True)
+    table.append(row(f"{PARTITIONS}, in runs", runs))
     return {name: value for name, value in main.items() if name.startswith("latency")} | {"partitions": table}
 
 
-def row(partitions: int, found: dict[str, Any]) -> dict[str, Any]:
+def row(partitions: int | str, found: dict[str, Any]) -> dict[str, Any]:
     """A line of the table."""
     kept = {name: value for name, value in found.items() if name != "latency_answers"}
     return {"partitions": partitions, **kept}
 
 
-def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, partitions: int, seconds: float) -> dict[str, Any]:
+def at_rate(
+    broker: kafka.Broker, folder: Path, made: Workload, size: Size, partitions: int, seconds: float, *, in_runs: bool = False
+) -> dict[str, Any]:
     """One deployment, its history, then the rate."""
-    settings = kafka.deployment(broker.bootstrap, folder, f"at{partitions}", partitions=partitions, clock="leader")
+    prefix = f"at{partitions}{'runs' * in_runs}"
+    settings = kafka.deployment(broker.bootstrap, folder, prefix, partitions=partitions, clock="leader")
     send_policy(settings, made)
-    given = Load(made, int(size.rate * (seconds + WARM_UP_S)))
+    given = Load(made, int(size.rate * (seconds + WARM_UP_S)), in_runs=in_runs)
     kafka.send(settings, [placed(event, partitions) for event in given.before])
     with kafka.workers(settings, folder) as running:
         running.start("debtor", "learner")
@@ -76,6 +84,7 @@ def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, part
             journal.wait_for(len(given.before), running)
         time.sleep(SETTLE_S)
         pids = [("worker", running.children[0].pid), ("learner", running.children[-1].pid), ("broker", broker.pid)]
+        pids.append(("bench", os.getpid()))
         with Listener(settings) as listener:
             sender = Sender(settings, given, size.rate)
             sender.send(int(size.rate * WARM_UP_S))
@@ -95,6 +104,7 @@ def at_rate(broker: kafka.Broker, folder: Path, made: Workload, size: Size, part
         "worker_cpu_percent": round(100 * spent["worker"] / spent["wall"]),
         "learner_cpu_percent": round(100 * spent["learner"] / spent["wall"]),
         "broker_cpu_percent": round(100 * spent["broker"] / spent["wall"]),
+        "bench_cpu_percent": round(100 * spent["bench"] / spent["wall"]),
     }
 
 

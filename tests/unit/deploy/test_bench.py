@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from xml.etree import ElementTree as ET
 
 import orjson
@@ -30,7 +31,9 @@ from deploy.bench.workload import (
     load,
     load_size,
     mix,
+    mixed,
     moved,
+    recorded,
     save,
 )
 from schemas.registry import DEBTOR_SOURCES
@@ -49,7 +52,10 @@ MEASURED = {
     "learner_cpu_us_per_example": 20.0,
     "examples_per_event": 0.05,
     "where_react": {"decode": 60.0, "react: <payments>": 40.0},
-    "partitions": [{"partitions": 4, "latency_p50_ms": 20.0, "latency_p99_ms": 70.0, "events_s": 1000}],
+    "partitions": [
+        {"partitions": 4, "latency_p50_ms": 20.0, "latency_p99_ms": 70.0, "events_s": 1000},
+        {"partitions": "4, in runs", "latency_p50_ms": 40.0, "latency_p99_ms": 150.0, "events_s": 1000},
+    ],
     "us_by_items": {"10": 80.0, "100": 82.0},
     "machine": "2 cores",
 }
@@ -125,11 +131,21 @@ def test_the_parts_read_what_was_saved(made, tmp_path):
 def test_a_moved_event_is_moved_in_all_its_dates(made):
     event = next(event for event in made.events if b"due_on" in event.value)
     now = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
-    later = moved(event, 28, now)
+    later = recorded(moved(event, 28), now)
     before, after = decoded_one(event).data, decoded_one(later)
     assert after.data.due_on - before.due_on == timedelta(days=28)  # type: ignore[attr-defined]
     assert after.data.issued_on - before.issued_on == timedelta(days=28)  # type: ignore[attr-defined]
     assert after.recorded == now
+
+
+def test_mixed_events_keep_their_day_and_each_debtors_order_and_come_in_no_runs(made):
+    events = mixed(made.events)
+    assert sorted(events) == sorted(made.events)
+    assert [event.recorded.date() for event in events] == [event.recorded.date() for event in made.events]
+    for key in {event.key for event in events}:
+        assert [event for event in events if event.key == key] == [event for event in made.events if event.key == key]
+    runs, runs_before = (sum(1 for _ in groupby(all_, key=lambda event: event.topic)) for all_ in (events, made.events))
+    assert runs > runs_before
 
 
 def test_react_is_measured_on_events_that_are_all_applied(made):
