@@ -19,7 +19,7 @@ import orjson
 
 from deploy.bench.figures import KEYS, mean, with_ratios
 from deploy.bench.kafka import shared_broker
-from deploy.bench.machine import described
+from deploy.bench.machine import described, stolen_s, yardstick_us
 from deploy.bench.picture import draw
 from deploy.bench.report import printed
 from deploy.bench.workload import QUICK, Size, build, save
@@ -76,7 +76,7 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
     is_whole = not quick and names == list(PARTS)
     target = HERE if is_whole else ROOT / ".cache" / "bench"
     target.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    began, stolen = time.perf_counter(), stolen_s()
     machine = described()
     with tempfile.TemporaryDirectory(prefix="duewatch-bench-") as temporary:
         folder = keep.absolute() if keep else Path(temporary)
@@ -88,7 +88,9 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
                 click.echo(f"starting Kafka, {size.warm_up_s:g} s of warm-up", err=True)
                 opened.enter_context(shared_broker(folder, size.warm_up_s))
             measured, why = _measure(names, folder)
-    measured |= {"machine": machine, "minutes": round((time.perf_counter() - began) / 60, 1)}
+    took = time.perf_counter() - began
+    measured |= {"machine": machine, "minutes": round(took / 60, 1)}
+    measured |= {"stolen_percent": round(100 * (stolen_s() - stolen) / took / (os.cpu_count() or 1), 1)}
     if why:
         measured["why"] = why
     found = with_ratios(measured)
@@ -111,9 +113,11 @@ def _measure(names: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, 
     """What the parts measured, and why some did not."""
     measured: dict[str, Any] = {}
     why: dict[str, str] = {}
+    speeds: list[float] = []
     order = in_order(names)
     for number, name in enumerate(order, 1):
         click.echo(f"[{number}/{len(order)}] {name}: {PARTS[name]} ... ", err=True, nl=False)
+        speeds.append(yardstick_us())
         began = time.perf_counter()
         try:
             found = _run(name, folder)
@@ -123,8 +127,8 @@ def _measure(names: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, 
         else:
             measured |= mean(measured, found) if name in order[: number - 1] else found
             told = ", ".join(f"{key} {found[key]:,}" for key in KEYS if found.get(key) is not None)
-        click.echo(f"{time.perf_counter() - began:.0f} s. {told}", err=True)
-    return measured, why
+        click.echo(f"{time.perf_counter() - began:.0f} s, yardstick {speeds[-1]} us. {told}", err=True)
+    return measured | {"yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}, why
 
 
 def in_order(names: list[str]) -> list[str]:
