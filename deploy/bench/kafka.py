@@ -49,9 +49,9 @@ def shared_broker(folder: Path, warm_up_s: float) -> Iterator[None]:
 
     One that runs for long has compiled what it does often. A fresh JVM spends as much on that as on its work, for a minute, and
     would be measured instead; so it gets something to do first, alike for all that follow. It waits for the members of a group
-    before it assigns partitions, as Kafka does by default.
+    before it assigns partitions, and has a heap of 1 GB, as Kafka does and has by default.
     """
-    with KafkaBroker(settings={"group.initial.rebalance.delay.ms": "3000"}) as started:
+    with KafkaBroker(heap="1g", settings={"group.initial.rebalance.delay.ms": "3000"}) as started:
         (folder / BROKER).write_bytes(orjson.dumps([started.bootstrap, started.pid]))
         warm_up(started.bootstrap, warm_up_s)
         yield
