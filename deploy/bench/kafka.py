@@ -63,13 +63,17 @@ def broker(folder: Path) -> Broker:
 
 
 def warm_up(bootstrap: str, seconds: float) -> None:
-    """Small transactions over a few topics, and somebody who reads what they commit."""
+    """Small transactions over a few topics, what others send without one, and somebody who reads all of it."""
     topics = [f"warm-up-{number}" for number in range(4)]
     make_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
     reader = follower(bootstrap, [(topic, number) for topic in topics for number in range(PARTITIONS)])
     producers = [fenced_producer({"bootstrap.servers": bootstrap}, f"warm-up-{number}") for number in range(PARTITIONS)]
+    plain = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "enable.idempotence": True})
     until = time.monotonic() + seconds
     while time.monotonic() < until:
+        for number in range(100):
+            plain.produce(topics[number % len(topics)], b"x" * 700, b"key", number % PARTITIONS)
+        plain.poll(0)
         for number, producer in enumerate(producers):
             producer.begin_transaction()
             for topic in topics:
@@ -77,6 +81,7 @@ def warm_up(bootstrap: str, seconds: float) -> None:
                     producer.produce(topic, b"x" * 500, b"key", number)
             producer.commit_transaction()
         reader.consume(1000, 0.0)
+    plain.flush(60)
     reader.close()
 
 

@@ -34,6 +34,7 @@ from streams.engine.fetch import Arrival, Fetcher, Place
 from streams.engine.outcomes import Outcomes
 from streams.engine.pace import Pace
 from streams.engine.plan import GapError, Order, Record, Rules, Slice, continues
+from streams.engine.reading import Readers
 from streams.engine.tenure import Standing, Tenure, begin
 from streams.metrics import Metrics
 from streams.topics import full_name
@@ -147,6 +148,7 @@ class Engine:
         self._losses: Counter[int] = Counter()
         self._taking: set[int] = set()
         self._restores = asyncio.Semaphore(RESTORES_AT_ONCE)
+        self._readers = Readers()
         self._waiting: dict[Tenure, None] = {}
         self._works: set[Work] = set()
         self._pace = Pace(settings.slices_per_second, self.concurrency)
@@ -242,7 +244,8 @@ class Engine:
             async with self._restores:
                 tenure = await asyncio.get_running_loop().run_in_executor(self._pool, self._restore, number)
         except Exception as error:  # noqa: BLE001 - the broker may be away for a while; the partition stays wanted
-            log.warning("takeover.failed", agent=self.spec.name, partition=number, error=f"{type(error).__name__}: {error}"[:300])
+            tell = log.info if self._stopping else log.warning
+            tell("takeover.failed", agent=self.spec.name, partition=number, error=f"{type(error).__name__}: {error}"[:300])
             delay_s = RETAKE_DELAY_S
         else:
             if number in self.wanted and losses == self._losses[number] and not self._stopping:
@@ -269,7 +272,7 @@ class Engine:
         timeout_ms = int(1000 * (60.0 if self.spec.replay else self.settings.transaction_timeout_s))
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
         spec, brain = self.spec, self.spec.brain()
-        found = restore.read_state(self._kafka, self._names[spec.state], number, brain)
+        found = restore.read_state(self._kafka, self._names[spec.state], number, brain, self._readers)
         rules = Rules(
             order=spec.order,
             lazy=spec.replay,
@@ -587,6 +590,7 @@ class Engine:
     async def _finish(self, _app: SliceApp, **_: Any) -> None:
         """Before the shutdown: finish what is in flight, begin nothing."""
         self._stopping = True
+        self._readers.end()
         for _attempt in range(1000):
             if not any(work.begun for work in self._works):
                 break

@@ -16,13 +16,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pkgutil import resolve_name
-from threading import Thread
+from threading import Lock, Thread
 from typing import IO, cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 LIBRDKAFKA = "librdkafka"  # as in ``streams.logs``, whose imports a process that only reads would wait for
+PROGRAM = ("-m", __name__)
 BATCH = 5_000
 WATERMARK_S = 10.0
 
@@ -139,22 +140,45 @@ def _theirs(read: Iterable[tuple[str, bytes | None]], own: dict[str, bytes]) -> 
             own[record[0]] = record[1]
 
 
-def read_beside(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare) -> Found:
-    """Read in a process of its own; ``prepare`` is a function of a module. Raises ReadingFailedError."""
-    order = Order(dict(kafka), topic, partition, f"{prepare.__module__}:{prepare.__qualname__}")
-    argv = [sys.executable, "-m", __name__]
-    with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as child,
-    ):
-        with suppress(BrokenPipeError):  # then its status tells
-            cast("IO[bytes]", child.stdin).write(msgspec.json.encode(order) + b"\n")
-        answer = cast("IO[bytes]", child.stdout).read()
-        if status := child.wait():
-            said.seek(0)
-            told = said.read().decode(errors="replace").strip()[-500:]
-            raise ReadingFailedError(f"{' '.join(argv[1:])} for {topic} {partition} {_how(status)}: {told}")
-    return msgspec.msgpack.decode(answer, type=Found)
+class Readers:
+    """The processes that read for one engine, one for each partition. Any thread may call."""
+
+    def __init__(self) -> None:
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._changing, self._ended = Lock(), False
+
+    def read(self, kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare) -> Found:
+        """Read in a process of its own; ``prepare`` is a function of a module. Raises ReadingFailedError."""
+        order = Order(dict(kafka), topic, partition, f"{prepare.__module__}:{prepare.__qualname__}")
+        with tempfile.TemporaryFile() as said, self._begun(said) as child:
+            with suppress(BrokenPipeError):  # then its status tells
+                cast("IO[bytes]", child.stdin).write(msgspec.json.encode(order) + b"\n")
+            answer = cast("IO[bytes]", child.stdout).read()
+            status = child.wait()
+            with self._changing:
+                self._children.discard(child)
+            if status:
+                said.seek(0)
+                told = said.read().decode(errors="replace").strip()[-500:]
+                raise ReadingFailedError(f"{' '.join(PROGRAM)} for {topic} {partition} {_how(status)}: {told}")
+        return msgspec.msgpack.decode(answer, type=Found)
+
+    def _begun(self, said: IO[bytes]) -> subprocess.Popen[bytes]:
+        with self._changing:
+            if self._ended:
+                raise ReadingFailedError("the worker stops: nothing is read any more")
+            child = subprocess.Popen(
+                [sys.executable, *PROGRAM], bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+            )
+            self._children.add(child)
+            return child
+
+    def end(self) -> None:
+        """The worker stops: those that read are killed, and none begins any more."""
+        with self._changing:
+            self._ended = True
+            for child in self._children:
+                child.kill()
 
 
 def _how(status: int) -> str:

@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, IsolationLevel, KafkaE
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from agents.brain import Brain, RestoresAll
-from streams.engine.reading import LIBRDKAFKA, Found, count_of, read, read_beside, read_rows, reader
+from streams.engine.reading import LIBRDKAFKA, Found, Readers, count_of, read, read_rows, reader
 
 __all__ = ["fenced_producer", "list_offsets", "offsets", "read_rows", "read_state", "reader"]
 
@@ -49,13 +49,13 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
     return producer
 
 
-def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain) -> Found:
-    """A partition's rows as ``brain`` takes them over. Raises KafkaException, ReadingFailedError."""
+def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain, readers: Readers) -> Found:
+    """A partition's rows as ``brain`` takes them over; ``readers`` read many. Raises KafkaException, ReadingFailedError."""
     prepare = brain.prepare if isinstance(brain, RestoresAll) else None
     if prepare is None or count_of(kafka, topic, partition) < MANY_ROWS:
         return read(kafka, topic, partition, prepare)
     with _HELPERS:
-        return read_beside(kafka, topic, partition, prepare)
+        return readers.read(kafka, topic, partition, prepare)
 
 
 def offsets(kafka: Mapping[str, str], places: Sequence[tuple[str, int]], *, first: bool = False) -> dict[tuple[str, int], int]:

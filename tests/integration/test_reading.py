@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.debtor.book import Book
 from streams.engine import restore
-from streams.engine.reading import ReadingFailedError, count_of, read, read_beside
+from streams.engine.reading import Readers, ReadingFailedError, count_of, read
 from tests.builders import Life, at, invoice
 
 
@@ -38,7 +38,7 @@ def topic(request):
 
 def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatch):
     kafka, name, rows = topic
-    here, beside = read(kafka, name, 0, Book.prepare), read_beside(kafka, name, 0, Book.prepare)
+    here, beside = read(kafka, name, 0, Book.prepare), Readers().read(kafka, name, 0, Book.prepare)
     assert here.own == beside.own == {"\x00paused": b"[]"} and not here.rows and not beside.rows
     for found in (here, beside):
         book = Book()
@@ -47,7 +47,7 @@ def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatc
         assert dict(book.rows()) == rows
     assert 0 < count_of(kafka, name, 0) <= len(rows) + 3  # the small broker tells too few: then the worker reads by itself
     monkeypatch.setattr(restore, "MANY_ROWS", 1)
-    assert restore.read_state(kafka, name, 0, Book()) == beside
+    assert restore.read_state(kafka, name, 0, Book(), Readers()) == beside
 
 
 def test_offsets_are_those_that_are_still_there_and_committed(kafka):
@@ -80,4 +80,12 @@ def broken(_records: Iterable[tuple[str, bytes | None]]) -> bytes:
 def test_a_process_that_fails_says_why(topic):
     kafka, name, _ = topic
     with pytest.raises(ReadingFailedError, match=f"(?s)for {name} 0 ended with status 1: .*cannot be prepared"):
-        read_beside(kafka, name, 0, broken)
+        Readers().read(kafka, name, 0, broken)
+
+
+def test_once_the_worker_stops_nothing_is_read_any_more(topic):
+    kafka, name, _ = topic
+    readers = Readers()
+    readers.end()
+    with pytest.raises(ReadingFailedError, match="the worker stops"):
+        readers.read(kafka, name, 0, Book.prepare)

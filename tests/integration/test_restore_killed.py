@@ -1,4 +1,4 @@
-"""A restore that does not come to its end: the process that reads is killed, or the worker that started it."""
+"""A restore that does not come to its end: the process that reads is killed, or the worker that started it, or that one stops."""
 
 from __future__ import annotations
 
@@ -70,6 +70,11 @@ def test_nothing_stays_behind_and_the_partition_is_restored_by_whoever_comes_nex
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(10)
         wait_for(lambda: not reading(folder), 5)
+    with worker(settings, folder, log := tmp_path / "stopped.log") as stopped:
+        wait_for(lambda: reading(folder), 30)
+        assert stopped.stop(20) == 0  # though none that reads would ever come to its end
+        assert not reading(folder)
+        assert "warning" not in next(line for line in log.read_text().splitlines() if "takeover.failed" in line)
     (folder / "wait").unlink()
     send(settings)
     with worker(settings, folder, tmp_path / "next.log") as last:
