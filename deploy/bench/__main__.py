@@ -17,7 +17,7 @@ from typing import Any
 import click
 import orjson
 
-from deploy.bench.figures import KEYS, mean, with_ratios
+from deploy.bench.figures import KEYS, RATES, better, note_round, with_ratios
 from deploy.bench.kafka import shared_broker
 from deploy.bench.machine import described, stolen_s, yardstick_us
 from deploy.bench.picture import draw
@@ -41,9 +41,6 @@ PARTS = {
     "flat": "more debtors, more open items",
     "where": "where the time goes",
 }
-AROUND, PEERS = ("react", "pipeline"), ("quixstreams", "stock_faust", "ceiling")
-"""The first are measured before and after those that they are compared with, and count as the mean of both: a machine that others
-use too is a third slower or faster a few minutes later."""
 WITHOUT_BROKER = {"react", "restore", "flat"}
 """Parts that need none, or one of their own."""
 PART_S = 400.0
@@ -59,7 +56,8 @@ PART_S = 400.0
 def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None, ledger: str | None, keep: Path | None) -> None:
     """Measure how fast duewatch is on this machine, next to what others make of the same rules.
 
-    A whole run writes deploy/bench/bench.json and bench.svg; with --only or --quick they go to .cache/bench.
+    What is compared is measured in turns, three times, and counts as in its best round; a whole run takes some 25 minutes, and
+    writes deploy/bench/bench.json and bench.svg. With --only or --quick they go to .cache/bench.
 
     \b
     Examples:
@@ -87,7 +85,7 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
             if set(names) - WITHOUT_BROKER:
                 click.echo(f"starting Kafka, {size.warm_up_s:g} s of warm-up", err=True)
                 opened.enter_context(shared_broker(folder, size.warm_up_s))
-            measured, why = _measure(names, folder)
+            measured, why = _measure(in_order(names, size.rounds), folder)
     took = time.perf_counter() - began
     measured |= {"machine": machine, "minutes": round(took / 60, 1)}
     measured |= {"stolen_percent": round(100 * (stolen_s() - stolen) / took / (os.cpu_count() or 1), 1)}
@@ -109,37 +107,40 @@ def _chosen(only: str | None) -> list[str]:
     return names
 
 
-def _measure(names: list[str], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _measure(order: list[tuple[int, str]], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """What the parts measured, and why some did not."""
-    measured: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {}
     why: dict[str, str] = {}
+    rounds: list[dict[str, Any]] = []
     speeds: list[float] = []
-    order = in_order(names)
-    for number, name in enumerate(order, 1):
+    for number, (turn, name) in enumerate(order, 1):
         click.echo(f"[{number}/{len(order)}] {name}: {PARTS[name]} ... ", err=True, nl=False)
         speeds.append(yardstick_us())
         began = time.perf_counter()
         try:
-            found = _run(name, folder)
+            measured = _run(name, folder)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             why[name] = str(error)
             told = f"not measured: {str(error).strip().splitlines()[-1][:200]}"
         else:
-            measured |= mean(measured, found) if name in order[: number - 1] else found
-            told = ", ".join(f"{key} {found[key]:,}" for key in KEYS if found.get(key) is not None)
+            found[name] = better(name, found.get(name), measured)
+            if name in RATES:
+                note_round(rounds, turn, name, measured, speeds[-1])
+            told = ", ".join(f"{key} {measured[key]:,}" for key in KEYS if measured.get(key) is not None)
         click.echo(f"{time.perf_counter() - began:.0f} s, yardstick {speeds[-1]} us. {told}", err=True)
-    return measured | {"yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}, why
+    whole = {key: value for part in found.values() for key, value in part.items()}
+    return whole | {"rounds": rounds, "yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}, why
 
 
-def in_order(names: list[str]) -> list[str]:
-    """The parts as they are measured, some of them twice.
+def in_order(names: list[str], rounds: int) -> list[tuple[int, str]]:
+    """The parts as they are measured, each with the number of its round: those that are compared in turns, then the others.
 
-    >>> in_order(["react", "pipeline", "ceiling", "flat"])
-    ['react', 'pipeline', 'ceiling', 'pipeline', 'react', 'flat']
+    >>> in_order(["react", "pipeline", "flat"], 2)
+    [(1, 'react'), (1, 'pipeline'), (2, 'react'), (2, 'pipeline'), (1, 'flat')]
     """
-    around, peers = ([name for name in some if name in names] for some in (AROUND, PEERS))
-    again = around[::-1] if len(around) + len(peers) > 1 else []
-    return [*around, *peers, *again, *(name for name in names if name not in (*AROUND, *PEERS))]
+    compared = [name for name in names if name in RATES]
+    rest = [(1, name) for name in names if name not in RATES]
+    return [(turn, name) for turn in range(1, rounds + 1) for name in compared] + rest
 
 
 def _run(name: str, folder: Path) -> dict[str, Any]:

@@ -41,6 +41,16 @@ RATIOS = {
 }
 """The last is of processor time: it tells the same on a machine that does other things too."""
 
+RATES = {
+    "react": "react_events_s",
+    "pipeline": "pipeline_events_s",
+    "two_workers": "pipeline_two_workers_events_s",
+    "quixstreams": "quixstreams_events_s",
+    "stock_faust": "stock_faust_events_s",
+    "ceiling": "ceiling_events_s",
+}
+"""Part -> its rate: those that are compared with each other."""
+
 
 class Commit(NamedTuple):
     """A committed slice: when (seconds), of how many events."""
@@ -95,20 +105,28 @@ def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found.pop(name, None) for name in KEYS} | found
 
 
-def mean(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``other`` measured, its numbers each the mean of both.
+def better(part: str, one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+    """What a part measured in the better of two rounds, by its rate: whole, so that its figures belong together.
 
-    >>> mean({"react_us": 80.0, "events": 10}, {"react_us": 81.0, "events": 10, "why": "x"})
-    {'react_us': 80.5, 'events': 10, 'why': 'x'}
+    >>> better("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
+    {'react_events_s': 9, 'react_us': 111.1}
     """
-    return {name: _middle(one.get(name), value) for name, value in other.items()}
+    rate = RATES.get(part)
+    return one if one is not None and rate is not None and one[rate] > other[rate] else other
 
 
-def _middle(one: Any, other: Any) -> Any:
-    if not all(isinstance(value, int | float) for value in (one, other)):
-        return other
-    middle = (one + other) / 2
-    return round(middle) if isinstance(other, int) else round(middle, 3)
+def note_round(rounds: list[dict[str, Any]], number: int, part: str, measured: Mapping[str, Any], yardstick_us: float) -> None:
+    """Add a part's rate to the row of its round, and, once both are known, the pipeline's to that of ``react``.
+
+    ``yardstick_us`` in the row: of the machine before the first part and before the last one so far.
+    """
+    if len(rounds) < number:
+        rounds.append({"round": number, "yardstick_us": yardstick_us, "yardstick_last_us": yardstick_us})
+    row = rounds[number - 1]
+    row["yardstick_last_us"] = yardstick_us
+    row[RATES[part]] = measured[RATES[part]]
+    if part == "pipeline" and "react_events_s" in row:
+        row["pipeline_to_react"] = round(row["pipeline_events_s"] / row["react_events_s"], 3)
 
 
 def shares(samples: Mapping[str, int]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import orjson
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
@@ -91,6 +92,13 @@ def deployment(bootstrap: str, folder: Path, prefix: str = "bench", **changes: A
     settings = Settings(prefix=prefix, bootstrap=bootstrap, **told)
     create_topics(settings)
     return settings
+
+
+def run_folder(folder: Path, name: str) -> Path:
+    """A new folder, whose name is free on the broker, too: parts are measured in turns."""
+    made = folder / f"{name}-{uuid4().hex[:8]}"
+    made.mkdir()
+    return made
 
 
 def send(settings: Settings, events: Sequence[Sent]) -> None:

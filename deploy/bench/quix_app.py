@@ -33,18 +33,20 @@ class OutputSerializer(BytesSerializer):  # type: ignore[misc] # the same
 def main() -> None:
     bootstrap, folder, topics = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(",")
     keep_many_rows()
-    made, size = load(folder), load_size(folder)
+    made, size = load(folder.parent), load_size(folder.parent)
     debtors, total = Debtors(made.context), len(made.events)
     app = Application(
         broker_address=bootstrap,
-        consumer_group="quix",
+        consumer_group=folder.name,
         auto_offset_reset="earliest",
         processing_guarantee="exactly-once",
-        state_dir=folder / "quix-state",
+        state_dir=folder / "state",
         loglevel="WARNING",
     )
-    source = app.topic("quix-events", key_deserializer="str", value_deserializer=BytesDeserializer())
-    targets = {name: app.topic(f"quix-{name}", key_serializer="str", value_serializer=OutputSerializer()) for name in topics}
+    source = app.topic(f"{folder.name}-events", key_deserializer="str", value_deserializer=BytesDeserializer())
+    targets = {
+        name: app.topic(f"{folder.name}-{name}", key_serializer="str", value_serializer=OutputSerializer()) for name in topics
+    }
     done = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
 
     def apply(value: bytes, key: str, _timestamp: int, headers: Any, state: Any) -> list[Any]:
@@ -75,7 +77,7 @@ def main() -> None:
     waiting.start()
     app.run()
     waiting.cancel()
-    (folder / "quix.json").write_bytes(orjson.dumps(done))
+    (folder / "done.json").write_bytes(orjson.dumps(done))
 
 
 if __name__ == "__main__":

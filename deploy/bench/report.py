@@ -39,6 +39,8 @@ def printed(found: Mapping[str, Any]) -> str:
 
 def tables(found: Mapping[str, Any]) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
     """Title and rows of each table that there is something for."""
+    if found.get("rounds"):
+        yield "Events per second by round, and how slow the machine was (a fixed loop, microseconds)", found["rounds"]
     if found.get("partitions"):
         yield "Latency and load by partitions", found["partitions"]
     if found.get("takeovers"):
@@ -63,7 +65,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     heads = list(rows[0])
     lines = ["| " + " | ".join(head.replace("_", " ") for head in heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(_shown(row[head]) for head in heads) + " |" for row in rows]
+    lines += ["| " + " | ".join(_shown(row.get(head)) for head in heads) + " |" for row in rows]
     return "\n".join(lines)
 
 

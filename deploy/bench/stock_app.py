@@ -24,10 +24,10 @@ from streams.memory import keep_many_rows
 
 def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.App:
     """The app; its agent ends the process when it is done."""
-    made, size = load(folder), load_size(folder)
+    made, size = load(folder.parent), load_size(folder.parent)
     debtors, total = Debtors(made.context), len(made.events)
     app = faust.App(
-        "stock",
+        folder.name,
         broker=f"kafka://{bootstrap}",
         store="memory://",
         datadir=folder / "faust",
@@ -41,8 +41,8 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
         stream_buffer_maxsize=8192,
         topic_disable_leader=True,
     )
-    source = app.topic("events", key_type=bytes, value_type=bytes)
-    targets = {name: app.topic(name, key_type=bytes, value_type=bytes) for name in topics}
+    source = app.topic(f"{folder.name}-events", key_type=bytes, value_type=bytes)
+    targets = {name: app.topic(f"{folder.name}-{name}", key_type=bytes, value_type=bytes) for name in topics}
     table = app.Table("rows", default=None, partitions=PARTITIONS, key_type=str, value_type=bytes)
     done = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
 
@@ -73,7 +73,7 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
             done["events"] += 1
             if done["events"] == total or time.perf_counter() - done["began"] > size.peer_s:
                 done["ended"] = time.perf_counter()
-                (folder / "stock.json").write_bytes(orjson.dumps(done))
+                (folder / "done.json").write_bytes(orjson.dumps(done))
                 os._exit(0)
 
     return app

@@ -52,11 +52,11 @@ def written(made: Workload) -> list[list[Slice]]:
     return found
 
 
-def run(bootstrap: str, partition: int, slices: Sequence[Slice], commits: list[Commit]) -> None:
+def run(bootstrap: str, name: str, partition: int, slices: Sequence[Slice], commits: list[Commit]) -> None:
     """Consume and write one partition's slices."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ceiling", "isolation.level": "read_committed"})
-    consumer.assign([TopicPartition("ceiling-events", partition, 0)])
-    producer = fenced_producer({"bootstrap.servers": bootstrap}, f"ceiling-{partition}")
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": name, "isolation.level": "read_committed"})
+    consumer.assign([TopicPartition(f"{name}-events", partition, 0)])
+    producer = fenced_producer({"bootstrap.servers": bootstrap}, f"{name}-{partition}")
     filler = b"x" * (1 << 20)
     held = 0
     for count, sizes in slices:
@@ -66,7 +66,7 @@ def run(bootstrap: str, partition: int, slices: Sequence[Slice], commits: list[C
         producer.begin_transaction()
         for key, value, headers in sizes:
             told: list[tuple[str, str | bytes | None]] | None = [("ce", filler[:headers])] if headers else None
-            producer.produce("ceiling-written", filler[:value], filler[:key], partition, headers=told)
+            producer.produce(f"{name}-written", filler[:value], filler[:key], partition, headers=told)
         producer.commit_transaction(60.0)
         commits.append(Commit(time.time(), count))
     consumer.close()
@@ -76,12 +76,12 @@ def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
     made = load(folder)
     slices = written(made)
-    broker = kafka.broker(folder)
-    kafka.make_topics(broker.bootstrap, {"ceiling-events": PARTITIONS, "ceiling-written": PARTITIONS})
-    kafka.produce(broker.bootstrap, (("ceiling-events", event) for event in made.events))
+    broker, name = kafka.broker(folder), kafka.run_folder(folder, "ceiling").name
+    kafka.make_topics(broker.bootstrap, {f"{name}-events": PARTITIONS, f"{name}-written": PARTITIONS})
+    kafka.produce(broker.bootstrap, ((f"{name}-events", event) for event in made.events))
     commits: list[Commit] = []
     threads = [
-        threading.Thread(target=run, args=(broker.bootstrap, partition, own, commits), daemon=True)
+        threading.Thread(target=run, args=(broker.bootstrap, name, partition, own, commits), daemon=True)
         for partition, own in enumerate(slices)
     ]
     for thread in threads:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from deploy.bench import kafka
 from deploy.bench.figures import commit_rate
@@ -29,8 +28,7 @@ SINK_S = 180.0
 def measure(folder: Path) -> dict[str, Any]:
     made = load(folder)
     broker = kafka.broker(folder)
-    own = folder / f"bench-{uuid4().hex[:8]}"  # measured twice, on the same broker
-    own.mkdir()
+    own = kafka.run_folder(folder, "bench")
     settings = kafka.deployment(broker.bootstrap, own, own.name)
     kafka.send(settings, made.events)
     kafka.tick(settings, made)

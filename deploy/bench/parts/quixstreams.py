@@ -23,20 +23,19 @@ def measure(folder: Path) -> dict[str, Any]:
     if not (VENV / ".ready").exists():
         raise RuntimeError("its environment could not be installed: `make bench` does it where a package index can be reached")
     made, size = load(folder), load_size(folder)
-    broker = kafka.broker(folder)
-    kafka.make_topics(broker.bootstrap, dict.fromkeys([f"quix-{name}" for name in ("events", *OUTPUTS)], PARTITIONS))
-    kafka.produce(broker.bootstrap, (("quix-events", event) for event in made.events))
+    broker, own = kafka.broker(folder), kafka.run_folder(folder, "quix")
+    kafka.make_topics(broker.bootstrap, dict.fromkeys([f"{own.name}-{name}" for name in ("events", *OUTPUTS)], PARTITIONS))
+    kafka.produce(broker.bootstrap, ((f"{own.name}-events", event) for event in made.events))
     argv = [
         os.fspath(VENV / "bin" / "python"),
         "-m",
         "deploy.bench.quix_app",
         broker.bootstrap,
-        str(folder),
+        os.fspath(own),
         ",".join(OUTPUTS),
     ]
-    log = folder / "quix.log"
-    child = spawn(argv, {"PYTHONPATH": os.environ.get("PYTHONPATH", os.fspath(ROOT))}, log, name="quixstreams", cwd=folder)
-    done = kafka.finish(child, size.peer_s + 120, folder / "quix.json")
+    child = spawn(argv, {"PYTHONPATH": os.environ.get("PYTHONPATH", os.fspath(ROOT))}, own / "log", name="quixstreams", cwd=own)
+    done = kafka.finish(child, size.peer_s + 120, own / "done.json")
     return {
         "quixstreams_events_s": round(done["events"] / (done["ended"] - done["began"])),
         "quixstreams_events": done["events"],

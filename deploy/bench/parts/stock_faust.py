@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,21 @@ from streams.processes import free_port, spawn
 
 def measure(folder: Path) -> dict[str, Any]:
     made, size = load(folder), load_size(folder)
-    broker = kafka.broker(folder)
-    kafka.make_topics(broker.bootstrap, dict.fromkeys(["events", *OUTPUTS, "stock-rows-changelog"], PARTITIONS))
-    kafka.produce(broker.bootstrap, (("events", event) for event in made.events))
+    broker, own = kafka.broker(folder), kafka.run_folder(folder, "stock")
+    topics = [f"{own.name}-{name}" for name in ("events", *OUTPUTS, "rows-changelog")]
+    kafka.make_topics(broker.bootstrap, dict.fromkeys(topics, PARTITIONS))
+    kafka.produce(broker.bootstrap, ((f"{own.name}-events", event) for event in made.events))
     argv = [
         sys.executable,
         "-m",
         "deploy.bench.stock_app",
         broker.bootstrap,
-        str(folder),
+        os.fspath(own),
         ",".join(OUTPUTS),
         str(free_port()),
     ]
-    child = spawn(argv, log_path=folder / "stock.log", name="stock Faust")
-    done = kafka.finish(child, size.peer_s + 120, folder / "stock.json")
+    child = spawn(argv, log_path=own / "log", name="stock Faust")
+    done = kafka.finish(child, size.peer_s + 120, own / "done.json")
     return {
         "stock_faust_events_s": round(done["events"] / (done["ended"] - done["began"])),
         "stock_faust_events": done["events"],

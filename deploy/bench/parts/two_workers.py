@@ -13,10 +13,11 @@ from deploy.bench.workload import load
 def measure(folder: Path) -> dict[str, Any]:
     made = load(folder)
     broker = kafka.broker(folder)
-    settings = kafka.deployment(broker.bootstrap, folder, "two")
+    own = kafka.run_folder(folder, "two")
+    settings = kafka.deployment(broker.bootstrap, own, own.name)
     kafka.send(settings, made.events)
     kafka.tick(settings, made)
-    measured = work(settings, folder, made, broker.pid, count=2)
+    measured = work(settings, own, made, broker.pid, count=2)
     return {
         "pipeline_two_workers_events_s": measured["pipeline_events_s"],
         "two_workers_cpu_us": measured["worker_cpu_us"],
