@@ -43,7 +43,7 @@ PARTS = {
 }
 WITHOUT_BROKER = {"react", "restore", "flat"}
 """Parts that need none, or one of their own."""
-PART_S = 400.0
+PART_S = 600.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -56,8 +56,9 @@ PART_S = 400.0
 def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None, ledger: str | None, keep: Path | None) -> None:
     """Measure how fast duewatch is on this machine, next to what others make of the same rules.
 
-    What is compared is measured in turns, three times, and counts as in its best round; a whole run takes some 25 minutes, and
-    writes deploy/bench/bench.json and bench.svg. With --only or --quick they go to .cache/bench.
+    What is compared is measured in three rounds: rates are those of the best, ratios those of the middle one.
+
+    A whole run writes deploy/bench/bench.json and bench.svg; with --only or --quick they go to .cache/bench.
 
     \b
     Examples:

@@ -43,7 +43,7 @@ class Size:
     peer_s: float = 45.0
     """A peer that is not done by then is judged by what it has done."""
     rounds: int = 3
-    """What is compared with each other is measured in turns, so often, and each counts as in its best round: a machine that
+    """What is compared with each other is measured in turns, so often, and a rate counts as in its best round: a machine that
     others use too is twice as slow some minutes later, and what they take from it makes nothing faster. All rounds are told."""
     rate: int = 1000
     """Events per second of the latency runs."""
