@@ -112,7 +112,7 @@ def _measure(order: list[tuple[int, str]], folder: Path) -> tuple[dict[str, Any]
     """What the parts measured, and why some did not."""
     found: dict[str, dict[str, Any]] = {}
     why: dict[str, str] = {}
-    rounds: list[dict[str, Any]] = []
+    rounds: dict[int, dict[str, Any]] = {}
     speeds: list[float] = []
     for number, (turn, name) in enumerate(order, 1):
         click.echo(f"[{number}/{len(order)}] {name}: {PARTS[name]} ... ", err=True, nl=False)
@@ -121,7 +121,7 @@ def _measure(order: list[tuple[int, str]], folder: Path) -> tuple[dict[str, Any]
         try:
             measured = _run(name, folder)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
-            why[name] = str(error)
+            why[f"{name} in round {turn}" if name in RATES else name] = str(error)
             told = f"not measured: {str(error).strip().splitlines()[-1][:200]}"
         else:
             found[name] = better(name, found.get(name), measured)
@@ -130,7 +130,7 @@ def _measure(order: list[tuple[int, str]], folder: Path) -> tuple[dict[str, Any]
             told = ", ".join(f"{key} {measured[key]:,}" for key in KEYS if measured.get(key) is not None)
         click.echo(f"{time.perf_counter() - began:.0f} s, yardstick {speeds[-1]} us. {told}", err=True)
     whole = {key: value for part in found.values() for key, value in part.items()}
-    return whole | {"rounds": rounds, "yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}, why
+    return whole | {"rounds": list(rounds.values()), "yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}, why
 
 
 def in_order(names: list[str], rounds: int) -> list[tuple[int, str]]:

@@ -127,14 +127,19 @@ def better(part: str, one: dict[str, Any] | None, other: dict[str, Any]) -> dict
     return one if one is not None and rate is not None and one[rate] > other[rate] else other
 
 
-def note_round(rounds: list[dict[str, Any]], number: int, part: str, measured: Mapping[str, Any], yardstick_us: float) -> None:
+def note_round(
+    rounds: dict[int, dict[str, Any]], number: int, part: str, measured: Mapping[str, Any], yardstick_us: float
+) -> None:
     """Add a part's rate to the row of its round, and, once both are known, the pipeline's to that of ``react``.
 
     ``yardstick_us`` in the row: of the machine before the first part and before the last one so far.
+
+    >>> rounds = {}
+    >>> note_round(rounds, 2, "ceiling", {"ceiling_events_s": 9}, 1.2)  # in the first one it failed
+    >>> rounds
+    {2: {'round': 2, 'yardstick_us': 1.2, 'yardstick_last_us': 1.2, 'ceiling_events_s': 9}}
     """
-    if len(rounds) < number:
-        rounds.append({"round": number, "yardstick_us": yardstick_us, "yardstick_last_us": yardstick_us})
-    row = rounds[number - 1]
+    row = rounds.setdefault(number, {"round": number, "yardstick_us": yardstick_us})
     row["yardstick_last_us"] = yardstick_us
     row[RATES[part]] = measured[RATES[part]]
     if part == "pipeline" and "react_events_s" in row:
