@@ -17,7 +17,8 @@ from agents.learner import agent as learner_agent
 from schemas.registry import DEBTOR_SOURCES
 from streams.clock import LiveClock
 from streams.engine.commit import Stage
-from streams.engine.core import AgentSpec, Engine
+from streams.engine.core import Engine
+from streams.engine.spec import AgentSpec
 from streams.logs import logging_config
 from streams.metrics import CONTENT_TYPE, Metrics
 from streams.topics import full_name

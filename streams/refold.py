@@ -21,9 +21,10 @@ from agents.learner.fold import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.app import specs
+from streams.engine.apply import ALL_WAKES, WAKES, decoded
 from streams.engine.commit import Rejected
-from streams.engine.core import ALL_WAKES, WAKES, AgentSpec, decoded
 from streams.engine.restore import reader
+from streams.engine.spec import AgentSpec
 from streams.errors import UsageError, UserError
 from streams.headers import read_headers
 from streams.topics import full_name

@@ -1,46 +1,43 @@
 """One agent's engine in one worker: takes partitions over, gathers what arrives, and applies slice after slice.
 
 Membership callbacks only take notes; taking over runs beside them, and what stays goes on. All decisions on what may be applied
-are in ``plan``, all reading is in ``fetch``, all writing in ``commit``; here is what holds them together: tenures, tasks, and the
-rule that whatever fails ends the tenure.
+are in ``plan``, all reading is in ``fetch``, what becomes of a slice in ``apply``, its writing in ``commit``; here is what holds
+them together: tenures, tasks, and the rule that whatever fails ends the tenure.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock, Semaphore
-from time import perf_counter, time
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from faust.types import TP
 from pydantic import ValidationError
 
-from agents.brain import Arrived, Brain, Folded
-from agents.version import CODE_VERSION
 from schemas.events.clock import ContextSet, SourceResumed, Ticked
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.codec import decode
 from streams.engine import restore
-from streams.engine.commit import Origin, Rejected, Stage, commit, compose
+from streams.engine.apply import Applier
+from streams.engine.commit import Stage
 from streams.engine.fetch import Arrival, Fetcher, Place
-from streams.engine.outcomes import Outcomes
 from streams.engine.pace import Pace
-from streams.engine.plan import GapError, Order, Record, Rules, Slice, continues
+from streams.engine.plan import GapError, Record, Rules, Slice
 from streams.engine.reading import Readers
-from streams.engine.tenure import Standing, Tenure, begin
+from streams.engine.spec import AgentSpec
+from streams.engine.tenure import Tenure, begin
 from streams.metrics import Metrics
 from streams.topics import full_name
 
 if TYPE_CHECKING:
-    from streams.metrics import Outcome
     from streams.settings import Settings
     from streams.transport import SliceApp
 
@@ -48,11 +45,6 @@ log = structlog.get_logger()
 
 RETAKE_DELAY_S = 3.0
 RESTORES_AT_ONCE = 16
-WAKES, ALL_WAKES = 500, 10**9
-_FOLDING = Lock()
-"""One thread folds at a time, while others commit: folding is Python's own work, and threads that wrestle for it only cost."""
-
-
 _BEGINNING = Lock()
 """One partition's rows are taken over at a time, while others are read: the first is ready when the last still reads."""
 
@@ -61,60 +53,6 @@ _BEGINNING = Lock()
 def _context_of(value: bytes) -> ContextSet:
     """A context comes to every partition and agent with the same bytes, and holds the whole shared model: it is read once."""
     return ContextSet.model_validate_json(value)
-
-
-def decoded(
-    runs: Iterable[tuple[str, Iterable[Record]]], partition: int, partitions: int
-) -> tuple[list[Arrived], list[Rejected]]:
-    """What the records of a slice say, by topic in their order, and those that say nothing: for the engine and for a refold."""
-    arrived: list[Arrived] = []
-    rejected: list[Rejected] = []
-    for topic, records in runs:
-        for record in records:
-            event = decode(topic, record.key, record.value, record.headers, partition, partitions)
-            if isinstance(event, Rejection):
-                rejected.append(Rejected(topic, record, event))
-            else:
-                key = None if record.key is None else record.key.decode(errors="replace")
-                arrived.append(Arrived(topic, partition, record.offset, key, event))
-    return arrived, rejected
-
-
-@dataclass(frozen=True, slots=True)
-class AgentSpec:
-    """What an agent is to the engine; topics without prefix."""
-
-    name: str
-    sources: tuple[str, ...]
-    clock: str
-    state: str
-    partitions: int
-    order: Order
-    replay: bool
-    """Of the deployment: an agent may apply what arrives in a replay, too, and tell its steps apart by itself."""
-    brain: Callable[[], Brain]
-    with_tick: bool = False
-    """See ``plan.Rules``."""
-    most: int | None = None
-    """Records of a slice at most, where that is fewer than the deployment's."""
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        return (*self.sources, self.clock)
-
-
-@dataclass(slots=True)
-class Counts:
-    """Since the worker started, for metrics and pages."""
-
-    slices: int = 0
-    events: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    outputs: int = 0
-    ticks: int = 0
-    given_up: int = 0
-    taken_over: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -136,9 +74,7 @@ class Engine:
         self.slices = app.channel(maxsize=0)
         self.tenures: dict[int, Tenure] = {}
         self.wanted: set[int] = set()
-        self.counts = Counts()
-        self._stage = stage
-        self._commits = commits
+        self._applier = Applier(spec, settings, metrics, commits, stage)
         self._names = {name: full_name(settings.prefix, name) for name in TOPICS}
         self._short = {self._names[name]: name for name in spec.topics}
         self._kafka = settings.for_librdkafka()
@@ -262,7 +198,6 @@ class Engine:
             kafka = {**self._kafka, "fetch.wait.max.ms": str(self.settings.fetch_wait_ms)}
             self._fetcher = Fetcher(kafka, self._arrived, self._failed, asyncio.get_running_loop())
         self.tenures[tenure.partition] = tenure
-        self.counts.taken_over += 1
         tenure.resting.update(tenure.gathering.paused)
         resting = [(self._names[topic], tenure.partition) for topic in tenure.resting]
         self._fetcher.open(tenure, self._places(tenure), self._short, resting)
@@ -412,7 +347,7 @@ class Engine:
         try:
             if self._stopping or self.tenures.get(tenure.partition) is not tenure:
                 return  # of an old tenure, or nothing may begin any more
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._work, tenure, work.made)
+            await asyncio.get_running_loop().run_in_executor(self._pool, self._applier.apply, tenure, work.made)
         except Exception as error:  # noqa: BLE001 - whatever it was, the partition begins again from what is committed
             if self.tenures.get(tenure.partition) is tenure:
                 self._give_up(tenure, error)
@@ -426,130 +361,6 @@ class Engine:
         finally:
             self._works.discard(work)
             self._dispatch()
-
-    def _work(self, tenure: Tenure, made: Slice) -> None:
-        """In a thread: decode, fold, write, keep."""
-        before = tenure.standing
-        if not continues(made, before.positions):
-            raise GapError(f"slice {made.ends(self.spec.clock)} does not begin at {before.positions}")
-        after = self._after(tenure, made)
-        if after.context is None:
-            raise RuntimeError("a slice without a context was planned")
-        with _FOLDING:
-            arrived, rejected = decoded(((run.topic, run.records) for run in made.runs), tenure.partition, self.spec.partitions)
-            folded = self._fold(tenure, made, after, arrived)
-            rejected += self._rejected_by_brain(made, folded)
-            after = self._judged(made, after, rejected)
-            messages = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
-        with self._commits, self.metrics.commit.labels(self.spec.name).time():
-            commit(tenure.producer, messages, self._names, self._stage)
-        tenure.brain.keep(folded)
-        tenure.standing, tenure.more = after, folded.more
-        self._count(made, arrived, folded, rejected)
-        self._tell_of_pauses(tenure.partition, before, after)
-
-    def _after(self, tenure: Tenure, made: Slice) -> Standing:
-        """Where the slice leads to; ``paused`` are the topics that it is folded without."""
-        before = tenure.standing
-        return replace(
-            before,
-            positions={**before.positions, **made.ends(self.spec.clock)},
-            applied=tenure.gathering.applied if made.tick else before.applied,
-            number=before.number + 1,
-            context=made.context or before.context,
-            paused=before.paused - set(made.resumed),
-        )
-
-    @staticmethod
-    def _judged(made: Slice, after: Standing, rejected: list[Rejected]) -> Standing:
-        """The standing with the slice's records counted, and topics paused of which too many were broken (D10)."""
-        outcomes = {topic: one for topic, one in after.outcomes.items() if topic not in made.resumed}
-        broken: dict[str, set[int]] = {}
-        for one in rejected:
-            broken.setdefault(one.topic, set()).add(one.record.offset)
-        for run in made.runs:
-            if run.records:
-                outcomes[run.topic] = outcomes.get(run.topic, Outcomes()).after(run.records, broken.get(run.topic, ()))
-        too_many = {topic for topic in broken if outcomes[topic].too_many}
-        return replace(after, outcomes=outcomes, paused=after.paused | too_many)
-
-    def _tell_of_pauses(self, partition: int, before: Standing, after: Standing) -> None:
-        for topic in after.paused - before.paused:
-            log.error(
-                "source.paused",
-                agent=self.spec.name,
-                topic=topic,
-                partition=partition,
-                broken=after.outcomes[topic].broken,
-                judged=after.outcomes[topic].count,
-                mend=f"duewatch dead-letters resume {topic} {partition} --owner NAME",
-            )
-        for topic in before.paused - after.paused:
-            log.info("source.resumed", agent=self.spec.name, topic=topic, partition=partition)
-
-    def _fold(self, tenure: Tenure, made: Slice, after: Standing, arrived: list[Arrived]) -> Folded:
-        assert after.context is not None  # noqa: S101 - for the type checker; checked above
-        replay, before = self.spec.replay, tenure.standing.applied
-        return tenure.brain.fold(
-            arrived,
-            after.applied.time if after.applied else None,
-            after.context,
-            replay=replay,
-            step=made.tick.step if made.tick else -1,
-            wakes=ALL_WAKES if replay else WAKES,
-            paused=after.paused,
-            before=before.time if before else None,
-        )
-
-    @staticmethod
-    def _rejected_by_brain(made: Slice, folded: Folded) -> list[Rejected]:
-        if not folded.rejected:
-            return []
-        raw: dict[tuple[str, int], Record] = {(run.topic, record.offset): record for run in made.runs for record in run.records}
-        return [Rejected(one.topic, raw[one.topic, one.offset], reason) for one, reason in folded.rejected]
-
-    def _origin(self, partition: int) -> Origin:
-        spec = self.spec
-        return Origin(spec.name, partition, spec.partitions, self.settings.prefix, spec.state, spec.order, CODE_VERSION)
-
-    def _count(self, made: Slice, arrived: list[Arrived], folded: Folded, rejected: list[Rejected]) -> None:
-        counts, metrics = self.counts, self.metrics
-        counts.slices += 1
-        counts.events += sum(len(run.records) for run in made.runs)
-        counts.ticks += made.tick is not None
-        for failure in folded.failed:
-            log.error("deadline.failed", agent=self.spec.name, error=failure)
-        counts.duplicates += folded.duplicates
-        counts.rejected += len(rejected)
-        counts.outputs += len(folded.outputs)
-        metrics.slices.labels(self.spec.name).inc()
-        refused = Counter(one.topic for one in rejected)
-        for run in made.runs:
-            if run.records:
-                again = folded.duplicates_of.get(run.topic, 0)
-                metrics.record(run.topic, "applied", len(run.records) - refused[run.topic] - again)
-                for outcome, count in (("duplicate", again), ("dead_letter", refused[run.topic])):
-                    if count:
-                        metrics.record(run.topic, cast("Outcome", outcome), count)
-        if folded.failed:
-            metrics.dead_letters.labels("deadline").inc(len(folded.failed))
-        by_brain = len(folded.rejected)
-        if rejected:
-            metrics.dead_letters.labels("applied").inc(by_brain)
-            metrics.dead_letters.labels("decoded").inc(len(rejected) - by_brain)
-        if not self.spec.replay:
-            self._tell_ages(arrived)
-
-    def _tell_ages(self, arrived: list[Arrived]) -> None:
-        """How old the oldest event of each topic was when its slice was committed."""
-        oldest: dict[str, datetime] = {}
-        for one in arrived:
-            recorded = one.event.recorded
-            if one.topic not in oldest or recorded < oldest[one.topic]:
-                oldest[one.topic] = recorded
-        now = time()
-        for topic, recorded in oldest.items():
-            self.metrics.event_age.labels(topic).observe(max(0.0, now - recorded.timestamp()))
 
     def measure(self) -> None:
         """Set the gauges; called every few seconds from the event loop."""
@@ -576,7 +387,6 @@ class Engine:
         A worker that was fenced learns with a later heartbeat that it lost the partition; without the delay two workers would
         fence each other in turn.
         """
-        self.counts.given_up += 1
         self.metrics.retakes.labels(self.spec.name, type(error).__name__).inc()
         log.warning(
             "partition.dropped", agent=self.spec.name, partition=tenure.partition, error=f"{type(error).__name__}: {error}"[:300]

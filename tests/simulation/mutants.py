@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from streams.engine import core, plan
+from streams.engine import apply, plan
 from streams.engine.commit import commit
 from streams.engine.core import Engine
 from streams.engine.plan import Gathering
@@ -101,7 +101,7 @@ def go_on_after_a_failed_commit() -> Any:
 @contextmanager
 def go_on_and_close_the_gap() -> Iterator[None]:
     """The same, and whether a slice continues where the partition stands is not looked at."""
-    with go_on_after_a_failed_commit(), patch.object(core, "continues", lambda *_: True):
+    with go_on_after_a_failed_commit(), patch.object(apply, "continues", lambda *_: True):
         yield
 
 
@@ -115,7 +115,7 @@ def apply_twice_after_a_lost_answer() -> Any:
         except Exception:  # noqa: BLE001 - that is the fault
             original(producer, *args)
 
-    return patch.object(core, "commit", again)
+    return patch.object(apply, "commit", again)
 
 
 def read_on_while_paused() -> Any:

@@ -20,14 +20,15 @@ import orjson
 from confluent_kafka import KafkaError
 
 import streams.clock
+import streams.engine.apply
 import streams.engine.core
 import streams.engine.fetch
 import streams.engine.outcomes
 import streams.engine.reading
 import streams.engine.restore
 from schemas.registry import TOPICS
-from streams.engine.core import AgentSpec
 from streams.engine.plan import Order
+from streams.engine.spec import AgentSpec
 from streams.engine.tenure import POSITIONS
 from tests.simulation.broker import (
     ABORTED,
@@ -428,6 +429,7 @@ def simulated(world: World) -> Iterator[None]:
         stack.enter_context(
             patch.multiple(streams.engine.core, ThreadPoolExecutor=_Pool, Fetcher=SimFetcher, log=log, decode=quick_decode)
         )
+        stack.enter_context(patch.multiple(streams.engine.apply, log=log, decode=quick_decode))
         stack.enter_context(patch.multiple(streams.engine.fetch, log=log))
         # As few as a history has room for.
         stack.enter_context(patch.multiple(streams.engine.outcomes, AT_LEAST=3, WINDOW=6))
