@@ -94,7 +94,7 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     if oldest != case.header.oldest_sale:
         case.set(oldest_sale=oldest)
     case.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(case, fact, scored))
-    if case.header.last is None or not scoring.is_settled(case.score):
+    if case.header.last is None or scoring.usual_moved(case.score):
         case.rescore = True
     return None
 

@@ -62,7 +62,6 @@ __all__ = [
     "expected_loss",
     "first_interval",
     "interval_keys",
-    "is_settled",
     "issued",
     "late_logit",
     "learn_interval",
@@ -79,6 +78,7 @@ __all__ = [
     "take_note",
     "take_rating",
     "thresholds",
+    "usual_moved",
     "whole_numbers",
 ]
 
@@ -319,13 +319,14 @@ def issued(score: ScoreState, forecast: Logit) -> ScoreState:
     return replace(score, usual=usual)
 
 
-def is_settled(score: ScoreState) -> bool:
-    """Whether one more invoice cannot move what is usual by much: once published, the debtor's score then waits for labels.
+def usual_moved(score: ScoreState) -> bool:
+    """Whether what is usual may have moved by much: with the first invoice, and when their number has doubled.
 
-    >>> is_settled(ScoreState())
-    False
+    >>> [n for n in range(1, 40) if usual_moved(ScoreState(usual=Usual(0.0, 0.0, 0.0, n)))]
+    [1, 2, 4, 8, 16]
     """
-    return score.usual is not None and score.usual.invoices > USUAL_INVOICES
+    count = score.usual.invoices if score.usual is not None else 0
+    return count.bit_count() == 1 and count < 2 * USUAL_INVOICES
 
 
 def moved(last: LastScore | None, scored: Scored) -> bool:
