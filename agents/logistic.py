@@ -18,6 +18,12 @@ SHARED_PRIORS: dict[str, tuple[float, float]] = {
 (score_quality.md 3.2), a debtor without labels, and a cash-flow shock, whose mean is an assumption (odds of being late x 1.6)
 that labels correct."""
 
+NEW_KEY = "n:new"
+"""The shared cell of invoices of a debtor without labels."""
+
+DRIFT = 0.0003
+"""Per day, this share of its prior variance comes back to what goes out of date: a debtor's cell, what newcomers are like."""
+
 BIAS_FLOOR = 2e-4
 """The bias never becomes surer than this variance, so that it goes on following the book (score_quality.md 3.2)."""
 

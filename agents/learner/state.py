@@ -18,7 +18,7 @@ MODEL_ROW, PENDING, ENDED, TAUGHT = "model", "pending/", "ended/", "taught/"
 """Key of the model's row; prefixes of the rows of pending examples and of learned ones (by example id), and of end-of-step
 markers (by partition)."""
 
-KIND = "hedge2"
+KIND = "hedge3"
 """The recipe, as part of the version; a change of the recipe changes it."""
 
 _MEND = "Delete the topic learner-state: the learner learns the log anew"
@@ -41,6 +41,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     kind: str
     examples: int
     step: int
+    day: int = 0
     scorer: Scorer
     bias: float
     bias_variance: float
@@ -69,6 +70,8 @@ class Shared(Struct, eq=False):
     cells: dict[str, tuple[float, float]] = {}
     rates: dict[str, tuple[float, float]] = {}
     default_counts: dict[str, tuple[float, float]] = {}
+    day: int = 0
+    """The latest day (ordinal) on which a label of ``late`` matured, 0 = none yet: until then, time has had its effect."""
 
     @property
     def version(self) -> str:
@@ -80,6 +83,7 @@ class Shared(Struct, eq=False):
         return Shared(
             self.examples, self.step, self.scorer, self.bias, self.bias_variance, self.hedge, self.loss,
             self.weights.copy(), self.covariance.copy(), dict(self.cells), dict(self.rates), dict(self.default_counts),
+            self.day,
         )  # fmt: skip
 
 
@@ -115,6 +119,7 @@ def to_row(model: Shared) -> bytes:
         kind=KIND,
         examples=model.examples,
         step=model.step,
+        day=model.day,
         scorer=model.scorer,
         bias=model.bias,
         bias_variance=model.bias_variance,
@@ -139,7 +144,7 @@ def from_row(row: bytes) -> Shared:
     _check(c)
     return Shared(
         c.examples, c.step, c.scorer, c.bias, c.bias_variance, c.hedge, c.loss,
-        np.array(c.weights), np.array(c.covariance), c.cells, c.rates, c.default_counts,
+        np.array(c.weights), np.array(c.covariance), c.cells, c.rates, c.default_counts, c.day,
     )  # fmt: skip
 
 

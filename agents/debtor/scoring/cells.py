@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from agents.debtor.scoring.calendar import day_class
 from agents.debtor.scoring.state import Active, Cell, Change, Features, Learned, ScoreState, Surprise
-from agents.logistic import NEW, SHARED_PRIORS, sigmoid, step
+from agents.logistic import DRIFT, NEW, NEW_KEY, SHARED_PRIORS, sigmoid, step
 from schemas.events.models import ModelPublished
 
 VARIANCES = (1.0, 0.4, 0.2, 0.1, 0.1, 0.3, 0.1, 0.05)
@@ -24,14 +24,12 @@ FORGET = (0.995, 0.98, 0.97, 0.0, 0.985, 0.0, 0.98, 0.98)
 """By which a cell's late rate shrinks at each label (score_quality.md 3.3); 0 = the state model has no use for it."""
 LATELY = (0.8, 0.7)
 """The same for the last few labels of a debtor, and of its invoices due on a kind of day."""
-DRIFT = 0.0003
-"""Per day since it was last touched, a debtor's cell regains this share of its prior variance."""
 CUSUM_SLACK, CUSUM_BAR, SIBLINGS = 0.7, 5.0, 0.2
 """CUSUM per maturity day: slack and bar in standard deviations; correlation of one day's labels (siblings are paid together)."""
 SWEEP_DAYS, KEEP_DAYS = 180, 400
 """Twice a year, amount cells that no label touched for so many days are dropped: most exact amounts never come again."""
 
-NEW_KEY, SHOCK_KEY = "n:new", "s:shock"
+SHOCK_KEY = "s:shock"
 _PRIORS = {key: SHARED_PRIORS[key.partition(":")[0]] for key in (NEW_KEY, SHOCK_KEY)}
 """Of the shared cells that only some invoices have; they come behind those that all have."""
 _COMMON = tuple(SHARED_PRIORS[family] for family in ("w", "gw", "gx"))

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from agents.debtor.scoring.assess import assessed, take_note, take_rating
 from agents.debtor.scoring.cells import (
     KEEP_DAYS,
-    NEW_KEY,
     SHOCK_KEY,
     SWEEP_DAYS,
     Cells,
@@ -41,7 +40,7 @@ from agents.debtor.scoring.hazard import (
 )
 from agents.debtor.scoring.reasons import CODES, Because
 from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Logit, Scored, ScoreState, Usual
-from agents.logistic import logit, sigmoid
+from agents.logistic import NEW_KEY, logit, sigmoid
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
 from schemas.outputs.scores import Band

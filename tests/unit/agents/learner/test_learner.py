@@ -15,7 +15,7 @@ from agents.learner import decide as deciding
 from agents.learner.decide import for_publication, in_order, learn, learn_all
 from agents.learner.fold import LearnerBrain
 from agents.learner.state import KIND, Shared, from_row, to_row
-from agents.logistic import BIAS_FLOOR, FEATURES, sigmoid
+from agents.logistic import BIAS_FLOOR, DRIFT, FEATURES, NEW, NEW_KEY, SHARED_PRIORS, sigmoid
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event
@@ -105,6 +105,37 @@ def test_certainty_grows_but_the_bias_keeps_a_floor(history):
         assert 0 < now <= was * grown + 1e-12
     assert np.allclose(after.covariance, after.covariance.T, atol=1e-12)
     assert -30 <= after.hedge <= 30
+
+
+def newcomers(model: Shared) -> tuple[float, float]:
+    """How little is known of them: variances of their cell and of their weight."""
+    return model.cells[NEW_KEY][1], float(model.covariance[NEW, NEW])
+
+
+def test_what_newcomers_are_like_goes_out_of_date_by_the_day():
+    first = example(1, keys=("w:1", NEW_KEY), x=[0] * NEW + [32])
+    model = learn(Shared(), first)
+    same = learn(model, example(2, keys=("w:2",), x=[0] * len(FEATURES)))
+    later = learn(model, example(2, day=100, keys=("w:2",), x=[0] * len(FEATURES)))
+    gained = [now - before for now, before in zip(newcomers(later), newcomers(same), strict=True)]
+    assert gained == pytest.approx([100 * DRIFT * 0.2] * 2, rel=1e-3)
+    assert later.cells["w:1"] == same.cells["w:1"]
+    assert np.count_nonzero(later.covariance != same.covariance) == 1
+    assert later.day == same.day + 100
+
+
+@pytest.mark.parametrize("days", [-400, 0])
+def test_a_label_of_an_earlier_day_makes_nothing_out_of_date(days):
+    model = learn(Shared(), example(1, keys=(NEW_KEY,), x=[0] * NEW + [32]))
+    after = learn(model, example(2, day=days, keys=("w:2",), x=[0] * len(FEATURES)))
+    assert newcomers(after)[0] == newcomers(model)[0]
+    assert after.day == model.day
+
+
+def test_after_a_century_newcomers_are_as_unknown_as_at_first():
+    model = learn(Shared(), example(1, keys=(NEW_KEY,), x=[0] * NEW + [32]))
+    after = learn(model, example(2, day=36_500, keys=("w:2",), x=[0] * len(FEATURES)))
+    assert newcomers(after) == pytest.approx((SHARED_PRIORS["n"][1], FEATURES[NEW].variance), rel=1e-3)
 
 
 def test_learning_leaves_the_model_it_came_from():
