@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from schemas.registry import TOPICS
 from streams import findings
@@ -19,16 +17,15 @@ from streams.progress import progress_bar
 from streams.replay import ReplayStoppedError, Source, Summary, Target, ask, drive, started
 from streams.simulate import simulate
 from streams.stack import Stack
+from streams.tables import plain_console, print_line, table_of
 from streams.topics import full_name
-
-PLAIN_WIDTH = 140
 
 
 def run_demo(target: Target, *, seed: int, debtors: int, days: int, keep: bool) -> None:
     """Simulate, replay, show. Raises UserError, ReplayStoppedError on Ctrl-C."""
     data = target.data or Path(tempfile.mkdtemp(prefix="duewatch-demo-"))
     target = Target(target.kafka, target.clickhouse, data)
-    console = _console()
+    console = plain_console()
     portfolio = data / "portfolio"
     truth = simulate(debtors, days, seed, portfolio).truth
     console.print(
@@ -51,11 +48,6 @@ def run_demo(target: Target, *, seed: int, debtors: int, days: int, keep: bool) 
         _show_how_to_ask(console, target)
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
-
-
 def show(console: Console, summary: Summary, truth: dict[str, Any], target: Target) -> None:
     """The page. All figures but the truth's come from ClickHouse."""
     customers = truth["customers"]
@@ -73,15 +65,8 @@ def show(console: Console, summary: Summary, truth: dict[str, Any], target: Targ
     )
 
 
-def _table(title: str, *columns: str, left: int = 1) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right")
-    return table
-
-
 def _show_alerts(console: Console, lines: Sequence[findings.Warned], defaults: int) -> None:
-    table = _table(
+    table = table_of(
         f"Alerts, against the truth: {defaults} debtors defaulted",
         "alert",
         "raised",
@@ -119,7 +104,7 @@ def _show_worst(
 ) -> None:
     open_alerts = {row["customer_id"]: ", ".join(sorted(row["types"])).replace("_", " ") for row in alerts}
     truth = {row["customer_id"]: row for row in customers}
-    table = _table(
+    table = table_of(
         "Ten debtors to look at, by expected loss",
         "debtor",
         "why",
@@ -159,7 +144,7 @@ def _show_ageing(console: Console, rows: Sequence[findings.Row]) -> None:
     names = ("open", "not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90")
     forms = ("dso_standard", "dso_best_possible", "dso_add", "dso_countback")
     heads = ("open", "not due", "1-30", "31-60", "61-90", "over 90", "DSO standard", "best possible", "delinquent", "countback")
-    table = _table("Ageing and days sales outstanding", "day", "", *heads, left=2)
+    table = table_of("Ageing and days sales outstanding", "day", "", *heads, left=2)
     for row in rows:
         amounts = [_number(row[name]) for name in names]
         table.add_row(
@@ -214,8 +199,3 @@ def _keep(console: Console, stack: Stack, target: Target) -> None:
             time.sleep(0.5)
     except KeyboardInterrupt:
         print_line(console, "\nstopping")
-
-
-def print_line(console: Console, line: str) -> None:
-    """As it is, so that it can be copied: neither wrapped nor coloured."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -123,8 +123,9 @@ def backtest(
 ) -> None:
     """Run the decisions alone over history, without Kafka.
 
-    For judging the scores and a policy before they touch anybody: the same decisions as replay makes, in one process. Writes
-    each output topic as JSON lines, state.jsonl, predictions.csv, metrics.json and report.html, which opens offline.
+    For judging the scores and a policy before they touch anybody: the same decisions as replay makes, in one process. Prints how
+    good the score was beside others, and writes each output topic as JSON lines, state.jsonl, predictions.csv, metrics.json and
+    report.html, which opens offline.
 
     \b
     Examples:
@@ -132,8 +133,13 @@ def backtest(
       duewatch backtest ./portfolio --no-challengers --out ./backtest
     """
     from streams.backtest import run_backtest
+    from streams.judging.summary import show
+    from streams.tables import plain_console
 
-    run_backtest(list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers)
+    metrics = run_backtest(
+        list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers
+    )
+    show(plain_console(), metrics, out)
 
 
 @click.command()

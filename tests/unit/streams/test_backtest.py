@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from datetime import date
+from io import StringIO
 
 import orjson
 import pytest
+from rich.console import Console
 
 from streams.backtest import PREDICTION_COLUMNS, run_backtest
 from streams.judging.challengers import booster_is_here
+from streams.judging.summary import show
 from streams.simulate import simulate
 
 OUTPUTS = ("scores", "alerts", "limit-changes", "limit-proposals", "current-limits", "dead-letters")
@@ -125,3 +128,33 @@ def test_broken_records_are_dead_letters_and_the_others_are_applied(portfolio, t
     assert (metrics["events"], metrics["applied"], len(letters)) == (53, 50, 3)
     assert all(letter["data"]["topic"] == "payments" and letter["data"]["reason"] for letter in letters)
     assert {letter["data"]["field"] for letter in letters} >= {"amount", "type"}
+
+
+def told(metrics, folder):
+    page = StringIO()
+    show(Console(width=140, file=page), metrics, folder)
+    return page.getvalue()
+
+
+def test_what_is_told_are_the_figures_of_metrics_json(result):
+    metrics = orjson.loads((result / "metrics.json").read_bytes())
+    text = told(metrics, result)
+
+    rows = {line.split("  ")[0].strip(): line for line in text.splitlines() if "  all  " in line}
+    for scorer in metrics["scorers"].values():
+        figures = rows[scorer["title"]].split()
+        found = scorer["all"]
+        assert {f"{found['auc']:.3f}", f"{found['log_loss']:.4f}", f"{found['ece']:.3f}"} <= set(figures)
+    assert text.count(" cold ") >= len(metrics["scorers"])
+    for name in set(metrics["scorers"]) - {"duewatch"}:
+        assert f"duewatch less {metrics['scorers'][name]['title']}: log loss" in text
+    assert str(result / "report.html") in text
+
+
+def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(portfolio, tmp_path):
+    metrics = run_backtest([portfolio], until=date(2024, 1, 3), out=tmp_path, challengers=False)
+    metrics["outputs"]["dead-letters"] = 3
+    text = told(metrics, tmp_path)
+
+    assert "nothing to judge" in text
+    assert f"3 dead letters: {tmp_path / 'dead-letters.jsonl'}" in text
