@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from markupsafe import Markup
 
-from streams.evaluation import Bin, log_losses, precision_recall, reliability, roc
+from streams.evaluation import Bin, Ints, log_losses, precision_recall, reliability, roc
 from streams.judging.changes import AFTER_DAYS, BEFORE_DAYS, WEEKS
 from streams.judging.charts import Plot, Series, dated, key, numbered, span_of
 from streams.judging.history import UNKNOWN
@@ -197,9 +197,7 @@ def _prequential(found: Judgement) -> Figure:
         curves.append([(float(known[i]), float((sums[i + 1] - sums[i + 1 - window]) / window)) for i in at])
     shown = [v for curve in curves for x, v in curve if x >= found.burn_in] or [v for curve in curves for _, v in curve]
     plot = Plot((0.0, float(known[-1] + 1)), span_of(shown), "Log loss over the invoices in the order of issue", width=940)
-    issued = found.table.issued
-    months = [(float(np.searchsorted(issued, day)), text) for day, text in dated(int(issued[0]), int(issued[-1]), 12)]
-    plot.axes("invoices in the order of issue, by the month", f"log loss of the last {window:,}", months)
+    plot.axes("invoices in the order of issue, by the month", f"log loss of the last {window:,}", _by_issue(found.table.issued))
     if found.burn_in:
         plot.rule(x=float(found.burn_in))
         x, up = plot.at(float(found.burn_in), plot.y[1])
@@ -209,9 +207,20 @@ def _prequential(found: Judgement) -> Figure:
     lowest = _share_lowest(curves, found.burn_in)
     see = (
         "Lower is better. Every forecast was made before its outcome; after the burn-in duewatch was the best of the "
-        f"{len(curves)} {_percent(lowest, 0)} of the time."
+        f"{len(curves)} in {_percent(lowest, 0)} of the time."
     )
     return Figure("While it learned", see, _keys(found) + plot.svg(), wide=True)
+
+
+def _by_issue(issued: Ints, first: int = 0) -> list[tuple[float, str]]:
+    """The months on an axis of invoices in the order of issue, from the ``first`` on; where few were issued only some of them."""
+    room = (len(issued) - first) / 16
+    found: list[tuple[float, str]] = []
+    for day, text in dated(int(issued[first]), int(issued[-1]), 12):
+        place = float(np.searchsorted(issued, day))
+        if not found or place - found[-1][0] >= room:
+            found.append((place, text))
+    return found
 
 
 def _lead(found: Judgement) -> Figure | None:
@@ -227,8 +236,7 @@ def _lead(found: Judgement) -> Figure | None:
     curves = {i: [(float(known[k]), float(total[k])) for k in at] for i, total in sums.items()}
     across = (float(known[0]), float(known[-1] + 1))
     plot = Plot(across, span_of([0.0, *(v for c in curves.values() for _, v in c)]), "Lead over the challengers", width=940)
-    issued = found.table.issued
-    months = [(float(np.searchsorted(issued, day)), text) for day, text in dated(int(issued[known[0]]), int(issued[-1]), 12)]
+    months = _by_issue(found.table.issued, int(known[0]))
     plot.axes("invoices in the order of issue, by the month", "log loss saved so far", months)
     plot.rule(y=0.0)
     for i, curve in reversed(curves.items()):
