@@ -17,6 +17,8 @@ RATES = (
     ("quixstreams, exactly-once", "quixstreams_events_s", "peer"),
     ("stock Faust, at-least-once", "stock_faust_events_s", "peer"),
 )
+RATIOS = {"quixstreams_events_s": "pipeline_to_quixstreams", "stock_faust_events_s": "pipeline_to_stock_faust"}
+"""Those of ``figures``: the middle one of the rounds, not that of the two best rates."""
 SHADES = ("#1d4ed8", "#0e7490", "#15803d", "#a16207", "#b45309", "#be123c", "#7e22ce", "#64748b")
 
 
@@ -26,6 +28,8 @@ class Bar(NamedTuple):
     share: float
     """Of the longest."""
     kind: str
+    ratio: float | None
+    """Of one worker to it."""
 
 
 class Piece(NamedTuple):
@@ -39,7 +43,10 @@ class Piece(NamedTuple):
 def bars(found: Mapping[str, Any]) -> list[Bar]:
     """Events per second; a peer that was not measured has no bar."""
     longest = max((found.get(key) or 0 for _, key, _ in RATES), default=0) or 1
-    return [Bar(name, found.get(key), (found.get(key) or 0) / longest, kind) for name, key, kind in RATES]
+    return [
+        Bar(name, found.get(key), (found.get(key) or 0) / longest, kind, found.get(RATIOS.get(key, "")))
+        for name, key, kind in RATES
+    ]
 
 
 def pieces(shares: Mapping[str, float], most: int = len(SHADES)) -> list[Piece]:

@@ -213,6 +213,11 @@ def test_the_picture_is_xml_whatever_was_measured(measured):
     assert all(0 <= width <= 860 for width in widths)
 
 
+def test_the_picture_tells_the_ratio_that_is_printed():
+    measured = with_ratios(MEASURED) | {"pipeline_to_quixstreams": 2.248}
+    assert "one worker is 2.2 times as fast" in draw(measured)
+
+
 def test_what_is_printed_begins_with_the_ratios_and_ends_with_what_is_missing():
     told = printed(with_ratios(MEASURED | {"why": {"latency": "the broker ended"}}))
     assert re.match(r"pipeline_to_react +0.8 +>= 0.75\n", told)
