@@ -58,7 +58,8 @@ ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
 	@$(PY) -m pytest -n 2 -m "$(FAST)"
-	@$(PY) -m pytest -m "not ($(FAST))" --durations 15
+	@# A file of them shares its broker.
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not ($(FAST))" --durations 15
 endif
 
 test-fast: setup ## the tests that need neither Kafka nor time
