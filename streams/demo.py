@@ -17,7 +17,7 @@ from streams.progress import progress_bar
 from streams.replay import ReplayStoppedError, Source, Summary, Target, ask, drive, started
 from streams.simulate import simulate
 from streams.stack import Stack
-from streams.tables import plain_console, print_line, table_of
+from streams.tables import plain_console, print_line, share, table_of
 from streams.topics import full_name
 
 
@@ -127,8 +127,8 @@ def _show_worst(
             _number(row["exposure"]),
             _number(row["overdue"]),
             _number(row["credit_limit"]),
-            _share(row["p_late"]),
-            _share(row["p_default"]),
+            share(row["p_late"]),
+            share(row["p_default"]),
             _number(row["loss"]),
         )
     console.print(table)
@@ -157,7 +157,7 @@ def _show_quality(console: Console, rows: Sequence[findings.Row]) -> None:
     if rows and rows[0]["labels"]:
         row = rows[0]
         console.print(
-            f"[bold]Score[/]: {row['labels']:,} invoices were scored when issued and have come due, {_share(row['late'])} were"
+            f"[bold]Score[/]: {row['labels']:,} invoices were scored when issued and have come due, {share(row['late'])} were"
             f" late; AUC {row['auc']:.3f}, log loss {row['log_loss']:.3f}, learning from nothing.",
             highlight=False,
         )
@@ -165,10 +165,6 @@ def _show_quality(console: Console, rows: Sequence[findings.Row]) -> None:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def _show_how_to_ask(console: Console, target: Target) -> None:

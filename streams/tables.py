@@ -26,3 +26,12 @@ def table_of(title: str, *columns: str, left: int = 1) -> Table:
 def print_line(console: Console, line: str) -> None:
     """As it is, so that it can be copied: neither wrapped nor coloured."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def share(value: float | None) -> str:
+    """In per cent.
+
+    >>> share(0.256), share(None)
+    ('26 %', '-')
+    """
+    return "-" if value is None else f"{100 * value:.0f} %"

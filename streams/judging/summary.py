@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from streams.judging.history import COLD, DEFAULT_DAYS
-from streams.tables import print_line, table_of
+from streams.tables import print_line, share, table_of
 
 Figures = Mapping[str, Any]
 
@@ -36,7 +36,7 @@ def show(console: Console, metrics: Figures, out: Path) -> None:
         print_line(
             console,
             f"expected payment date: off by {date['mean_absolute_error']:.1f} days in the mean (the due date by"
-            f" {date['of_the_due_date']:.1f}), {_share(date['inside_the_interval'])} within its interval of 80 %",
+            f" {date['of_the_due_date']:.1f}), {share(date['inside_the_interval'])} within its interval of 80 %",
         )
     if metrics["challengers_left_out"]:
         print_line(console, f"challengers left out: {metrics['challengers_left_out']}")
@@ -93,7 +93,3 @@ def _figure(value: float | None, digits: int) -> str:
 
 def _interval(ends: list[float] | None, digits: int) -> str:
     return "" if ends is None else f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.0f} %"
