@@ -6,7 +6,7 @@ Whatever is raised here ends the slice's tenure (``core``): memory that was not 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from threading import Lock, Semaphore
@@ -18,7 +18,6 @@ import structlog
 from agents.brain import Arrived, Folded
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Rejection
-from schemas.registry import TOPICS
 from streams.codec import decode
 from streams.engine.commit import Origin, Rejected, Stage, commit, compose
 from streams.engine.outcomes import Outcomes
@@ -26,11 +25,9 @@ from streams.engine.plan import GapError, Record, Slice, continues
 from streams.engine.spec import AgentSpec
 from streams.engine.tenure import Standing, Tenure
 from streams.metrics import Metrics
-from streams.topics import full_name
 
 if TYPE_CHECKING:
     from streams.metrics import Outcome
-    from streams.settings import Settings
 
 log = structlog.get_logger()
 
@@ -57,14 +54,21 @@ def decoded(
 
 
 class Applier:
-    """One engine's. ``commits`` limits those in flight per worker; tests raise in ``stage`` where a broker could fail."""
+    """One engine's. ``names``: topic -> as the broker calls it, with ``prefix``. ``commits`` limits those in flight per worker;
+    tests raise in ``stage`` where a broker could fail.
+    """
 
     def __init__(
-        self, spec: AgentSpec, settings: Settings, metrics: Metrics, commits: Semaphore, stage: Stage | None = None
+        self,
+        spec: AgentSpec,
+        prefix: str,
+        names: Mapping[str, str],
+        metrics: Metrics,
+        commits: Semaphore,
+        stage: Stage | None = None,
     ) -> None:
-        self._spec, self._prefix, self._metrics = spec, settings.prefix, metrics
-        self._commits, self._stage = commits, stage
-        self._names = {name: full_name(settings.prefix, name) for name in TOPICS}
+        self._spec, self._prefix, self._names = spec, prefix, names
+        self._metrics, self._commits, self._stage = metrics, commits, stage
 
     def apply(self, tenure: Tenure, made: Slice) -> None:
         """The tenure stands behind the slice when this returns. Raises for whatever kept it from being committed."""

@@ -74,8 +74,8 @@ class Engine:
         self.slices = app.channel(maxsize=0)
         self.tenures: dict[int, Tenure] = {}
         self.wanted: set[int] = set()
-        self._applier = Applier(spec, settings, metrics, commits, stage)
         self._names = {name: full_name(settings.prefix, name) for name in TOPICS}
+        self._applier = Applier(spec, settings.prefix, self._names, metrics, commits, stage)
         self._short = {self._names[name]: name for name in spec.topics}
         self._kafka = settings.for_librdkafka()
         self._pool = ThreadPoolExecutor(spec.partitions + 4, thread_name_prefix=spec.name)
