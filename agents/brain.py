@@ -8,20 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """A decoded record and where it lay (topic without prefix)."""
 
     topic: str
     partition: int
     offset: int
-    key: str | None
     event: Event
 
 

@@ -134,7 +134,7 @@ class Fold:
         if isinstance(event, Rejection):
             return _dead_letter(record, partition, offset, event)
         self._hear(event)
-        return Arrived(record.topic, partition, offset, None if record.key is None else record.key.decode(), event)
+        return Arrived(record.topic, partition, offset, event)
 
     def _kept(self, folded: Folded) -> list[Output]:
         self._book.keep(folded)
@@ -155,7 +155,7 @@ class Fold:
         ended = StepEnded(step=step.number, partition=0, partitions=1)
         events = [_event_of(o.id, o.type, o.time, o.data) for o in examples if isinstance(o.data, ExampleMatured)]
         events.append(_event_of(f"step-{step.number}", "duewatch.step.ended.v1", step.end, ended))
-        arrived = [Arrived("training-examples", 0, n, None, event) for n, event in enumerate(events)]
+        arrived = [Arrived("training-examples", 0, n, event) for n, event in enumerate(events)]
         folded = self._learner.fold(arrived, step.end, self.context, replay=True, step=step.number)
         self._learner.keep(folded)
         for output in folded.outputs:

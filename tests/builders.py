@@ -144,7 +144,7 @@ def context(action: str = "act", **policy: Any) -> ContextSet:
 
 def arrived(*events: Event) -> list[Arrived]:
     """Events as the engine hands them over."""
-    return [Arrived("payments", 0, n, e.customer_id, e) for n, e in enumerate(events)]
+    return [Arrived("payments", 0, n, e) for n, e in enumerate(events)]
 
 
 class Life:

@@ -253,7 +253,7 @@ def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Arrived]:
         event = decode(record.topic, record.key, record.value, record.headers, cut.partition, partitions)
         if isinstance(event, Rejection):
             raise ValueError(f"{record.topic} {offset}: {event.reason}")  # noqa: TRY004 - it says what is wrong with the value
-        arrived.append(Arrived(record.topic, cut.partition, offset, record.key.decode(), event))
+        arrived.append(Arrived(record.topic, cut.partition, offset, event))
     return arrived
 
 

@@ -48,8 +48,7 @@ def decoded(
             if isinstance(event, Rejection):
                 rejected.append(Rejected(topic, record, event))
             else:
-                key = None if record.key is None else record.key.decode(errors="replace")
-                arrived.append(Arrived(topic, partition, record.offset, key, event))
+                arrived.append(Arrived(topic, partition, record.offset, event))
     return arrived, rejected
 
 
@@ -84,9 +83,9 @@ class Applier:
             folded = self._fold(tenure, made, after, arrived)
             rejected += _rejected_by_brain(made, folded)
             after = _judged(made, after, rejected)
-            messages = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
+            written = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
         with self._commits, self._metrics.commit.labels(self._spec.name).time():
-            commit(tenure.producer, messages, self._names, self._stage)
+            commit(tenure.producer, written, self._names, self._stage)
         tenure.brain.keep(folded)
         tenure.standing, tenure.more = after, folded.more
         self._measure(made, arrived, folded, rejected)

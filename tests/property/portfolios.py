@@ -203,7 +203,7 @@ class Run:
         """One slice: records, then perhaps a tick."""
         before = None if self.day is None else at(self.day)
         self.day = self.day if tick is None else tick
-        arrived = [Arrived(one.topic, 0, n, one.event.customer_id, one.event) for n, one in enumerate(slice_)]
+        arrived = [Arrived(one.topic, 0, n, one.event) for n, one in enumerate(slice_)]
         now = None if self.day is None else at(self.day)
         folded = self.book.fold(arrived, now, self.context, replay=False, wakes=1 << 30, before=before)
         self.book.keep(folded)

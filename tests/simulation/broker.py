@@ -136,8 +136,17 @@ class SimProducer:
         self._buffer = []
 
     def produce(
-        self, topic: str, value: bytes | None = None, key: Any = None, partition: int = -1, headers: Any = None, **_: Any
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | str | None = None,
+        partition: int = -1,
+        _callback: None = None,
+        _on_delivery: None = None,
+        _timestamp: int = 0,
+        headers: Any = None,
     ) -> None:
+        key = key.encode() if isinstance(key, str) else key
         self._buffer.append((topic, self._broker.place(topic, key, partition), key, value, headers))
 
     def poll(self, _timeout: float = 0.0) -> int:

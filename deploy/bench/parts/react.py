@@ -125,7 +125,7 @@ def learning(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
             value, headers = encode(output)
             event = decode(output.topic, output.key.encode(), value, headers)
             if isinstance(event, Event):
-                arrived.append(Arrived(output.topic, 0, 0, output.key, event))
+                arrived.append(Arrived(output.topic, 0, 0, event))
         learned = learner.fold(arrived, None, context, replay=False)
         learner.keep(learned)
         for output in learned.outputs:

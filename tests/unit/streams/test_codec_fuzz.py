@@ -93,7 +93,7 @@ class Folder:
 
     def fold(self, sent: Sent, event: Event) -> None:
         self.number += 1
-        one = Arrived(sent.topic, 0, self.number, None, event)
+        one = Arrived(sent.topic, 0, self.number, event)
         folded = self.book.fold([one], at(self.number // 50), self.context, replay=False, wakes=1 << 30)
         assert folded.applied + folded.duplicates + len(folded.rejected) == 1
         for _, rejection in folded.rejected:

@@ -53,9 +53,7 @@ examples = st.lists(
 
 def arrived(*bodies: Contract) -> list[Arrived]:
     return [
-        Arrived(
-            "training-examples", 0, i, None, Event(f"id-{i}", type(b).__name__, "s", NOON, NOON + timedelta(seconds=i), b, "")
-        )
+        Arrived("training-examples", 0, i, Event(f"id-{i}", type(b).__name__, "s", NOON, NOON + timedelta(seconds=i), b, ""))
         for i, b in enumerate(bodies)
     ]
 
