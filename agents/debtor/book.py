@@ -38,12 +38,14 @@ _UNSEEN: Any = object()
 class Rows(Mapping[str, Row]):
     """One debtor's rows during a slice: as written until they are touched, with the slice's changes over them."""
 
-    __slots__ = ("_customer_id", "_shelf", "changed", "seen")
+    __slots__ = ("_customer_id", "_shelf", "changed", "seen", "written")
 
     def __init__(self, shelf: Shelf, customer_id: str, at_hand: Mapping[str, Row]) -> None:
         self._shelf, self._customer_id = shelf, customer_id
         self.seen: dict[str, Row | None] = {**at_hand}
         self.changed: set[str] = set()
+        self.written: dict[str, bytes | None] = {}
+        """What changed, as it is written in the end."""
 
     def get(self, key: str, default: Row | None = None) -> Row | None:  # type: ignore[override]
         """The row or ``default``; this is called for every cell of every label."""
@@ -197,7 +199,7 @@ class Book:
         if not customer_id:
             self._opened = None if value is None else read_opened(value)
             return
-        self._shelf.write(customer_id, row_key, value)
+        self._shelf.write(customer_id, {row_key: value})
         if value is not None and (wake := wake_of(row_key, value)):
             self._deadlines.watch(customer_id, row_key, wake)
 
@@ -258,15 +260,14 @@ class Book:
             seen, start = rows.seen, customer_id + SEPARATOR
             for row_key in rows.changed:
                 row = seen[row_key]
-                folded.rows[start + row_key] = None if row is None else encode(row)
+                folded.rows[start + row_key] = rows.written[row_key] = None if row is None else encode(row)
 
-    def keep(self, folded: Folded) -> None:
+    def keep(self, folded: Folded) -> None:  # noqa: ARG002 - what it holds is at hand here, by debtor
         """The slice is committed."""
-        written, at_hand, shelf = folded.rows, self._at_hand, self._shelf
+        at_hand, shelf = self._at_hand, self._shelf
         for customer_id, rows in self._folding.items():
-            start = customer_id + SEPARATOR
-            for row_key in rows.changed:
-                shelf.write(customer_id, row_key, written[start + row_key])
+            if rows.written:
+                shelf.write(customer_id, rows.written)
             at_hand.pop(customer_id, None)  # the last touched last
             at_hand[customer_id] = {key: row for key in AT_HAND if (row := rows.seen.get(key)) is not None}
         if len(at_hand) > DEBTORS_AT_HAND:
@@ -346,7 +347,7 @@ class Book:
             if row_key[:1] in WITHOUT_WAKE or row is None:
                 continue
             wake: int = row.wake  # type: ignore[union-attr] # all other kinds have one
-            if wake and wake != getattr(rows.get(row_key), "wake", 0):
+            if wake and ((before := rows.get(row_key)) is None or wake != before.wake):  # type: ignore[union-attr]
                 self._deadlines.watch(customer_id, row_key, wake)
         seen.update(changes)
         rows.changed.update(changes)

@@ -172,20 +172,22 @@ class Shelf:
             if parcel.header is not None:
                 yield customer_id, parcel.header
 
-    def write(self, customer_id: str, row_key: str, value: bytes | None) -> None:
-        """Keep a row; None = delete it."""
-        if customer_id not in self._open:
-            parcel = self._parcels.get(customer_id)
-            if parcel is not None and self._write_packed(parcel, row_key, value):
+    def write(self, customer_id: str, changed: Mapping[str, bytes | None]) -> None:
+        """Keep a debtor's rows; None = delete it."""
+        parcel = self._parcels.get(customer_id)
+        if parcel is not None:
+            changed = {key: value for key, value in changed.items() if not self._write_packed(parcel, key, value)}
+            if not changed:
                 return
         rows = self.touch(customer_id)
         if rows is None:
             rows = self._open[customer_id] = {}
         before = len(rows)
-        if value is None:
-            rows.pop(row_key, None)
-        else:
-            rows[row_key] = value
+        for row_key, value in changed.items():
+            if value is None:
+                rows.pop(row_key, None)
+            else:
+                rows[row_key] = value
         self._rows += len(rows) - before
 
     @staticmethod

@@ -10,20 +10,19 @@ from agents.debtor.state import encode
 from tests.builders import Life, arrived, at, invoice, payment
 
 changes = st.lists(
-    st.tuples(st.sampled_from("abcdef"), st.sampled_from(["", "i/1", "i/2", "n/ä"]), st.none() | st.binary(max_size=9))
+    st.tuples(
+        st.sampled_from("abcdef"), st.dictionaries(st.sampled_from(["", "i/1", "i/2", "n/ä"]), st.none() | st.binary(max_size=9))
+    )
 )
 
 
 @given(changes, st.integers(0, 5))
 def test_a_shelf_is_a_dict_of_dicts_whatever_is_packed(changed, at_hand):
     shelf, plain = Shelf(at_hand), dict[str, dict[str, bytes]]()
-    for customer_id, row_key, value in changed:
-        shelf.write(customer_id, row_key, value)
-        rows = plain.setdefault(customer_id, {})
-        if value is None:
-            rows.pop(row_key, None)
-        else:
-            rows[row_key] = value
+    for customer_id, rows in changed:
+        shelf.write(customer_id, rows)
+        merged = plain.get(customer_id, {}) | rows
+        plain[customer_id] = {row_key: value for row_key, value in merged.items() if value is not None}
         shelf.tidy()
         assert sum(map(len, shelf._open.values())) == shelf._rows <= max(at_hand, 0)
     assert {customer_id: shelf.look(customer_id) for customer_id in shelf} == plain
@@ -71,9 +70,9 @@ def test_a_debtor_at_rest_is_opened_only_for_rows_that_it_may_have():
     shelf = Shelf(0)
     shelf.put_away({"c": parcel_of({"": b"h", "i/1": b"1", "i/2": b"2"})})
     assert shelf.read("c", "") == b"h" and shelf.read("c", "n/new") is None
-    shelf.write("c", "", b"H")
-    shelf.write("c", "n/new", b"3")
-    shelf.write("c", "n/none", None)
+    shelf.write("c", {"": b"H"})
+    shelf.write("c", {"n/new": b"3"})
+    shelf.write("c", {"n/none": None})
     assert not shelf._open
     assert dict(shelf.headers()) == {"c": b"H"}
     assert shelf.look("c") == {"": b"H", "i/1": b"1", "i/2": b"2", "n/new": b"3"}
@@ -84,7 +83,7 @@ def test_rows_that_come_late_are_packed_with_the_others_when_they_are_many():
     shelf, many = Shelf(0), {f"n/{n}": b"%050d" % n for n in range(100)}
     shelf.put_away({"c": parcel_of({"i/1": b"1"})})
     for row_key, value in many.items():
-        shelf.write("c", row_key, value)
+        shelf.write("c", {row_key: value})
         shelf.tidy()
         assert len(shelf._parcels["c"].late) <= 2 * LATE_BYTES
     assert shelf.look("c") == {"i/1": b"1"} | many
