@@ -21,7 +21,9 @@ SERVICES = COMPOSE["services"]
 OURS = {"topics", "migrate", "worker", "sink", "audit"}
 ONE_SHOT = {"topics", "migrate"}
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 
 def interpolated(value: str) -> str:
@@ -44,6 +46,17 @@ def published(service: str) -> list[tuple[str, str, str]]:
 
 def instructions(name: str) -> list[str]:
     return re.findall(rf"^{name} (.*)$", DOCKERFILE, re.MULTILINE)
+
+
+def copied() -> list[str]:
+    """The files and folders that the image is built from."""
+    return [word for copy in instructions("COPY") if "--from" not in copy for word in copy.split()[:-1]]
+
+
+def is_ignored(source: str) -> bool:
+    """Everything is that .dockerignore does not let through."""
+    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    return not any(Path(source).match(pattern) for pattern in allowed)
 
 
 def test_the_services_are_those_that_a_deployment_has():
@@ -183,11 +196,16 @@ def test_the_image_installs_by_hash_and_from_files_that_exist():
     installed = [word for run in instructions("RUN") for word in re.findall(r"-r (\S+)", run)]
     assert installed == ["deploy/requirements.lock", "deploy/requirements-build.lock"]
     assert " ".join(instructions("RUN")).count("--require-hashes") == len(installed)
-    sources = [word for copy in instructions("COPY") if "--from" not in copy for word in copy.split()[:-1]]
-    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    for source in sources:
+    for source in copied():
         assert (ROOT / source).exists()
-        assert any(Path(source).match(pattern) for pattern in allowed), f".dockerignore hides {source}"
+        assert not is_ignored(source), f".dockerignore hides {source}"
+
+
+def test_the_image_has_the_files_that_the_wheel_is_built_of():
+    """Without one of them the build of the wheel fails, and with it that of the image."""
+    for name in ("pyproject.toml", PROJECT["readme"], *PROJECT["license-files"], *PACKAGES):
+        assert name in copied(), f"the Dockerfile does not copy {name}"
+        assert not is_ignored(name), f".dockerignore hides {name}"
 
 
 def test_the_image_starts_the_command():
