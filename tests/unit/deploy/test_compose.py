@@ -148,7 +148,7 @@ def test_the_workers_web_server_can_be_reached():
     _, outside, inside = published("worker")[0]
     assert inside == str(told.web_port)
     assert outside.startswith(inside)
-    assert f":{told.web_port}/" in SERVICES["worker"]["healthcheck"]["test"][-1]
+    assert f":{told.web_port}/health/live'" in SERVICES["worker"]["healthcheck"]["test"][-1]
     assert instructions("EXPOSE") == [str(told.web_port)]
 
 
