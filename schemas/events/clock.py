@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from schemas.base import Contract, Id, Instant, Label, Text
 from schemas.events.models import ModelPublished
@@ -46,3 +46,9 @@ class ContextSet(Contract):
     """Before its day state is folded and nothing goes out; then an opening limit per debtor. None = from the start."""
     generation: int = 1
     """Of limit changes: a rebuild by new code starts a new one."""
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _as_it_acted(cls, policy: object) -> object:
+        """A context from before other ``default_days`` were refused must be read for ever, and always meant the usual ones."""
+        return {k: v for k, v in policy.items() if k != "default_days"} if isinstance(policy, dict) else policy

@@ -6,9 +6,11 @@ from decimal import Decimal
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.base import Contract, Currency, Factor, Id, NotNegativeAmount, PositiveAmount, Probability, blame
+
+DEFAULT_DAYS = 90
 
 
 class Bands(Contract):
@@ -70,8 +72,8 @@ class PolicyPublished(Contract):
     """The creditor's: a deadline is the end of the day there."""
     action: Literal["observe", "act"] = "observe"
     """observe: limit changes go to ``limit-proposals`` only."""
-    default_days: int = Field(default=90, ge=30, le=365)
-    """Days past due that count as a default (CRR Art. 178)."""
+    default_days: int = Field(default=DEFAULT_DAYS, ge=30, le=365)
+    """Days past due that count as a default (CRR Art. 178). Only 90 is supported: a policy with another number is refused."""
     default_amount: NotNegativeAmount = Decimal(500)
     """Materiality of a default, in the policy's currency (CRR Art. 178: EUR 500 for non-retail)."""
     loss_given_default: Probability = 0.60
@@ -81,6 +83,14 @@ class PolicyPublished(Contract):
     bands: Bands = Bands()
     limits: LimitRules = LimitRules()
     alerts: AlertRules = AlertRules()
+
+    # Before pydantic's own limits, which stay as readers know them: to be told of 30 to 365 would help nobody.
+    @field_validator("default_days", mode="before")
+    @classmethod
+    def _is_90(cls, value: object) -> object:
+        if value != DEFAULT_DAYS:
+            raise ValueError(f"{str(value)[:40]!r} is not supported: a default is {DEFAULT_DAYS} days past due; leave it out")
+        return value
 
     @model_validator(mode="after")
     def _zone_exists(self) -> Self:

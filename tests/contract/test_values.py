@@ -24,6 +24,8 @@ from schemas.base import (
     parse_time,
 )
 from schemas.currencies import MINOR_UNITS
+from schemas.events.clock import ContextSet
+from schemas.events.policies import PolicyPublished
 from schemas.ids import NAMESPACE, content_hash, stable_id
 from schemas.registry import CONTRACTS
 
@@ -146,3 +148,13 @@ def test_no_json_value_crashes_a_contract(data):
     contract = CONTRACTS[data.draw(st.sampled_from(sorted(CONTRACTS)))]
     body = data.draw(st.fixed_dictionaries(dict.fromkeys(contract.model_fields, JSON)))
     assert _told(contract.model_validate, body)
+
+
+def test_a_context_from_before_other_default_days_were_refused_is_still_read():
+    """It is in logs and state rows: a worker that could not read it could not take its partition over."""
+    context = ContextSet(version="c-1", policy=PolicyPublished(version="2026-02"))
+    old = context.model_dump(mode="json")
+    old["policy"]["default_days"] = 60
+    assert ContextSet.model_validate(old) == context
+    with pytest.raises(ValidationError, match="'60' is not supported: a default is 90 days past due"):
+        PolicyPublished.model_validate(old["policy"])

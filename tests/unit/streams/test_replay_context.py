@@ -40,7 +40,7 @@ def test_a_policy_of_ones_own_is_taken_as_it_is(tmp_path):
     assert (policy.version, policy.currency, str(policy.limits.opening_limit), policy.action) == ("ours-1", "GBP", "500", "act")
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", '{"currency": "XXL"}', '{"time_zone": "Moon/Sea"}'])
+@pytest.mark.parametrize("text", ["no json", "[]", '{"currency": "XXL"}', '{"time_zone": "Moon/Sea"}', '{"default_days": 60}'])
 def test_a_policy_that_cannot_be_read_is_told(tmp_path, text):
     file = tmp_path / "policy.json"
     file.write_text(text)
