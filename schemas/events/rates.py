@@ -6,9 +6,11 @@ from schemas.base import BusinessDate, Contract, Currency, Rate
 
 
 class RatesPublished(Contract):
-    """``rates[c]`` units of ``base`` are worth one unit of c."""
+    """``rates[c]`` units of ``base`` are worth one unit of c. They replace all rates that were published before."""
 
     base: Currency
     valid_from: BusinessDate
+    """For whoever reads them; nothing waits for it. Rates are in force from the next tick on (in a replay, from the beginning of
+    their step), whatever day this is, so publish them on the day from which they hold."""
     rates: dict[Currency, Rate]
     source: str = ""
