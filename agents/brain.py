@@ -42,6 +42,11 @@ class Folded:
     more: bool = False
     failed: list[str] = field(default_factory=list)
 
+    def count_duplicate(self, topic: str) -> None:
+        """One more record of the topic was known already."""
+        self.duplicates += 1
+        self.duplicates_of[topic] = self.duplicates_of.get(topic, 0) + 1
+
 
 @runtime_checkable
 class RestoresAll(Protocol):

@@ -335,8 +335,7 @@ class Book:
         if reaction.rejection is not None:
             folded.rejected.append((one, reaction.rejection))
         elif reaction.duplicate:
-            folded.duplicates += 1
-            folded.duplicates_of[one.topic] = folded.duplicates_of.get(one.topic, 0) + 1
+            folded.count_duplicate(one.topic)
         else:
             folded.applied += 1
             self._take(customer_id, rows, reaction, folded)

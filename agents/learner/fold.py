@@ -101,7 +101,7 @@ def _is_news(folded: Folded, state: LearnerState, record: Arrived, example: Exam
     """Whether an example is to be learned: a copy teaches nothing, and what is older than the memory of copies is refused."""
     known = (state.fresh, state.taught, state.pending)
     if any(example.example_id in ids for ids in known):
-        folded.duplicates += 1
+        folded.count_duplicate(record.topic)
         return False
     if example.matured_on.toordinal() + HORIZON_DAYS < state.newest:
         reason = f"matured more than {HORIZON_DAYS} days before the newest example: too old to tell whether it was learned"
@@ -155,7 +155,7 @@ def _collect(folded: Folded, state: LearnerState, watched: Watched, record: Arri
         folded.rows[PENDING + data.example_id] = data.model_dump_json().encode()
     elif isinstance(data, StepEnded):
         if data.step <= state.model.step:
-            folded.duplicates += 1
+            folded.count_duplicate(record.topic)
             return
         marker = Marker(data.step, data.partition, data.partitions, record.event.id, record.event.recorded)
         state.ended[data.partition] = marker

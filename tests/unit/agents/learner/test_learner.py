@@ -332,6 +332,20 @@ def test_a_replayed_example_teaches_nothing_twice():
     assert fold(other, example(1)).duplicates == 1
 
 
+@pytest.mark.parametrize("replay", [False, True])
+def test_a_copied_example_is_told_as_a_duplicate_of_its_topic(replay):
+    brain = LearnerBrain()
+    fold(brain, example(1), replay=replay)
+    folded = fold(brain, example(1), example(2), example(2), replay=replay)
+    assert (folded.applied, folded.duplicates_of) == (1, {"training-examples": 2})
+
+
+def test_an_old_marker_is_told_as_a_duplicate_of_its_topic():
+    brain = LearnerBrain()
+    fold(brain, ended(0, 0, 1), replay=True)
+    assert fold(brain, ended(0, 0, 1), replay=True).duplicates_of == {"training-examples": 1}
+
+
 def test_what_was_learned_is_remembered_for_a_horizon():
     brain = LearnerBrain()
     fold(brain, example(1))
