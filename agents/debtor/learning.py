@@ -12,12 +12,12 @@ from agents.debtor.case import Case
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import Cell, Features
+from agents.debtor.scoring.state import ROW_PREFIX, Cell, Features
 
 
 def cell_of(case: Case) -> Callable[[str], Any]:
     """Looks up the debtor's amount cells by their keys."""
-    return lambda key: case.get("x/" + key)
+    return lambda key: case.get(ROW_PREFIX + key)
 
 
 def learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
@@ -31,7 +31,7 @@ def learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
     example = outputs.late_example(case, invoice_id, item, label, active, learned)
     case.set_score(learned.score)
     for key, cell in learned.cells.items():
-        case.put("x/" + key, cell)
+        case.put(ROW_PREFIX + key, cell)
     if label:
         case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day))
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
@@ -45,7 +45,7 @@ def _sweep_cells(case: Case) -> None:
     day, score = case.day, case.score
     if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
         if score.swept:
-            for key, cell in case.rows("x/"):
+            for key, cell in case.rows(ROW_PREFIX):
                 if isinstance(cell, Cell) and day - cell.day > scoring.KEEP_DAYS:
                     case.put(key, None)
         case.set_score(replace(score, swept=day))
@@ -62,7 +62,7 @@ def correct_label(case: Case, invoice_id: str, label: int) -> None:
     example = outputs.corrected_example(case, invoice_id, item, label, active)
     case.set_score(score)
     for key, cell in cells.items():
-        case.put("x/" + key, cell)
+        case.put(ROW_PREFIX + key, cell)
     case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day) if label else replace(features, wake=0))
     case.put(f"i/{invoice_id}", replace(item, late=label))
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
