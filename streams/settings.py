@@ -190,12 +190,6 @@ class Settings(BaseModel):
         """Faust's `broker` and `broker_credentials`."""
         return "kafka://" + self.bootstrap.replace(",", ";"), self.security.for_faust()
 
-    def for_clickhouse(self) -> dict[str, Any]:
-        """The arguments of clickhouse_connect.get_client, password included; without a database, which may not exist yet."""
-        dsn = self.clickhouse.get_secret_value()
-        # The driver judges by port alone: it would ask https://HOST in plain text.
-        return {"dsn": dsn, "secure": True} if dsn.startswith("https:") else {"dsn": dsn}
-
     def changed(self, **changes: object) -> Self:
         """These settings with some others, judged again. Raises pydantic.ValidationError."""
         return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)

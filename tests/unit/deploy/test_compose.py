@@ -89,7 +89,7 @@ def test_the_audit_runs_on_a_schedule_and_its_outcome_can_be_scraped():
     assert published("audit") == [("127.0.0.1", "9107", str(told["metrics_port"]))]
     assert f":{told['metrics_port']}/metrics" in SERVICES["audit"]["healthcheck"]["test"][-1]
     assert settings("audit").web_bind == "0.0.0.0"  # noqa: S104 - inside the container
-    assert settings("audit").for_clickhouse() == settings("sink").for_clickhouse()
+    assert settings("audit").clickhouse == settings("sink").clickhouse
 
 
 @pytest.mark.parametrize("service", sorted(OURS))
@@ -129,7 +129,7 @@ def test_topics_come_from_the_registry_alone_and_one_node_can_hold_them():
 
 
 def test_the_sink_finds_clickhouse_where_it_listens():
-    told = settings("sink").for_clickhouse()["dsn"]
+    told = settings("sink").clickhouse.get_secret_value()
     clickhouse = environment("clickhouse")
     user, password = clickhouse["CLICKHOUSE_USER"], clickhouse["CLICKHOUSE_PASSWORD"]
     assert told == f"clickhouse://{user}:{password}@clickhouse:8123"

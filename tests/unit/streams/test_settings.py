@@ -131,12 +131,8 @@ def test_a_wrong_dsn_is_refused_without_being_shown(dsn, problem):
 @pytest.mark.parametrize(
     "dsn", ["clickhouse://ch:8123", "http://u:p%2F@ch:8443/db?compress=lz4", "chdb:///data", "chdb://memory"]
 )
-def test_a_dsn_is_given_to_the_driver_as_it_is(dsn):
-    assert load_settings({"DUEWATCH_CLICKHOUSE": dsn}).for_clickhouse() == {"dsn": dsn}
-
-
-def test_https_is_tls_whatever_the_port():
-    assert load_settings({"DUEWATCH_CLICKHOUSE": "https://ch"}).for_clickhouse() == {"dsn": "https://ch", "secure": True}
+def test_a_right_dsn_is_kept_as_it_is(dsn):
+    assert load_settings({"DUEWATCH_CLICKHOUSE": dsn}).clickhouse.get_secret_value() == dsn
 
 
 def test_secrets_are_never_shown():
