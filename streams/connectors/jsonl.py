@@ -1,8 +1,8 @@
-"""JSON lines of structured CloudEvents: read as records to send, written from events."""
+"""JSON lines of structured CloudEvents, read as records to send."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.base import parse_date, parse_time
-from schemas.events.envelope import Event
 from streams.connectors.records import SOURCE_OF_TYPE, SOURCE_TOPICS, Record, SourceError, raw_record, record_of
 
 Progress = Callable[[int, int], None]
@@ -120,15 +119,3 @@ def _plausible_span(days: list[date]) -> tuple[date, date]:
         if days[-1 - i] - days[-2 - i] > LONE_GAP:
             high = len(days) - 2 - i
     return days[low], days[high]
-
-
-def write_jsonl(path: Path, events: Iterable[Event]) -> int:
-    """Write events as structured CloudEvents, one a line; returns how many."""
-    from streams.codec import to_structured
-
-    count = 0
-    with path.open("wb") as file:
-        for event in events:
-            file.write(orjson.dumps(to_structured(event)) + b"\n")
-            count += 1
-    return count
