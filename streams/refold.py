@@ -116,14 +116,6 @@ def refold(
         raise RefoldError(f"the journal of {agent} {partition} ends with slice {last}, before {until}")
 
 
-def final_rows(settings: Settings, agent: str, partition: int, *, until: int | None = None) -> dict[str, bytes]:
-    """The brain's rows in the state topic as they must be after slice ``until`` (None: the last). Raises as ``refold``."""
-    rows: dict[str, bytes] = {}
-    for slice_ in refold(settings, agent, partition, until=until):
-        take_rows(rows, slice_.folded.rows)
-    return rows
-
-
 def take_rows(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -> None:
     """Lay a slice's changes over the rows before it."""
     for key, value in changes.items():

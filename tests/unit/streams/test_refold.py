@@ -129,9 +129,11 @@ def test_slices_are_folded_in_their_order_and_rows_laid_over_each_other(logs):
     assert {key for key in slices[1].folded.rows if "\x1fp/" in key} == {"c-0\x1fp/p2", "c-1\x1fp/p3"}
 
 
-def test_final_rows_are_those_after_the_last_slice(logs):
+def test_rows_laid_over_each_other_are_those_after_the_last_slice(logs):
     a_partition(logs)
-    rows = refold.final_rows(Settings(partitions=1), "debtor", 0)
+    rows: dict[str, bytes] = {}
+    for slice_ in refold.refold(Settings(partitions=1), "debtor", 0):
+        refold.take_rows(rows, slice_.folded.rows)
     assert {f"c-{n % 2}\x1fp/p{n}" for n in range(4)} <= rows.keys()
     assert b'"unapplied":"10.00"' in rows["c-0\x1f"]
 
