@@ -19,7 +19,7 @@ import orjson
 
 from agents.brain import Arrived
 from schemas.events.clock import ContextSet, Ticked
-from schemas.events.envelope import Event, Rejection
+from schemas.events.envelope import Rejection
 from schemas.registry import DEBTOR_SOURCES
 from streams.codec import decode, partition_of
 
@@ -255,11 +255,6 @@ def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Arrived]:
             raise ValueError(f"{record.topic} {offset}: {event.reason}")  # noqa: TRY004 - it says what is wrong with the value
         arrived.append(Arrived(record.topic, cut.partition, offset, event))
     return arrived
-
-
-def decoded_one(record: Sent) -> Event:
-    """One event. Raises ValueError where it is none."""
-    return decoded(Cut(record.partition, [(0, record)], None))[0].event
 
 
 def mixed(events: Iterable[Sent]) -> list[Sent]:

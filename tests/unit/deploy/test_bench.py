@@ -22,12 +22,13 @@ from deploy.bench.sampler import label_of
 from deploy.bench.workload import (
     PARTITIONS,
     SLICE,
+    Cut,
+    Sent,
     Size,
     Workload,
     build,
     cuts,
     decoded,
-    decoded_one,
     load,
     load_size,
     mix,
@@ -36,6 +37,7 @@ from deploy.bench.workload import (
     recorded,
     save,
 )
+from schemas.events.envelope import Event
 from schemas.registry import DEBTOR_SOURCES
 
 MEASURED = {
@@ -126,6 +128,10 @@ def test_the_parts_read_what_was_saved(made, tmp_path):
     assert (again.events, again.ticks, again.ending) == (made.events, made.ticks, made.ending)
     assert again.context.version == made.context.version
     assert load_size(tmp_path) == size
+
+
+def decoded_one(record: Sent) -> Event:
+    return decoded(Cut(record.partition, [(0, record)], None))[0].event
 
 
 def test_a_moved_event_is_moved_in_all_its_dates(made):
