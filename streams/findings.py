@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 Row = Mapping[str, Any]
-Ask = Callable[[str], Sequence[Row]]
 
 EARLY = timedelta(days=180)
 """An alert that came sooner than this before a default warned of something else."""

@@ -72,9 +72,6 @@ def read_cut(settings: Settings, partition: int) -> Cut | None:
     return Cut(standing.positions, day, standing.number, headers, waiting)
 
 
-Amounts = Mapping[tuple[str, str, str], Decimal]
-"""(customer, currency, field) -> amount."""
-
 # The steps that the view `debtors` adds up, with all that is known, as the state has it, as of a given day.
 AMOUNTS = """SELECT customer_id, toString(currency) AS currency, toString(sum(open_step) - sum(unapplied_step)) AS exposure,
 toString(sum(open_step)) AS open_amount, toString(sum(unapplied_step)) AS unapplied,
