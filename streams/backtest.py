@@ -233,21 +233,6 @@ def run_backtest(
     return metrics
 
 
-def history_of(sources: list[Path], *, mapping: str | None = None, until: date | None = None) -> History:
-    """What a backtest would judge, with nothing written: for experiments and for tests."""
-    keep_many_rows()
-    records = read_sources(sources, mapping, until)
-    history = History()
-    fold = Fold(replay_context(records, None), history.hear)
-    with progress_bar("backtest", len(records)) as bar:
-        for step in steps(records, until):
-            for output in fold.step(step):
-                history.see(output)
-            history.look(fold.rows)
-            bar.advance(len(step.records))
-    return history
-
-
 def _write_state(path: Path, rows: dict[str, bytes]) -> None:
     with path.open("wb") as file:
         for key in sorted(rows):

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from streams.backtest import history_of
 from streams.evaluation import Bootstrap, Floats, Interval
 from streams.judging.challengers import fit
+from tests.experiments.history import history_of
 from tests.experiments.ledgers import FOLDER, Row, read
 
 LOANS, MOVEMENTS = (FOLDER / "bank/berka" / f"berka_dev_{name}.csv" for name in ("loans", "transactions"))

@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from streams.backtest import history_of
 from streams.judging.truth import against, find_truth
 from streams.simulate import simulate, write_portfolio
+from tests.experiments.history import history_of
 
 SEEDS, DEBTORS, DAYS = (1101, 1102, 1103, 1104, 1105, 1106), 1_000, 730
 GOAL = 0.9

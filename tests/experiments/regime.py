@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.backtest import history_of
 from streams.evaluation import log_losses
 from streams.judging.challengers import Forecasts, boosted, late_rate, river_logistic
 from streams.judging.changes import half_way
 from streams.judging.history import UNKNOWN, Table
+from tests.experiments.history import history_of
 from tests.experiments.ledgers import HIGHRADIUS, highradius_mapping, highradius_rows, slower, third, write
 
 START, DAYS = date(2019, 9, 2), 15
