@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,8 @@ from schemas.events.rates import RatesPublished
 from schemas.ids import content_hash, stable_id
 from schemas.registry import DEBTOR_SOURCES
 from streams.codec import decode, headers_of
-from streams.engine.restore import fenced_producer, list_offsets, reader
+from streams.engine.restore import fenced_producer, list_offsets, read_rows, reader
+from streams.engine.tenure import read_standing
 from streams.headers import read_headers
 from streams.topics import full_name
 
@@ -37,6 +38,9 @@ CONTEXT_TOPICS = ("credit-policies", "rates", "models")
 SINGLE_SOURCE = "training-examples"
 COMMIT_TIMEOUT_S = 10.0
 RETRY_S = 3.0
+POLL_S, SILENT_POLLS = 0.1, 100
+"""Reading waits for its time-out also at the end. A broker that is silent for so many of them is away: the clock's only thread must
+not wait for it for ever."""
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - the library's spelling
 
 
@@ -186,7 +190,7 @@ class _Reign:
         self._compositor = Compositor()
         self.last: Ticked | None = None
         self._read_clock()
-        self._context = self._follow(CONTEXT_TOPICS)
+        self._context = self._follow(dict.fromkeys(CONTEXT_TOPICS, 0))
         self._admin = AdminClient({**self._kafka, "log_level": 0})
 
     def close(self) -> None:
@@ -219,22 +223,30 @@ class _Reign:
         return 1 if topic == SINGLE_SOURCE else self._settings.partitions
 
     def _read_clock(self) -> None:
-        """The last tick and context of whoever was the clock before."""
-        consumer = self._follow(("clock-single",))
-        try:
-            for message in _to_the_end(consumer, 1):
-                self._take(message)
-        finally:
-            consumer.close()
+        """The last tick and context of whoever was the clock before: what the learner has applied, and what came after that.
+
+        Never the whole of ``clock-single``, which has a tick a second for years; the learner's few rows stand for it.
+        """
+        applied = read_standing(read_rows(self._kafka, full_name(self._settings.prefix, "learner-state"), 0))
+        if applied.applied is not None:
+            tick = applied.applied
+            self.last = Ticked(number=tick.number, time=tick.time, ends={}, step=tick.step)
+        if applied.context is not None:
+            self._compositor.base = applied.context
+        self._follow({"clock-single": applied.positions.get("clock-single", 0)}).close()
         if self.last is not None and self.last.step >= 0:
             log.warning("clock.after_replay", prefix=self._settings.prefix)
 
-    def _follow(self, topics: Sequence[str]) -> Consumer:
+    def _follow(self, topics: Mapping[str, int]) -> Consumer:
+        """A consumer that has taken all that is there of these topics, from these offsets on. Raises KafkaException."""
         consumer = reader(self._kafka)
-        consumer.assign([TopicPartition(full_name(self._settings.prefix, topic), 0, 0) for topic in topics])
-        if topics == CONTEXT_TOPICS:
+        try:
+            consumer.assign([TopicPartition(full_name(self._settings.prefix, topic), 0, at) for topic, at in topics.items()])
             for message in _to_the_end(consumer, len(topics)):
                 self._take(message)
+        except BaseException:
+            consumer.close()
+            raise
         return consumer
 
     def _take(self, message: Message) -> None:
@@ -253,17 +265,20 @@ class _Reign:
             self._compositor.take(event.data)
 
 
-def _to_the_end(consumer: Consumer, partitions: int) -> Sequence[Message]:
-    """All records of the assigned partitions, to their present ends. Raises KafkaException."""
-    messages: list[Message] = []
+def _to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
+    """All records of the assigned partitions, to their present ends. Raises KafkaException, also when a broker keeps silent."""
     ended: set[tuple[str | None, int | None]] = set()
+    silent = 0
     while len(ended) < partitions:
-        for message in consumer.consume(1_000, 1.0):
+        found = consumer.consume(1_000, POLL_S)
+        silent = 0 if found else silent + 1
+        if silent > SILENT_POLLS:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - the library's spelling
+        for message in found:
             error = message.error()
             if error is None:
-                messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the same
                 ended.add((message.topic(), message.partition()))
             else:
                 raise KafkaException(error)
-    return messages

@@ -1,0 +1,66 @@
+"""Who becomes the clock of a live deployment goes on from the last tick, however long the log is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import Producer
+
+import streams.clock
+from schemas.events.clock import ContextSet
+from schemas.events.policies import PolicyPublished
+from streams.clock import ClockWriter, _Reign
+from streams.engine.plan import Applied
+from streams.engine.tenure import CONTEXT, POSITIONS, Standing
+from streams.topics import full_name
+from tests.integration.portfolio import deployment, read_all
+
+FIRST = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def context(version: str) -> ContextSet:
+    return ContextSet(version=version, generation=int(version), policy=PolicyPublished(version=version))
+
+
+def tick(writer: ClockWriter, number: int, version: str) -> None:
+    ends = [{"payments": number} for _ in range(writer._settings.partitions)]
+    writer.write(number, FIRST + timedelta(seconds=number), ends, {"training-examples": number}, context(version))
+
+
+@pytest.mark.slow
+def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path, monkeypatch):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    writer = ClockWriter(settings)
+    for number in range(20):
+        tick(writer, number, "1")
+    at = {int(message.offset() or 0) for message in read_all(settings, "clock-single")}
+    standing = Standing(
+        {"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
+    )
+    for number in range(20, 23):
+        tick(writer, number, "2" if number == 22 else "1")
+    rows = {POSITIONS: standing.position_row(), CONTEXT: context("1").model_dump_json().encode()}
+    producer = Producer(settings.for_librdkafka())
+    for key, value in rows.items():
+        producer.produce(full_name(settings.prefix, "learner-state"), value, key, 0)
+    producer.flush(30)
+
+    read = []
+    decode = streams.clock.decode
+    monkeypatch.setattr(streams.clock, "decode", lambda *told: read.append(told) or decode(*told))
+    reign = _Reign(settings)
+    assert reign.last is not None and reign.last.number == 22
+    assert reign._compositor.base == context("2")
+    assert len(read) == 4, "three ticks and a context"
+    reign.close()
+
+
+@pytest.mark.slow
+def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    reign = _Reign(settings)
+    monkeypatch.setattr(streams.clock, "SILENT_POLLS", 3)
+    with pytest.raises(streams.clock.KafkaException):
+        list(streams.clock._to_the_end(reign._context, 9))  # all is read: nothing more comes
+    reign.close()
