@@ -39,8 +39,8 @@ SINGLE_SOURCE = "training-examples"
 COMMIT_TIMEOUT_S = 10.0
 RETRY_S = 3.0
 POLL_S, SILENT_POLLS = 0.1, 100
-"""Reading waits for its time-out also at the end. A broker that is silent for so many of them is away: the clock's only thread must
-not wait for it for ever."""
+"""Reading waits for its time-out also at the end. A broker that is silent for so many of them is away, and the clock's only
+thread must not wait for it for ever."""
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - the library's spelling
 
 

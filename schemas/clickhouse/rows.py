@@ -20,7 +20,7 @@ from schemas.base import Contract, format_time, parse_time
 from schemas.events import customers, payments
 from schemas.events.clock import Ticked
 from schemas.events.models import ModelPublished
-from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted
+from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted, kept
 from schemas.registry import TOPICS
 
 Row = list[Any]
@@ -178,11 +178,13 @@ def identity(
     """64 bits that name a record by all that it says, wherever it lies: equal when it is sent again to the same partition.
 
     Not the offset: the embedded broker starts over. Not the bytes alone: of two records with the same bytes one may lie in the
-    wrong partition, under the wrong key, or lack a header, and only that one is a dead letter.
+    wrong partition, under the wrong key, or lack a header, and only that one is a dead letter. Of a very large one as much
+    counts as its dead letter keeps.
     """
-    told = [(name, raw or b"") for name, raw in headers if name[:3] == "ce_" or name.lower() == "content-type"]
+    key, headers, value = kept(key, headers, value)
+    told = [(name, raw) for name, raw in headers if name[:3] == "ce_" or name.lower() == "content-type"]
     # The repr of a tuple cannot be mistaken for another's, and is made in C.
-    framed = repr((topic, partition, key, told)).encode() + (value or b"")
+    framed = repr((topic, partition, key, told)).encode() + value
     return int.from_bytes(blake2b(framed, digest_size=8).digest(), "big")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 from schemas.base import BusinessDate, Contract, Id, Instant, Label, Text
+
+KEPT_VALUE, KEPT_KEY, KEPT_HEADERS = 4 << 20, 64 << 10, 1 << 20
+"""Bytes of a record that its dead letter keeps: in base64 they stay below the 8 MiB of a message."""
 
 
 class Run(Contract):
@@ -37,8 +41,34 @@ class SliceCommitted(Contract):
     """Topics that were paused and that this slice reads on."""
 
 
+class Kept(NamedTuple):
+    """What a dead letter keeps of a record."""
+
+    key: bytes | None
+    headers: list[tuple[str, bytes]]
+    value: bytes
+
+
+def kept(key: bytes | None, headers: Iterable[tuple[str, bytes | str | None]], value: bytes | None) -> Kept:
+    """All of a record, or as much as finds room: one that is too large to be told of would be tried again for ever.
+
+    >>> kept(b"k", [("a", "1"), ("b", None)], None)
+    Kept(key=b'k', headers=[('a', b'1'), ('b', b'')], value=b'')
+    >>> len(kept(None, [], bytes(KEPT_VALUE + 1)).value) == KEPT_VALUE
+    True
+    """
+    found, room = [], KEPT_HEADERS
+    for name, raw in headers:
+        text = raw.encode() if isinstance(raw, str) else raw or b""
+        room -= len(name) + len(text)
+        if room < 0:
+            break
+        found.append((name, text))
+    return Kept(None if key is None else key[:KEPT_KEY], found, (value or b"")[:KEPT_VALUE])
+
+
 class RecordRejected(Contract):
-    """A dead letter: where the record lies, why it was not applied, what to mend, and its bytes."""
+    """A dead letter: where the record lies, why it was not applied, what to mend, and its bytes (``kept``)."""
 
     topic: str
     partition: int

@@ -17,7 +17,7 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Output, Rejection
 from schemas.events.models import StepEnded
 from schemas.ids import stable_id
-from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged
+from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged, kept
 from streams.codec import encode
 from streams.engine.outcomes import Outcomes
 from streams.engine.plan import Order, Record, Slice
@@ -122,15 +122,17 @@ def _dead_letter(origin: Origin, one: Rejected, time: datetime) -> Message:
     record = one.record
     # A sender may put anything into a time stamp.
     recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if 0 < (record.timestamp or 0) < LATEST_MS else None
+    key, headers, value = kept(record.key, record.headers or (), record.value)
+    is_cut = len(value) < len(record.value or b"")
     data = RecordRejected(
         topic=one.topic,
         partition=origin.partition,
         offset=record.offset,
-        reason=one.rejection.reason[:2000],
+        reason=one.rejection.reason[:1900] + (f" (of it the first {len(value)} bytes are kept)" if is_cut else ""),
         field=one.rejection.field,
-        raw=b64encode(record.value or b"").decode(),
-        key=None if record.key is None else b64encode(record.key).decode(),
-        headers=tuple((name, b64encode(_bytes(text)).decode()) for name, text in record.headers or ()),
+        raw=b64encode(value).decode(),
+        key=None if key is None else b64encode(key).decode(),
+        headers=tuple((name, b64encode(text).decode()) for name, text in headers),
         recorded_at=recorded_at,
         code_version=origin.code_version,
     )
@@ -165,10 +167,6 @@ def _pause_change(
     )
     change_id = stable_id("pause", origin.prefix, topic, origin.partition, state, after.number)
     return _own("dead-letters", "", "duewatch.source.pause_changed.v1", change_id, time, data)
-
-
-def _bytes(text: bytes | str | None) -> bytes:
-    return text.encode() if isinstance(text, str) else text or b""
 
 
 def _step_ended(origin: Origin, step: int, time: datetime) -> Message:

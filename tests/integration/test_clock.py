@@ -35,9 +35,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
     for number in range(20):
         tick(writer, number, "1")
     at = {int(message.offset() or 0) for message in read_all(settings, "clock-single")}
-    standing = Standing(
-        {"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
-    )
+    standing = Standing({"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1"))
     for number in range(20, 23):
         tick(writer, number, "2" if number == 22 else "1")
     rows = {POSITIONS: standing.position_row(), CONTEXT: context("1").model_dump_json().encode()}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from base64 import b64decode
 from pathlib import Path
 
 import orjson
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from schemas.events.bank import BankTransactionBooked
 from schemas.events.envelope import Output
+from schemas.outputs.operations import KEPT_VALUE
 from streams.codec import encode, partition_of
 from streams.engine.fetch import BATCH, UNDELIVERED
 from streams.errors import UsageError, UserError
@@ -119,6 +122,48 @@ def test_only_what_is_a_source_and_there_can_be_resumed(kafka, tmp_path):
         resume(settings, "payments", 4, "jane", None)
     with pytest.raises(UserError, match="payments/3 is not paused"):
         resume(settings, "payments", 3, "jane", None)
+
+
+@pytest.mark.slow
+def test_a_record_that_is_too_large_for_its_dead_letter_does_not_hold_up_its_partition(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    limit = {"max.message.bytes": str(16 << 20)}
+    topic = ConfigResource(
+        ConfigResource.Type.TOPIC,
+        full_name(settings.prefix, "payments"),
+        incremental_configs=[
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in limit.items()
+        ],
+    )
+    admin = AdminClient({**settings.for_librdkafka()})
+    for answer in admin.incremental_alter_configs([topic]).values():
+        answer.result(30)
+    value, headers = payment(1, "c1")
+    large = value[:-1] + b" " * (7 << 20) + b"}"
+    producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random", "message.max.bytes": 16 << 20})
+    said: list[object] = []
+
+    def is_sent(body):
+        producer.produce(
+            full_name(settings.prefix, "payments"),
+            body,
+            "c1",
+            headers=list(headers),
+            on_delivery=lambda error, _: said.append(error),
+        )
+        producer.flush(60)
+        return said[-1] is None
+
+    wait_for(lambda: is_sent(large), 30)  # until the broker has heard of the new limit
+    value, headers = payment(2, "c1")
+    assert is_sent(value)
+    with toy_worker(settings, tmp_path / "w.log", own_port=False) as worker:
+        wait_for(lambda: len(read_all(settings, "alerts")) == 1, 60)
+        assert worker.stop(20) == 0
+    (letter,) = [orjson.loads(message.value() or b"") for message in read_all(settings, "dead-letters")]
+    assert "send less in one event" in letter["reason"] and letter["reason"].endswith(f"the first {KEPT_VALUE} bytes are kept)")
+    assert b64decode(letter["raw"]) == large[:KEPT_VALUE]
+    assert [header(message, "ce_causationid") for message in read_all(settings, "alerts")] == ["e2"]
 
 
 @pytest.mark.slow
