@@ -60,6 +60,7 @@ CONSUMER = {
     "topic.metadata.refresh.interval.ms": 60_000,
     "log_level": 3,
 }
+_NO_IDS = {KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION}  # noqa: SLF001 - the library's spelling
 
 
 class SinkError(UserError):
@@ -164,20 +165,17 @@ class Sink:
 
     def _take(self, messages: list[Message]) -> None:
         for message in messages:
-            topic, partition, offset = (
-                self._named[str(message.topic())],
-                int(message.partition() or 0),
-                int(message.offset() or 0),
-            )
+            topic, partition, offset = message.topic(), int(message.partition() or 0), int(message.offset() or 0)
             error = message.error()
             if error is None:
-                self._batch.add(self._rows(topic, partition, offset, message))
-                self.progress.read(topic, partition, offset + 1)
+                name = self._named[str(topic)]
+                self._batch.add(self._rows(name, partition, offset, message))
+                self.progress.read(name, partition, offset + 1)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the only name that the library has for it
-                self.progress.at_end(topic, partition, offset)
+                self.progress.at_end(self._named[str(topic)], partition, offset)
             elif error.fatal():
                 raise KafkaException(error)
-            else:
+            else:  # of a partition, or of no topic at all: the library goes on by itself
                 log.warning("kafka.error", topic=topic, partition=partition, error=str(error))
 
     def _rows(self, topic: str, partition: int, offset: int, message: Message) -> Rows:
@@ -219,13 +217,13 @@ class Sink:
         return {(topic, n): offset for topic_id, topic, n, offset in found if self._topic_ids.get(topic) == topic_id}
 
     def _start(self, topic: str, partition: int, position: int | None) -> int:
-        """The position of the last run; from the start where there is none, or where the log ends before it."""
+        """The position of the last run; from the start where there is none, or where the log ends before it.
+
+        Raises KafkaException where the broker does not say: to read years again is no answer to that.
+        """
         if position is None or self._consumer is None:
             return OFFSET_BEGINNING
-        try:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=METADATA_TIMEOUT_S)
-        except KafkaException:
-            return OFFSET_BEGINNING
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=METADATA_TIMEOUT_S)
         return position if position <= end else OFFSET_BEGINNING
 
     def _recall(self) -> None:
@@ -268,12 +266,14 @@ def _bytes(raw: str | bytes | None) -> bytes | None:
 
 
 def _topic_ids(admin: AdminClient, topics: list[str]) -> dict[str, str]:
-    """Topic -> the broker's id of it, empty where the broker has none: a topic made again is another."""
+    """Topic -> the broker's id of it, empty where the broker has none: a topic made again is another. Raises KafkaException."""
     try:
         told = admin.describe_topics(TopicCollection(topics), request_timeout=METADATA_TIMEOUT_S)
         return {name: str(future.result().topic_id or "") for name, future in told.items()}
-    except (KafkaException, ValueError, AttributeError):
-        return dict.fromkeys(topics, "")
+    except KafkaException as error:
+        if error.args[0].code() in _NO_IDS:
+            return dict.fromkeys(topics, "")
+        raise  # taken for "none", every position would be void, and years be read again
 
 
 def run(settings: Settings) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 import streams.clock
 from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
 from streams.clock import ClockWriter, _Reign
+from streams.codec import decode
 from streams.engine.plan import Applied
 from streams.engine.tenure import CONTEXT, POSITIONS, Standing
 from streams.topics import full_name
@@ -44,9 +45,13 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
         producer.produce(full_name(settings.prefix, "learner-state"), value, key, 0)
     producer.flush(30)
 
-    read = []
-    decode = streams.clock.decode
-    monkeypatch.setattr(streams.clock, "decode", lambda *told: read.append(told) or decode(*told))
+    read: list[object] = []
+
+    def seen(*told):
+        read.append(told)
+        return decode(*told)
+
+    monkeypatch.setattr(streams.clock, "decode", seen)
     reign = _Reign(settings)
     assert reign.last is not None and reign.last.number == 22
     assert reign._compositor.base == context("2")
@@ -59,6 +64,6 @@ def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch
     settings = deployment(kafka.bootstrap, tmp_path)
     reign = _Reign(settings)
     monkeypatch.setattr(streams.clock, "SILENT_POLLS", 3)
-    with pytest.raises(streams.clock.KafkaException):
+    with pytest.raises(KafkaException):
         list(streams.clock._to_the_end(reign._context, 9))  # all is read: nothing more comes
     reign.close()

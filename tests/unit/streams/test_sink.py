@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas.events import payments as p
 from streams import clickhouse, sink
@@ -157,6 +158,36 @@ def _turn_until_it_fails(one: Sink) -> None:
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         one.turn()
+
+
+class Failure:
+    """What the library tells as a message: an error, here one of no topic."""
+
+    topic = partition = offset = staticmethod(lambda: None)
+
+    @staticmethod
+    def error() -> KafkaError:
+        return KafkaError(KafkaError._TRANSPORT)
+
+
+def test_an_error_that_belongs_to_no_topic_does_not_end_the_sink(made, client):
+    client.open.set()
+    made._take([Failure(), *FakeConsumer().consume(1, 0.0)])
+    made.flush()
+    assert _next_offset(made) == 1
+
+
+@pytest.mark.parametrize(("code", "found"), [(KafkaError.UNSUPPORTED_VERSION, {"t": ""}), (KafkaError._TIMED_OUT, None)])
+def test_a_broker_that_does_not_answer_is_not_one_without_topic_ids(code, found):
+    class Admin:
+        def describe_topics(self, *_: Any, **__: Any) -> Any:
+            raise KafkaException(KafkaError(code))
+
+    if found is None:
+        with pytest.raises(KafkaException):
+            sink._topic_ids(Admin(), ["t"])  # type: ignore[arg-type]
+    else:
+        assert sink._topic_ids(Admin(), ["t"]) == found  # type: ignore[arg-type]
 
 
 def test_stopped_while_clickhouse_is_away_it_says_so_and_writes_no_later_batch(made, client):
