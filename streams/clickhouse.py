@@ -22,6 +22,9 @@ SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     "date_time_input_format": "best_effort",
 }
+# Not 1: with it a server refuses the settings above, and those that the driver adds to a question. For how long it may take to
+# answer one is for the server's own profiles to say.
+READ_ONLY: dict[str, Any] = {"readonly": 2}
 RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
 # What a row can be guilty of: anything else is worth another try.
 DATA_ERRORS = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 190, 321, 349, 407, 467, 691})
@@ -34,14 +37,15 @@ class ClickHouseError(UserError):
 def open_client(dsn: str, database: str | None = None, *, readonly: bool = False) -> Client:
     """A client on ``chdb://PATH``, ``clickhouse://USER:PASSWORD@HOST:PORT[/DATABASE]``, or the same with http:// or https://.
 
-    Raises ClickHouseError. With chDB one process owns the path: a second one is told who has it.
+    ``readonly``: what would write is refused. Raises ClickHouseError. With chDB one process owns the path: a second one is told
+    who has it.
     """
     parts = urlsplit(dsn)
     if parts.scheme == "chdb":
         return _open_embedded(embedded_path(dsn), database, readonly=readonly)
     if parts.scheme not in {"clickhouse", "http", "https"}:
         raise ClickHouseError(f"{parts.scheme}:// is no ClickHouse: write clickhouse://USER:PASSWORD@HOST:PORT or chdb://FOLDER")
-    return _open_server(parts, database)
+    return _open_server(parts, database, readonly=readonly)
 
 
 def embedded_path(dsn: str) -> Path:
@@ -82,7 +86,7 @@ def _owned(path: Path, error: Exception) -> str:
     return f"the ClickHouse data in {path} cannot be opened: {text[:500]}"
 
 
-def _open_server(parts: SplitResult, database: str | None) -> Client:
+def _open_server(parts: SplitResult, database: str | None, *, readonly: bool) -> Client:
     import clickhouse_connect
 
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())  # what it has to say is raised
@@ -95,7 +99,7 @@ def _open_server(parts: SplitResult, database: str | None) -> Client:
             password=unquote(parts.password or ""),
             database=database or parts.path.strip("/") or "default",
             interface="https" if secure else "http",
-            settings=SETTINGS,
+            settings=SETTINGS | READ_ONLY if readonly else SETTINGS,
         )
     except Exception as error:
         raise ClickHouseError(f"ClickHouse at {parts.hostname}:{parts.port or 8123} does not answer: {_first(error)}") from error
