@@ -126,7 +126,8 @@ def _clickhouse(target: Target) -> dict[str, object]:
     if url.scheme not in {"clickhouse", "http", "https"} or not url.hostname:
         raise UsageError("--clickhouse takes a URL such as clickhouse://USER:PASSWORD@HOST:8123/DATABASE")
     host = url.netloc if url.port or url.scheme != "https" else f"{url.netloc}:8443"
-    return {"clickhouse": f"clickhouse://{host}", "database": url.path.strip("/") or "duewatch"}
+    # The scheme stays: at any port but 8443, it alone tells that the connection is encrypted.
+    return {"clickhouse": f"{url.scheme}://{host}", "database": url.path.strip("/") or "duewatch"}
 
 
 @contextmanager

@@ -25,8 +25,9 @@ from streams.stack import PartFailedError, Stack
     [
         pytest.param(None, "chdb://", "duewatch", id="none is named"),
         pytest.param("clickhouse://u:p@h:8123", "clickhouse://u:p@h:8123", "duewatch", id="no database"),
-        pytest.param("http://h:8123/trial", "clickhouse://h:8123", "trial", id="a database of one's own"),
-        pytest.param("https://u:p@h", "clickhouse://u:p@h:8443", "duewatch", id="TLS"),
+        pytest.param("http://h:8123/trial", "http://h:8123", "trial", id="a database of one's own"),
+        pytest.param("https://u:p@h", "https://u:p@h:8443", "duewatch", id="TLS"),
+        pytest.param("https://u:p@h:9440/db", "https://u:p@h:9440", "db", id="TLS at a port of one's own"),
     ],
 )
 def test_where_a_replay_writes(url, dsn, database, tmp_path):
