@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -65,7 +64,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BaseException as error:
-        if os.environ.get("DUEWATCH_DEBUG") or not isinstance(error, expected_errors()):
+        if not isinstance(error, expected_errors()):
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code if isinstance(error, UserError) else 1)

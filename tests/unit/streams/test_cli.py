@@ -85,5 +85,16 @@ def test_a_wrong_environment_is_told_without_a_traceback(tmp_path, monkeypatch):
     assert "Traceback" not in result.stderr
 
 
+def test_no_variable_but_a_setting_changes_how_a_failure_is_told(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("DUEWATCH_DEBUG", "1")  # which the settings refuse
+    monkeypatch.setattr(sys, "argv", ["duewatch", "sql", "select 1", "--data", str(tmp_path)])
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("Error: ")
+
+
 def test_usage_errors_and_others_have_their_own_exit_codes():
     assert (UserError.exit_code, UsageError.exit_code) == (1, 2)
