@@ -18,12 +18,11 @@ from streams.explaining.text import rendered
 from streams.explaining.told import as_dict
 from streams.progress import progress_bar
 from streams.reachable import KafkaAwayError, require_kafka
+from streams.sink_file import DEFAULT_DATA
 from streams.topics import full_name
 
 if TYPE_CHECKING:
     from streams.settings import Settings
-
-DEFAULT_DATA = Path("duewatch-data")
 
 
 def run_explain(

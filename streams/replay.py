@@ -30,12 +30,11 @@ from streams.progress import Bar, progress_bar
 from streams.reachable import require_kafka
 from streams.replay_context import replay_context
 from streams.settings import Settings, load_settings, with_options
-from streams.sink_file import running_sink
+from streams.sink_file import DEFAULT_DATA, running_sink
 from streams.sql import query
 from streams.stack import Stack
 from streams.topics import create_topics
 
-DEFAULT_DATA = Path("duewatch-data")
 POLL_S = 0.1
 _URL_PASSWORD = re.compile(r"(?<!:)(?<!/):[^/@]*@")
 

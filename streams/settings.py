@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.types import StringConstraints
 
 from streams.errors import UsageError
+from streams.sink_file import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -127,7 +128,7 @@ class Settings(BaseModel):
     database: str = Field(
         "duewatch", pattern=r"^[A-Za-z_]\w{0,63}$", description="ClickHouse's database: letters, digits, underscores"
     )
-    data_dir: Path = Field(Path("duewatch-data"), description="a folder for what the worker keeps on disk")
+    data_dir: Path = Field(DEFAULT_DATA, description="a folder for what the worker keeps on disk")
     web_port: Port = Field(6066, description="the port of the worker's web server, 1 to 65535")
     web_bind: str = Field("127.0.0.1", min_length=1, description="the address its web server listens on; 0.0.0.0 for all")
     log_format: Literal["console", "json"] = Field("console", description="console or json")

@@ -8,6 +8,8 @@ import socket
 from pathlib import Path
 
 FILE = "sink.json"
+DEFAULT_DATA = Path("duewatch-data")
+"""The folder of whoever names none; here because nothing that answers at once may load the settings for it."""
 
 
 def running_sink(folder: Path) -> int | None:

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 from streams.clickhouse import ClickHouseError, open_client
-from streams.sink_file import running_sink
+from streams.sink_file import DEFAULT_DATA, running_sink
 
 DATABASE = "duewatch"
 _FORMAT = re.compile(r"\sFORMAT\s+(\w+)\Z", re.IGNORECASE)
@@ -36,7 +36,7 @@ def query(sql: str, data_dir: Path | None = None, clickhouse: str | None = None,
         text, format = text[: named.start()], named[1]  # noqa: A001
     if clickhouse is not None:
         return _ask_server(text, clickhouse, format)
-    folder = Path(data_dir or "duewatch-data")
+    folder = data_dir or DEFAULT_DATA
     sink = running_sink(folder)
     if sink is not None:
         return _ask_sink(text, sink, format)

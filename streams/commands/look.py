@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from streams.commands.options import (
-    DEFAULT_DATA,
     DIRECTORY,
     clickhouse_option,
     data_option,
     kafka_option,
     sources_option,
 )
+from streams.sink_file import DEFAULT_DATA
 
 
 @click.command()

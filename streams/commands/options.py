@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streams.sink_file import DEFAULT_DATA
+
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-DEFAULT_DATA = Path("duewatch-data")
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -9,7 +9,11 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
+from streams.clickhouse import ClickHouseError
+from streams.replay import Target
 from streams.settings import MASK, Security, Settings, SettingsError, load_settings, variables
+from streams.sink_file import DEFAULT_DATA
+from streams.sql import query
 
 SASL = {
     "DUEWATCH_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -61,6 +65,15 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
 def test_an_empty_variable_counts_as_not_set_but_an_empty_prefix_is_one():
     settings = load_settings({"DUEWATCH_PREFIX": "", "DUEWATCH_PARTITIONS": " ", "DUEWATCH_SECURITY_CA": ""})
     assert (settings.prefix, settings.partitions, settings.security.ca) == ("", 12, None)
+
+
+def test_a_folder_that_nobody_names_is_the_same_for_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert load_settings({}).data_dir == DEFAULT_DATA
+    assert Target().folder == tmp_path / DEFAULT_DATA
+    with pytest.raises(ClickHouseError, match=f"{DEFAULT_DATA} holds no ClickHouse data"):
+        query("select 1")
 
 
 def test_settings_do_not_change():
