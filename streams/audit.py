@@ -19,7 +19,7 @@ import structlog
 
 from schemas.registry import DEBTOR_SOURCES
 from streams.auditing.amounts import audit_amounts
-from streams.auditing.deployment import ClickHouse, deployed
+from streams.auditing.deployment import deployed
 from streams.auditing.difference import KINDS, Difference, Kind
 from streams.auditing.events import audit_events
 from streams.auditing.replayed import audit_replayed
@@ -32,6 +32,7 @@ from streams.metrics import Metrics
 from streams.progress import progress_bar
 from streams.reachable import KafkaAwayError
 from streams.refold import agent_specs
+from streams.sql import ClickHouse
 from streams.topics import full_name
 
 if TYPE_CHECKING:

@@ -6,14 +6,13 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from streams.clickhouse import ClickHouseError
 from streams.errors import UsageError, UserError
-from streams.sql import query
+from streams.sql import ClickHouse
 
 _PLACE = re.compile(r"([a-z-]+)/(\d{1,9})/(\d{1,19})\Z")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -83,10 +82,10 @@ argMax(error, due_on) AS told FROM failed_deadlines GROUP BY customer_id, row)
 WHERE NOT (is_over AND {only_open}) ORDER BY again DESC, customer_id, row LIMIT {limit}"""
 
 
-def list_deadlines(data: Path | None, clickhouse: str | None, limit: int, *, only_open: bool = False) -> str:
+def list_deadlines(asked: ClickHouse, limit: int, *, only_open: bool = False) -> str:
     """A line for each deadline on which our own code failed; empty where there are none."""
     try:
-        rows = _rows(_DEADLINES.format(only_open=str(only_open).lower(), limit=limit), data, clickhouse)
+        rows = _rows(_DEADLINES.format(only_open=str(only_open).lower(), limit=limit), asked)
     except ClickHouseError as error:
         if "failed_deadlines" not in str(error):
             raise
@@ -98,11 +97,11 @@ def list_deadlines(data: Path | None, clickhouse: str | None, limit: int, *, onl
     )
 
 
-def list_letters(choice: Choice, data: Path | None, clickhouse: str | None, limit: int) -> str:
+def list_letters(choice: Choice, asked: ClickHouse, limit: int) -> str:
     """A line for each: place, what is wrong, what became of it."""
     columns, order = "topic, partition, offset, reason, state, replayed_as", "recorded_time DESC, topic, partition, offset"
     where = choice.condition()
-    rows = _rows(f"SELECT {columns} FROM dead_letters WHERE {where} ORDER BY {order} LIMIT {limit:d}", data, clickhouse)  # noqa: S608 - quoted
+    rows = _rows(f"SELECT {columns} FROM dead_letters WHERE {where} ORDER BY {order} LIMIT {limit:d}", asked)  # noqa: S608 - quoted
     if not rows:
         return "there are no dead letters" + ("" if choice == Choice() else " like that")
     return "\n".join(f"{row['topic']}/{row['partition']}/{row['offset']}  {row['reason']}{_became(row)}" for row in rows)
@@ -112,9 +111,9 @@ def _became(row: dict[str, Any]) -> str:
     return "" if row["state"] == "open" else f"  [{row['state']}: {row['replayed_as']}]"
 
 
-def show_letter(place: str, data: Path | None, clickhouse: str | None, *, raw: bool = False) -> str | bytes:
+def show_letter(place: str, asked: ClickHouse, *, raw: bool = False) -> str | bytes:
     """All that is known of one; with ``raw`` only its bytes, to be mended in a file. Raises UserError."""
-    letter = find(place, data, clickhouse)
+    letter = find(place, asked)
     if raw:
         return letter.value
     lines = [
@@ -131,18 +130,18 @@ def show_letter(place: str, data: Path | None, clickhouse: str | None, *, raw: b
     return "\n".join(lines)
 
 
-def find(place: str, data: Path | None, clickhouse: str | None) -> Letter:
+def find(place: str, asked: ClickHouse) -> Letter:
     """The dead letter that lay at TOPIC/PARTITION/OFFSET, or has that id. Raises UserError when there is none."""
-    found = choose(Choice((place,)), data, clickhouse)
+    found = choose(Choice((place,)), asked)
     if not found:
         raise UserError(f"there is no dead letter at {place}: `duewatch dead-letters list` shows them")
     return found[-1]
 
 
-def choose(choice: Choice, data: Path | None, clickhouse: str | None) -> list[Letter]:
+def choose(choice: Choice, asked: ClickHouse) -> list[Letter]:
     """Those that are meant, in the order in which they lay in their topics; of one place, the latest last."""
-    asked = f"SELECT {_COLUMNS} FROM dead_letters WHERE {choice.condition()} ORDER BY topic, partition, offset, recorded_time"  # noqa: S608 - quoted
-    return [_letter(row) for row in _rows(asked, data, clickhouse)]
+    sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE {choice.condition()} ORDER BY topic, partition, offset, recorded_time"  # noqa: S608 - quoted
+    return [_letter(row) for row in _rows(sql, asked)]
 
 
 def _letter(row: dict[str, Any]) -> Letter:
@@ -162,14 +161,14 @@ def _letter(row: dict[str, Any]) -> Letter:
     )
 
 
-def positions(data: Path | None, clickhouse: str | None) -> dict[tuple[str, str, int], int]:
+def positions(asked: ClickHouse) -> dict[tuple[str, str, int], int]:
     """(cluster id, topic with prefix, partition) -> up to which offset ClickHouse holds what lies there."""
     told = "SELECT cluster_id, topic, partition, argMax(next_offset, written_at) AS next FROM sink_positions GROUP BY ALL"
-    rows = _rows(told, data, clickhouse)
+    rows = _rows(told, asked)
     return {(row["cluster_id"], row["topic"], int(row["partition"])): int(row["next"]) for row in rows}
 
 
-def _rows(sql: str, data: Path | None, clickhouse: str | None) -> list[Any]:
-    answer = query(sql, data, clickhouse, "JSONCompactEachRowWithNames")
+def _rows(sql: str, asked: ClickHouse) -> list[Any]:
+    answer = asked.ask(sql, "JSONCompactEachRowWithNames")
     lines = [orjson.loads(line) for line in answer.splitlines() if line]
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]

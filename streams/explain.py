@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from streams.auditing.deployment import ClickHouse, deployed
+from streams.auditing.deployment import deployed
 from streams.clickhouse import ClickHouseError
 from streams.codec import partition_of
 from streams.engine.restore import offsets
@@ -18,7 +18,7 @@ from streams.explaining.text import rendered
 from streams.explaining.told import as_dict
 from streams.progress import progress_bar
 from streams.reachable import KafkaAwayError, require_kafka
-from streams.sink_file import DEFAULT_DATA
+from streams.sql import ClickHouse, clickhouse_or_left
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def run_explain(
     try:
         require_kafka(settings)
     except KafkaAwayError as away:
-        made = _from_clickhouse(ClickHouse(data or (None if clickhouse else DEFAULT_DATA), clickhouse), wanted, away)
+        made = _from_clickhouse(clickhouse_or_left(settings, data, clickhouse), wanted, away)
     else:
         asked = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
         made = _from_the_log(deployed(settings), wanted, asked)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -31,6 +30,7 @@ from streams.topics import full_name
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+    from streams.sql import ClickHouse
 
 METADATA_TIMEOUT_S = 10.0
 
@@ -88,20 +88,18 @@ def parse_attribute(text: str) -> tuple[str, str]:
     return name.removeprefix("ce_"), told
 
 
-def resend(
-    settings: Settings, choice: Choice, mend: Mend, data: Path | None, clickhouse: str | None, *, dry_run: bool = False
-) -> tuple[list[str], bool]:
+def resend(settings: Settings, choice: Choice, mend: Mend, asked: ClickHouse, *, dry_run: bool = False) -> tuple[list[str], bool]:
     """A line for each that was chosen, and whether all that was to go out went. Raises UserError, KafkaException.
 
     What is still refused by this version of the code does not go out: it would only come back.
     """
-    letters = choose(choice, data, clickhouse)
+    letters = choose(choice, asked)
     if not letters:
         raise UserError("there are no such dead letters: `duewatch dead-letters list` shows them")
     if mend.value is not None and len(letters) > 1:
         raise UsageError(f"one mended record cannot stand for {len(letters)}: name the place of the one that it mends")
     open_letters = [letter for letter in letters if letter.state == "open"]
-    sent = _sent_already(settings, open_letters, positions(data, clickhouse))
+    sent = _sent_already(settings, open_letters, positions(asked))
     told = [_judge(letter, mend, sent) for letter in letters]
     going = [one.record for one in told if one.record is not None]
     if not dry_run:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-import orjson
 
 from schemas.events.decisions import DecisionMade
 from schemas.events.envelope import Event
@@ -14,10 +11,10 @@ from schemas.ids import stable_id
 from streams.auditing.deployment import deployed
 from streams.codec import encode_event
 from streams.send import send
-from streams.sql import query
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+    from streams.sql import ClickHouse
 
 OPEN = """SELECT c.customer_id AS customer_id, toString(c.effective_from) AS since, toString(c.expires_on) AS until,
 toString(c.credit_limit) AS credit_limit, c.currency AS currency, l.reasons.text AS reasons
@@ -28,9 +25,9 @@ SOURCE = "duewatch/review"
 KIND = "duewatch.decision.made.v1"
 
 
-def list_reviews(data: Path | None, clickhouse: str | None) -> str:
+def list_reviews(asked: ClickHouse) -> str:
     """A line for each: debtor, limit, until when it is held, why."""
-    rows = [orjson.loads(line) for line in query(OPEN, data, clickhouse, "JSONEachRow").splitlines() if line]
+    rows = asked.rows(OPEN)
     if not rows:
         return "nothing waits for a person"
     return "\n".join(

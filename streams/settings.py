@@ -192,8 +192,8 @@ class Settings(BaseModel):
         return "kafka://" + self.bootstrap.replace(",", ";"), self.security.for_faust()
 
     def changed(self, **changes: object) -> Self:
-        """These settings with some others, judged again. Raises pydantic.ValidationError."""
-        return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
+        """These settings with some others, judged again; what nobody set stays unset. Raises pydantic.ValidationError."""
+        return self.model_validate({name: getattr(self, name) for name in self.model_fields_set} | changes)
 
     def on_embedded_broker(self, bootstrap: str) -> Self:
         """These settings for the small broker of a laptop: 4 partitions, short sessions, and one commit at a time.

@@ -7,26 +7,71 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from streams.clickhouse import ClickHouseError, open_client
+import orjson
+
+from streams.clickhouse import ClickHouseError, embedded_path, open_client
 from streams.sink_file import DEFAULT_DATA, running_sink
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 DATABASE = "duewatch"
 _FORMAT = re.compile(r"\sFORMAT\s+(\w+)\Z", re.IGNORECASE)
 FOR_PEOPLE, FOR_PROGRAMS = "PrettyCompactMonoBlock", "TabSeparatedWithNames"
 
 
-def run_query(sql: str, *, data: Path | None = None, clickhouse: str | None = None, output: str | None = None) -> str:
+@dataclass(frozen=True, slots=True)
+class ClickHouse:
+    """Where to ask, as ``query`` takes it."""
+
+    data: Path | None
+    url: str | None
+    database: str = DATABASE
+
+    def ask(self, sql: str, output: str) -> bytes:
+        """The answer in one of ClickHouse's formats. Raises ClickHouseError."""
+        return query(sql, self.data, self.url, output, self.database)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.ask(sql, "JSONEachRow").splitlines() if line]
+
+
+def clickhouse_of(settings: Settings, data: Path | None, url: str | None) -> ClickHouse:
+    """As the options say; without any, the one in the settings."""
+    if data is not None or url is not None:
+        return ClickHouse(data, url)
+    dsn = settings.clickhouse.get_secret_value()
+    return ClickHouse(settings.data_dir if dsn.startswith("chdb:") else None, dsn, settings.database)
+
+
+def clickhouse_or_left(settings: Settings, data: Path | None, url: str | None) -> ClickHouse:
+    """The same; but where neither options nor variables name one, what a demo or a replay has left."""
+    if data is None and url is None and not settings.model_fields_set & {"clickhouse", "database"}:
+        return ClickHouse(settings.data_dir, None)
+    return clickhouse_of(settings, data, url)
+
+
+def run_query(sql: str, asked: ClickHouse, output: str | None = None) -> str:
     """The answer as text; without a format, a table on a terminal and tab-separated values elsewhere. Raises ClickHouseError."""
     wanted = output or (FOR_PEOPLE if sys.stdout.isatty() else FOR_PROGRAMS)
-    return query(sql, data, clickhouse, wanted).decode("utf-8", "replace")
+    return asked.ask(sql, wanted).decode("utf-8", "replace")
 
 
-def query(sql: str, data_dir: Path | None = None, clickhouse: str | None = None, format: str = FOR_PEOPLE) -> bytes:  # noqa: A002
+def query(
+    sql: str,
+    data_dir: Path | None = None,
+    clickhouse: str | None = None,
+    format: str = FOR_PEOPLE,  # noqa: A002
+    database: str = DATABASE,
+) -> bytes:
     """The answer in one of ClickHouse's formats; nothing can be written. Raises ClickHouseError with what to do.
 
-    ``clickhouse`` is a URL; otherwise the sink that runs on ``data_dir`` is asked, and when none does, its data is opened.
+    ``clickhouse`` is the URL of a server, whose own database counts if it names one. Otherwise the sink that runs on ``data_dir``
+    is asked, and when none does, its data is opened: where a chdb:// URL says, else in ``data_dir``.
     """
     text = sql.strip().rstrip(";")
     if not text:
@@ -34,20 +79,23 @@ def query(sql: str, data_dir: Path | None = None, clickhouse: str | None = None,
     named = _FORMAT.search(text)
     if named is not None:  # the query's own word on it counts
         text, format = text[: named.start()], named[1]  # noqa: A001
-    if clickhouse is not None:
-        return _ask_server(text, clickhouse, format)
-    folder = data_dir or DEFAULT_DATA
+    if clickhouse is not None and not clickhouse.startswith("chdb:"):
+        return _ask_server(text, clickhouse, database, format)
+    folder = data_dir or (DEFAULT_DATA if clickhouse is None else embedded_path(clickhouse).parent)
     sink = running_sink(folder)
     if sink is not None:
         return _ask_sink(text, sink, format)
-    if not (folder / "clickhouse").is_dir():
-        raise ClickHouseError(f"{folder} holds no ClickHouse data: run duewatch demo or replay with --data {folder} first")
-    return _ask(text, f"chdb://{(folder / 'clickhouse').absolute()}", DATABASE, format)
+    held = folder / "clickhouse" if clickhouse is None else embedded_path(clickhouse)
+    if not held.is_dir():  # and opening it would make one
+        raise ClickHouseError(
+            f"{held.parent} holds no ClickHouse data: run duewatch demo or replay with --data {held.parent} first"
+        )
+    return _ask(text, f"chdb://{held.absolute()}", database, format)
 
 
-def _ask_server(sql: str, url: str, output: str) -> bytes:
+def _ask_server(sql: str, url: str, database: str, output: str) -> bytes:
     named = urllib.parse.urlsplit(url).path.strip("/")
-    return _ask(sql, url, named or DATABASE, output)
+    return _ask(sql, url, named or database, output)
 
 
 def _ask(sql: str, dsn: str, database: str, output: str) -> bytes:

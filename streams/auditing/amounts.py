@@ -15,12 +15,13 @@ from agents.debtor.keys import split_key
 from agents.debtor.order import local_day
 from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
-from streams.auditing.deployment import POLL_S, ClickHouse, wait_for_sink
+from streams.auditing.deployment import POLL_S, wait_for_sink
 from streams.auditing.difference import ABSENT, Difference
 from streams.codec import partition_of
 from streams.engine.restore import read_rows
 from streams.engine.tenure import read_standing
 from streams.progress import Bar
+from streams.sql import ClickHouse
 from streams.topics import full_name
 
 if TYPE_CHECKING:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-import orjson
 from confluent_kafka.admin import AdminClient
 
 from schemas.registry import DEBTOR_SOURCES, TOPICS
@@ -18,37 +14,15 @@ from streams.errors import UserError
 from streams.progress import Bar
 from streams.reachable import require_kafka
 from streams.refold import Log
-from streams.sql import query
 from streams.topics import existing_partitions, full_name
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+    from streams.sql import ClickHouse
 
 SINK_PATIENCE_S = 60.0
 POLL_S = 0.5
 _SINK_READS = (*DEBTOR_SOURCES, "limit-changes", "limit-proposals", "dead-letters")
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouse:
-    """Where to ask; answers are lists of dicts."""
-
-    data: Path | None
-    url: str | None
-
-    def rows(self, sql: str) -> list[dict[str, Any]]:
-        answer = query(sql, self.data, self.url, "JSONEachRow")
-        return [orjson.loads(line) for line in answer.splitlines() if line]
-
-
-def clickhouse_of(settings: Settings, data: Path | None, url: str | None) -> ClickHouse:
-    """As the options say; without any, the one in the settings."""
-    if data is not None or url is not None:
-        return ClickHouse(data, url)
-    dsn = settings.clickhouse.get_secret_value()
-    if dsn.startswith("chdb:"):
-        return ClickHouse(settings.data_dir, None)
-    return ClickHouse(None, dsn if urlsplit(dsn).path.strip("/") else f"{dsn.rstrip('/')}/{settings.database}")
 
 
 def deployed(settings: Settings) -> Settings:

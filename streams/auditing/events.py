@@ -11,11 +11,12 @@ import orjson
 
 from schemas.clickhouse.rows import Record, hash_of, identity, rows_of
 from schemas.registry import TOPICS
-from streams.auditing.deployment import ClickHouse, own_partitions, sink_positions
+from streams.auditing.deployment import own_partitions, sink_positions
 from streams.auditing.difference import ABSENT, Difference, compare_fields, read_json, shown
 from streams.engine.restore import offsets
 from streams.progress import Bar
 from streams.refold import Log, Read
+from streams.sql import ClickHouse
 from streams.topics import full_name
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from schemas.clickhouse.rows import hash_of
 from schemas.events.envelope import Output
 from schemas.registry import DEBTOR_SOURCES
 from streams.auditing.amounts import Cut, compare_cuts
-from streams.auditing.deployment import ClickHouse
 from streams.auditing.difference import ABSENT, Difference, shown
 from streams.backtest import Fold
 from streams.connectors.source import Step, steps
@@ -23,6 +22,7 @@ from streams.explaining.again import TOPICS
 from streams.explaining.replayed import columns_of, end_of_the_replay, is_alike, records_of
 from streams.progress import Bar
 from streams.replay_context import replay_context
+from streams.sql import ClickHouse
 
 if TYPE_CHECKING:
     from streams.settings import Settings

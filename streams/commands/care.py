@@ -12,19 +12,20 @@ import click
 from streams.commands.options import (
     FILE,
     Configured,
-    clickhouse_option,
+    asked_clickhouse,
+    asked_options,
     data_option,
-    default_data,
     deployment,
     deployment_options,
     options,
+    written_option,
 )
 
 
 @click.command(cls=Configured)
 @deployment_options
 @data_option
-@clickhouse_option
+@written_option
 @click.option("--no-clickhouse", is_flag=True, help="Compare the state with the log only.")
 @click.option("--sample", metavar="N", type=click.IntRange(1), help="Only N partitions, another choice each time.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show so many differences at most.")
@@ -67,7 +68,7 @@ def audit(
       duewatch audit --every 1h --metrics-port 9107
     """
     from streams.audit import run_audit, run_every, seconds_of
-    from streams.auditing.deployment import clickhouse_of
+    from streams.sql import clickhouse_of
 
     settings = deployment(kafka, prefix)
     asked = None if no_clickhouse else clickhouse_of(settings, data, clickhouse)
@@ -81,8 +82,7 @@ def audit(
 @click.command(cls=Configured)
 @click.argument("decision_id", metavar="DECISION_ID")
 @deployment_options
-@data_option
-@clickhouse_option
+@asked_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def explain(
     decision_id: str, kafka: str | None, prefix: str | None, data: Path | None, clickhouse: str | None, as_json: bool
@@ -123,8 +123,7 @@ def review() -> None:
 
 
 @review.command("list")
-@data_option
-@clickhouse_option
+@asked_options
 def review_list(data: Path | None, clickhouse: str | None) -> None:
     """Debtors whose limit is on hold, and why.
 
@@ -134,7 +133,7 @@ def review_list(data: Path | None, clickhouse: str | None) -> None:
     """
     from streams.reviews import list_reviews
 
-    click.echo(list_reviews(data or default_data(clickhouse), clickhouse))
+    click.echo(list_reviews(asked_clickhouse(data, clickhouse)))
 
 
 _answer = options(
@@ -193,8 +192,7 @@ _like = options(
 
 
 @dead_letters.command("list")
-@data_option
-@clickhouse_option
+@asked_options
 @_like
 @click.option("--open", "only_open", is_flag=True, help="Leave out what was replayed.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Show so many at most, the latest first.")
@@ -218,16 +216,15 @@ def dead_letters_list(
     """
     from streams.dead_letters import Choice, list_deadlines, list_letters
 
-    choice, where = Choice((), topic, reason, field, "open" if only_open else None), data or default_data(clickhouse)
-    click.echo(list_letters(choice, where, clickhouse, limit))
-    if not (topic or reason or field) and (failed := list_deadlines(where, clickhouse, limit, only_open=only_open)):
+    choice, asked = Choice((), topic, reason, field, "open" if only_open else None), asked_clickhouse(data, clickhouse)
+    click.echo(list_letters(choice, asked, limit))
+    if not (topic or reason or field) and (failed := list_deadlines(asked, limit, only_open=only_open)):
         click.echo(failed)
 
 
 @dead_letters.command("show")
 @click.argument("place", metavar="TOPIC/PARTITION/OFFSET")
-@data_option
-@clickhouse_option
+@asked_options
 @click.option("--raw", is_flag=True, help="Only the bytes, as they came: to be mended in a file.")
 def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw: bool) -> None:
     """One of them, whole.
@@ -238,7 +235,7 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
     """
     from streams.dead_letters import show_letter
 
-    click.echo(show_letter(place, data or default_data(clickhouse), clickhouse, raw=raw), nl=not raw)
+    click.echo(show_letter(place, asked_clickhouse(data, clickhouse), raw=raw), nl=not raw)
 
 
 @dead_letters.command("replay", cls=Configured)
@@ -251,8 +248,7 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
 @click.option("--value", type=FILE, help="The mended record, where one is named.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and what would still be refused.")
 @deployment_options
-@data_option
-@clickhouse_option
+@asked_options
 def dead_letters_replay(
     *,
     named: tuple[str, ...],
@@ -293,8 +289,7 @@ def dead_letters_replay(
     choice = Choice(named, topic, reason, field, None if named else "open")
     mended = None if value is None else value.read_bytes().rstrip(b"\n")
     mend = Mend(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, mended)
-    where = data or default_data(clickhouse)
-    lines, is_done = resend(deployment(kafka, prefix), choice, mend, where, clickhouse, dry_run=dry_run)
+    lines, is_done = resend(deployment(kafka, prefix), choice, mend, asked_clickhouse(data, clickhouse), dry_run=dry_run)
     click.echo("\n".join(lines))
     sys.exit(0 if is_done else 1)
 

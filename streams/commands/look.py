@@ -12,12 +12,13 @@ import click
 
 from streams.commands.options import (
     DIRECTORY,
+    asked_clickhouse,
+    asked_options,
     clickhouse_option,
     data_option,
     kafka_option,
     sources_option,
 )
-from streams.sink_file import DEFAULT_DATA
 
 
 @click.command()
@@ -144,8 +145,7 @@ def backtest(
 
 @click.command()
 @click.argument("query")
-@data_option
-@clickhouse_option
+@asked_options
 @click.option(
     "--format", "output", default=None, metavar="NAME", help="A format of ClickHouse, such as CSVWithNames or JSONEachRow."
 )
@@ -162,7 +162,5 @@ def sql(query: str, data: Path | None, clickhouse: str | None, output: str | Non
     """
     from streams.sql import run_query
 
-    if data is None and clickhouse is None:
-        data = DEFAULT_DATA
     text = sys.stdin.read() if query == "-" else query
-    click.echo(run_query(text, data=data, clickhouse=clickhouse, output=output), nl=False)
+    click.echo(run_query(text, asked_clickhouse(data, clickhouse), output), nl=False)

@@ -13,6 +13,7 @@ from streams.sink_file import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+    from streams.sql import ClickHouse
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -46,7 +47,25 @@ kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Use this Kafka
 clickhouse_option = click.option(
     "--clickhouse", metavar="URL", help="Use this ClickHouse, such as clickhouse://user:password@host:8123."
 )
+written_option = click.option(
+    "--clickhouse",
+    metavar="URL",
+    help="Its ClickHouse, such as clickhouse://user:password@host:8123; DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE otherwise.",
+)
 data_option = click.option("--data", metavar="DIR", type=DIRECTORY, help="Where the embedded ClickHouse and the logs lie.")
+
+asked_options = options(
+    click.option(
+        "--data", metavar="DIR", type=DIRECTORY, help="Ask the ClickHouse in this folder: of a demo, a replay, or a sink."
+    ),
+    click.option(
+        "--clickhouse",
+        metavar="URL",
+        help="Ask this one, such as clickhouse://user:password@host:8123. Without --data and --clickhouse that of"
+        " DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE; where neither is set, that in DUEWATCH_DATA_DIR"
+        f" [default: {DEFAULT_DATA}].",
+    ),
+)
 
 
 def from_environment() -> Settings:
@@ -60,6 +79,15 @@ def deployment(kafka: str | None, prefix: str | None) -> Settings:
     from streams.settings import with_options
 
     return with_options(from_environment(), kafka, prefix)
+
+
+def asked_clickhouse(data: Path | None, clickhouse: str | None) -> ClickHouse:
+    """The ClickHouse that ``asked_options`` mean. Raises SettingsError."""
+    from streams.sql import ClickHouse, clickhouse_or_left
+
+    if data is not None or clickhouse is not None:
+        return ClickHouse(data, clickhouse)  # whoever names it needs no environment, which may be that of something else
+    return clickhouse_or_left(from_environment(), None, None)
 
 
 deployment_options = options(
@@ -76,7 +104,3 @@ class Configured(click.Command):
 
         with formatter.section("Settings, from the environment"):
             formatter.write_dl([(name, f"{about}  [{value}]" if value else about) for name, value, about in variables()])
-
-
-def default_data(clickhouse: str | None) -> Path | None:
-    return None if clickhouse else DEFAULT_DATA

@@ -20,12 +20,12 @@ from schemas.events.envelope import Event, Output
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.scores import ScoreComputed
-from streams.auditing.deployment import ClickHouse
 from streams.auditing.difference import compare_fields
 from streams.codec import decode, encode, partition_of
 from streams.engine.restore import reader
 from streams.errors import UserError
 from streams.refold import Log, Read, Refolded, refold
+from streams.sql import ClickHouse
 from streams.topics import full_name
 
 if TYPE_CHECKING:

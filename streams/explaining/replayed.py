@@ -12,7 +12,6 @@ import orjson
 from schemas.base import format_time
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS as REGISTRY
-from streams.auditing.deployment import ClickHouse
 from streams.backtest import Fold
 from streams.codec import json_of
 from streams.connectors.records import Record, record_of
@@ -21,6 +20,7 @@ from streams.errors import UserError
 from streams.explaining.again import TOPICS, Emitted, Explained, Witness, asked_for, decided
 from streams.progress import progress_bar
 from streams.replay_context import replay_context
+from streams.sql import ClickHouse
 
 EVENTS = """SELECT topic, key, id, type, source, subject, correlation_id, causation_id, toString(time) AS time,
 toString(recorded_time) AS recorded, data FROM events"""

@@ -26,6 +26,7 @@ from streams import dead_letters
 from streams.metrics import Metrics
 from streams.migrate import migrate
 from streams.sink_writer import Batch, Writer
+from streams.sql import ClickHouse
 from tests.integration.ledgers import as_records, highradius, recompute, record, tangled, tick
 
 if TYPE_CHECKING:
@@ -237,11 +238,11 @@ def test_failed_deadlines_are_listed_with_what_became_of_them(database, monkeypa
 
     database.sink([failed("i/I1", 1), failed("i/I1", 2), failed("", 7), failed("", 8), tick(date(2024, 8, 8))])
     database.client.command(f"USE {database.name}")
-    monkeypatch.setattr(dead_letters, "query", lambda sql, *_: database.client.raw_query(sql, fmt="JSONCompactEachRowWithNames"))
+    monkeypatch.setattr(ClickHouse, "ask", lambda _, sql, output: database.client.raw_query(sql, fmt=output))
     still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
     over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
-    assert dead_letters.list_deadlines(None, None, 9).splitlines() == [still, over]
-    assert dead_letters.list_deadlines(None, None, 9, only_open=True) == still
+    assert dead_letters.list_deadlines(ClickHouse(None, None), 9).splitlines() == [still, over]
+    assert dead_letters.list_deadlines(ClickHouse(None, None), 9, only_open=True) == still
 
 
 def _rejected(bad: Record, offset: int = 0) -> Record:

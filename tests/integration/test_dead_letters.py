@@ -28,7 +28,7 @@ from streams.processes import free_port, spawn
 from streams.resend import Mend
 from streams.send import send_all
 from streams.settings import Settings
-from streams.sql import query
+from streams.sql import ClickHouse, query
 from streams.topics import create_topics
 from tests.builders import event
 from tests.integration.portfolio import read_all, wait_for
@@ -209,9 +209,9 @@ def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_kno
 
     monkeypatch.setattr(resend, "send_all", dies_after_three)
     with pytest.raises(KeyboardInterrupt):
-        resend.resend(settings, Choice(), Mend(), None, None)
+        resend.resend(settings, Choice(), Mend(), ClickHouse(None, None))
     monkeypatch.setattr(resend, "send_all", send_all)
     for wanted in ("4 sent, 0 still refused, 3 not sent again", "0 sent, 0 still refused, 7 not sent again"):
-        assert resend.resend(settings, Choice(), Mend(), None, None)[0][-1] == wanted
+        assert resend.resend(settings, Choice(), Mend(), ClickHouse(None, None))[0][-1] == wanted
     ids = [dict(message.headers() or [])["ce_replayof"].decode() for message in read_all(settings, "payments")]  # type: ignore[union-attr]
     assert sorted(ids) == sorted(letter.id for letter in letters)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from pathlib import Path
 
 import orjson
 import pytest
@@ -117,16 +116,6 @@ def test_metrics_tell_outcome_and_differences_by_kind():
 def test_a_span_that_is_none_is_told(text):
     with pytest.raises(UsageError, match="15m or 1h"):
         audit.seconds_of(text)
-
-
-def test_clickhouse_is_where_the_options_say_and_else_where_the_settings_do(tmp_path):
-    server = Settings(clickhouse="clickhouse://u:p@host:8123", database="ours")
-    assert deployment.clickhouse_of(server, None, None).url == "clickhouse://u:p@host:8123/ours"
-    named = Settings(clickhouse="clickhouse://host:8123/theirs")
-    assert deployment.clickhouse_of(named, None, None).url == "clickhouse://host:8123/theirs"
-    assert deployment.clickhouse_of(server, tmp_path, None) == deployment.ClickHouse(tmp_path, None)
-    embedded = Settings(clickhouse="chdb:///somewhere/clickhouse", data_dir=Path("/somewhere"))
-    assert deployment.clickhouse_of(embedded, None, None).data == Path("/somewhere")
 
 
 def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch):

@@ -17,9 +17,11 @@ from streams.dead_letters import Choice
 from streams.errors import UsageError, UserError
 from streams.resend import Mend
 from streams.settings import Settings
+from streams.sql import ClickHouse
 from tests.property.mutations import STRUCTURED, golden
 
 INVOICE = next(sent for sent in golden() if ("ce_type", b"duewatch.invoice.issued.v1") in sent.headers)
+HERE = ClickHouse(None, None)
 LETTER_ID = "0b8f64d1-7a3e-5f6c-9d20-111111111111"
 
 
@@ -60,11 +62,11 @@ class There:
     def are(self, *rows):
         answer = b"\n".join(map(orjson.dumps, [list(rows[0]), *(list(row.values()) for row in rows)])) if rows else b""
 
-        def query(sql, *_):
+        def query(_asked, sql, _output):
             self.asked.append(sql)
             return b"" if "sink_positions" in sql else answer
 
-        self.monkeypatch.setattr(dead_letters, "query", query)
+        self.monkeypatch.setattr(ClickHouse, "ask", query)
 
 
 @pytest.fixture
@@ -82,43 +84,43 @@ def there(monkeypatch):
 
 
 def replay(mend=Mend(), choice=Choice(("payments/3/1742",)), **options):  # noqa: B008 - frozen values
-    return resend.resend(Settings(), choice, mend, None, None, **options)
+    return resend.resend(Settings(), choice, mend, HERE, **options)
 
 
 # -- choosing and showing
 def test_a_dead_letter_is_shown_whole_and_its_bytes_as_they_came(there):
     there.are(letter(value=b"\xff{"))
-    shown = dead_letters.show_letter("payments/3/1742", None, None)
+    shown = dead_letters.show_letter("payments/3/1742", HERE)
     assert isinstance(shown, str)
     assert "amount: -5 is not above zero" in shown
     assert "ce_id = erp-100815" in shown
-    assert dead_letters.show_letter("payments/3/1742", None, None, raw=True) == b"\xff{"
+    assert dead_letters.show_letter("payments/3/1742", HERE, raw=True) == b"\xff{"
 
 
 @pytest.mark.parametrize("place", ["payments", "payments/x/1", "payments/1/2; drop", "a'b/1/2", LETTER_ID + "'"])
 def test_a_place_that_is_none_is_told(place):
     with pytest.raises(UsageError, match="TOPIC/PARTITION/OFFSET"):
-        dead_letters.find(place, None, None)
+        dead_letters.find(place, HERE)
 
 
 def test_what_is_not_there_is_told(there):
     there.are()
     with pytest.raises(UserError, match="no dead letter at payments/3/1742"):
-        dead_letters.find("payments/3/1742", None, None)
+        dead_letters.find("payments/3/1742", HERE)
     with pytest.raises(UserError, match="no such dead letters"):
         replay()
 
 
 def test_a_list_says_what_became_of_each(there):
     there.are(letter(), letter(1, state="replayed", replayed_as="payments/3/2001"))
-    first, second = dead_letters.list_letters(Choice(), None, None, 50).splitlines()
+    first, second = dead_letters.list_letters(Choice(), HERE, 50).splitlines()
     assert first == "payments/3/1742  amount: -5 is not above zero"
     assert second.endswith("[replayed: payments/3/2001]")
 
 
 def test_what_people_write_stays_a_text_in_the_question(there):
     there.are()
-    dead_letters.list_letters(Choice((), "payments", "it's \\", "amount", "open"), None, None, 50)
+    dead_letters.list_letters(Choice((), "payments", "it's \\", "amount", "open"), HERE, 50)
     assert "positionCaseInsensitiveUTF8(reason, 'it\\'s \\\\')" in there.asked[0]
     assert "(topic = 'payments') AND (field = 'amount') AND (state = 'open')" in there.asked[0]
 
