@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.types import StringConstraints
 
+from schemas.base import blame
 from streams.errors import UsageError
 from streams.sink_file import DEFAULT_DATA
 
@@ -109,6 +110,17 @@ class Security(BaseModel):
         return context
 
 
+def _database_of(clickhouse: object) -> str:
+    """The database that the URL of a server names, empty where it names none or is none."""
+    dsn = clickhouse.get_secret_value() if isinstance(clickhouse, SecretStr) else clickhouse
+    if not isinstance(dsn, str) or dsn.startswith("chdb:"):
+        return ""
+    try:
+        return urlsplit(dsn).path.strip("/")
+    except ValueError:  # judged by the field's own check
+        return ""
+
+
 class Settings(BaseModel):
     """A deployment. Descriptions say what a variable takes; they appear in errors and in variables()."""
 
@@ -161,6 +173,17 @@ class Settings(BaseModel):
     transaction_timeout_s: float = Field(
         10.0, ge=1, le=900, description="seconds until Kafka aborts an open transaction, 1 to 900"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_database(cls, told: Any) -> Any:
+        """A database in the URL is the database: who writes and who asks must mean the same one."""
+        named = _database_of(told.get("clickhouse")) if isinstance(told, dict) else ""
+        if not named:
+            return told
+        if told.get("database", named) != named:
+            raise blame("database", f"the URL of DUEWATCH_CLICKHOUSE names the database {named!r}: name one of them", named)
+        return {**told, "database": named}
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -243,3 +243,11 @@ def aiokafka_arguments(settings: Settings) -> dict[str, object]:
 
     _, credentials = settings.for_faust()
     return dict(credentials_to_aiokafka_auth(credentials))
+
+
+def test_a_database_in_the_url_is_the_database():
+    assert load_settings({"DUEWATCH_CLICKHOUSE": "https://u:p@ch/theirs"}).database == "theirs"
+    assert load_settings({"DUEWATCH_CLICKHOUSE": "https://ch/theirs", "DUEWATCH_DATABASE": "theirs"}).database == "theirs"
+    assert load_settings({"DUEWATCH_CLICKHOUSE": "chdb:///folder"}).database == "duewatch"
+    with pytest.raises(SettingsError, match="DUEWATCH_DATABASE is 'ours': the URL .* names the database 'theirs': name one"):
+        load_settings({"DUEWATCH_CLICKHOUSE": "https://u:p@ch/theirs", "DUEWATCH_DATABASE": "ours"})

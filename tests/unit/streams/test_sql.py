@@ -108,9 +108,12 @@ def test_clickhouse_is_where_the_options_say_and_else_where_the_settings_do(tmp_
     assert clickhouse_of(embedded, None, None) == ClickHouse(Path("/elsewhere"), "chdb:///somewhere/clickhouse")
 
 
-@pytest.mark.parametrize(("url", "database"), [(SERVER, "ours"), (f"{SERVER}/", "ours"), (f"{SERVER}/theirs", "theirs")])
-def test_the_database_of_a_url_counts_more_than_that_of_the_settings(opened, url, database):
-    clickhouse_of(Settings(clickhouse=url, database="ours"), None, None).rows("select 1")
+@pytest.mark.parametrize(
+    ("url", "told", "database"),
+    [(SERVER, {"database": "ours"}, "ours"), (f"{SERVER}/", {"database": "ours"}, "ours"), (f"{SERVER}/theirs", {}, "theirs")],
+)
+def test_the_database_is_that_of_the_url_or_of_the_settings(opened, url, told, database):
+    clickhouse_of(Settings(clickhouse=url, **told), None, None).rows("select 1")
 
     assert opened == [(url, database)]
 
