@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from schemas.registry import TOPICS, Topic
 from streams.errors import UserError
+from streams.reachable import require_kafka
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -55,6 +56,22 @@ def create_topics(settings: Settings) -> list[str]:
         + ("created" if topic.name in made else "was there" + others.get(topic.name, ""))
         for topic in TOPICS.values()
     ]
+
+
+def require_topics(settings: Settings) -> None:
+    """Raises TopicsError where a topic is missing or has other partitions, KafkaAwayError where no broker answers.
+
+    A worker that took another number for granted would find good records in the wrong partitions.
+    """
+    require_kafka(settings)
+    there = existing_partitions(AdminClient({**settings.for_librdkafka(), "log_level": 0}))
+    missing = [name for name, _ in _wanted(settings) if name not in there]
+    if missing:
+        raise TopicsError(
+            f"topics are missing on {settings.bootstrap}: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}. Create"
+            " them: duewatch topics (or is it another DUEWATCH_PREFIX?)"
+        )
+    _check(settings, there)
 
 
 def _set_otherwise(admin: AdminClient, settings: Settings, topics: list[Topic]) -> dict[str, str]:

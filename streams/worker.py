@@ -13,6 +13,7 @@ import structlog
 from streams.app import Wired, build_app
 from streams.logs import configure_logs, logging_config
 from streams.memory import keep_many_rows
+from streams.topics import require_topics
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -21,8 +22,12 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status."""
+    """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status.
+
+    Raises UserError where no broker answers or its topics are not those of the settings.
+    """
     configure_logs(settings.log_format, settings.log_level)
+    require_topics(settings)
     keep_many_rows()
     # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
     sys.setswitchinterval(0.001)

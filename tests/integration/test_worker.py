@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -110,3 +113,24 @@ def test_a_topic_that_is_set_otherwise_is_told_and_left_as_it_is(kafka, tmp_path
 def test_topics_are_made_on_the_small_broker_too(embedded_broker, tmp_path):
     settings = deployment(embedded_broker.bootstrap, tmp_path)
     assert len(create_topics(settings)) == len(TOPICS)
+
+
+def worker_says(settings, **changes):
+    """Exit status and the last line of a worker that does not start."""
+    environment = {**os.environ, **settings.changed(**changes).as_environment()}
+    ran = subprocess.run(
+        [sys.executable, "-m", "streams.cli", "worker"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Traceback" not in ran.stderr
+    return ran.returncode, ran.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_a_worker_refuses_topics_that_are_not_those_of_its_settings(kafka, tmp_path):
+    settings = deployment(kafka.bootstrap, tmp_path)
+    status, told = worker_says(settings, partitions=8)
+    assert status == 1 and "payments has 4 partitions, not 8" in told and "set DUEWATCH_PARTITIONS to what is there" in told
+    status, told = worker_says(settings, prefix="nowhere")
+    assert status == 1 and "Create them: duewatch topics" in told
+    status, told = worker_says(settings, bootstrap=f"127.0.0.1:{free_port()}")
+    assert status == 1 and "no Kafka answers at" in told
