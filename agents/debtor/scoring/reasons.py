@@ -37,12 +37,12 @@ _WORDS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
     "base_rate": (
         "none",
         (
-            "Across all debtors, invoices are more often late than not",
-            "Über alle Debitoren wird öfter zu spät als pünktlich gezahlt",
+            "Where every forecast starts, before anything of this debtor, raises the probability",
+            "Der Ausgangspunkt jeder Prognose, noch ohne etwas von diesem Debitor, erhöht die Wahrscheinlichkeit",
         ),
         (
-            "Across all debtors, most invoices are paid in time",
-            "Über alle Debitoren werden die meisten Rechnungen pünktlich gezahlt",
+            "Where every forecast starts, before anything of this debtor, lowers the probability",
+            "Der Ausgangspunkt jeder Prognose, noch ohne etwas von diesem Debitor, senkt die Wahrscheinlichkeit",
         ),
     ),
     "weekday_rhythm": (
@@ -122,7 +122,9 @@ _WORDS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
         ("Smaller influences together", "Kleinere Einflüsse zusammen"),
     ),
 }
-"""Code -> family, and the words (English, German) when it raises, and when it lowers, the probability of being late."""
+"""Code -> family, and the words (English, German) when it raises, and when it lowers, the probability of being late.
+
+``base_rate`` is the model's constants, not the rate of late invoices: it may raise where most invoices are paid in time."""
 MOST_REASONS = 5
 DIGITS = 6
 """Contributions and the published log-odds are rounded to so many decimals, before they are added up."""
