@@ -97,7 +97,8 @@ def _score(
     lgd = scoring.loss_given_default(case.context.model, case.policy.loss_given_default)
     loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
     limits = scoring.thresholds(case.policy.bands, scored.band)
-    other = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready)
+    least = scoring.least_default(scored.because.facts)
+    other = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, least_default=least)
     paid_from, expected, paid_to = _payment_dates(scored, due, issued)
     told = scored.told
     return _Score(

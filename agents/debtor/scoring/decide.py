@@ -26,7 +26,7 @@ from agents.debtor.scoring.cells import (
     shared_mean,
 )
 from agents.debtor.scoring.counterfactual import otherwise
-from agents.debtor.scoring.default import cash_class, example_keys, p_default, risk_class
+from agents.debtor.scoring.default import cash_class, example_keys, least_default, p_default, risk_class
 from agents.debtor.scoring.dense import Prepared, features, prepared, state_parts, whole_numbers
 from agents.debtor.scoring.hazard import (
     INTERVALS,
@@ -65,6 +65,7 @@ __all__ = [
     "late_logit",
     "learn_interval",
     "learn_late",
+    "least_default",
     "loss_given_default",
     "moved",
     "next_interval",

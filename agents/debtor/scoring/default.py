@@ -160,3 +160,13 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
     """
     p = p_late * class_rate(model, risk)
     return max(p, CERTAIN.get(facts.stage, 0.0)) if facts.certain else p
+
+
+def least_default(facts: Facts) -> float:
+    """Below this ``p_default`` cannot come while the insolvency stands; 0 without a certain one.
+
+    >>> from agents.debtor.scoring.state import Facts
+    >>> least_default(Facts(stage="petition", certain=True)), least_default(Facts(stage="petition"))
+    (0.5, 0.0)
+    """
+    return CERTAIN.get(facts.stage, 0.0) if facts.certain else 0.0
