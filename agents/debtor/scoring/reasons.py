@@ -178,7 +178,7 @@ def _worded(code: str, contribution: float, facts: Facts) -> Reason:
     text, text_de = less if contribution < 0.0 else more
     evidence: tuple[str, ...] = getattr(facts, _EVIDENCE[code]) if code in _EVIDENCE else ()
     if code == "overdue_now" and facts.days_past_due > 0:
-        text, text_de = _overdue_text(facts.days_past_due)
+        text, text_de = _overdue_text(facts.days_past_due, contribution < 0.0)
     return _Reason(
         code=code,
         contribution=contribution,
@@ -229,11 +229,14 @@ def _insolvency_text(stage: str, certain: bool) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=1024)
-def _overdue_text(days: int) -> tuple[str, str]:
-    return (
-        f"An open invoice is at least {days} {'day' if days == 1 else 'days'} past due",
-        f"Eine offene Rechnung ist seit mindestens {days} {'Tag' if days == 1 else 'Tagen'} überfällig",
-    )
+def _overdue_text(days: int, lowers: bool) -> tuple[str, str]:
+    """``lowers``: a few days may speak for a debtor, as they are less than what its like show; then they must not be an alarm."""
+    text = f"An open invoice is at least {days} {'day' if days == 1 else 'days'} past due"
+    text_de = f"Eine offene Rechnung ist seit mindestens {days} {'Tag' if days == 1 else 'Tagen'} überfällig"
+    if lowers:
+        text += ", which for this debtor says little or even lowers the probability"
+        text_de += "; das besagt bei diesem Debitor wenig oder senkt die Wahrscheinlichkeit sogar"
+    return text, text_de
 
 
 @lru_cache(maxsize=1024)
