@@ -7,11 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents.debtor.scoring.default import CERTAIN
+from agents.debtor.wording import STAGES_DE
 from agents.debtor.written import written
 from schemas.outputs.common import Reason, ReasonFamily
 
 if TYPE_CHECKING:
     from agents.debtor.scoring.state import Change, Facts
+    from schemas.events.insolvency import Stage
     from schemas.events.models import Scorer
 
 
@@ -220,11 +222,11 @@ def _rules(because: Because, lift: float) -> list[Reason]:
 
 
 @lru_cache(maxsize=64)
-def _insolvency_text(stage: str, certain: bool) -> tuple[str, str]:
+def _insolvency_text(stage: Stage, certain: bool) -> tuple[str, str]:
     name = stage.replace("_", " ")
     return (
         f"Insolvency notice, stage {name}, {'certain' if certain else 'possible'} match",
-        f"Insolvenzbekanntmachung, Stufe {name}, {'sicherer' if certain else 'möglicher'} Treffer",
+        f"Insolvenzbekanntmachung, Stand: {STAGES_DE[stage]}, {'sicherer' if certain else 'möglicher'} Treffer",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from math import exp, log
@@ -15,6 +16,7 @@ from agents.debtor.scoring import decide
 from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
 from agents.debtor.scoring.reasons import CODES, MOST_REASONS, Because, explain
 from agents.debtor.scoring.state import Cell, Change, Facts, LastScore, Logit, Scored, ScoreState
+from agents.debtor.wording import STAGES_DE
 from agents.logistic import FEATURES, PRIOR_WEIGHTS
 from schemas.events.insolvency import STAGES
 from schemas.events.models import ModelPublished
@@ -88,6 +90,61 @@ def test_the_largest_influences_are_named_and_the_rest_is_other():
     ]
     assert "punctually" in found[1].text
     assert "pünktlicher" in str(found[1].text_de)
+
+
+def test_the_starting_point_is_not_told_as_a_rate_of_late_invoices():
+    for start, goes in ((0.4, "raises"), (-0.4, "lowers")):
+        found, _ = explain((start, *(0.0,) * (len(CODES) - 1)), Because(Facts(), 9, None, "hedge"))
+        assert found[0].text.endswith(f"{goes} the probability") and "invoices" not in found[0].text
+
+
+def test_an_overdue_invoice_that_lowers_the_probability_is_no_alarm():
+    parts = [0.0] * len(CODES)
+    told = {}
+    for contribution in (0.3, -0.3):
+        parts[CODES.index("overdue_now")] = contribution
+        told[contribution] = explain(tuple(parts), Because(Facts(days_past_due=3), 9, None, "hedge")).reasons[0]
+    assert told[0.3].text == "An open invoice is at least 3 days past due"
+    assert "says little" in told[-0.3].text and "wenig" in str(told[-0.3].text_de)
+
+
+@pytest.mark.parametrize("stage", sorted(CERTAIN))
+def test_an_insolvency_is_told_in_german_with_german_words_for_its_stage(stage):
+    reason = explain((0.0,) * len(CODES), Because(Facts(stage=stage, certain=True), 9, None, "hedge"), 1.0).reasons[0]
+    assert STAGES_DE[stage] in str(reason.text_de) and f" {stage}" not in str(reason.text_de)
+
+
+def test_every_stage_has_german_words():
+    assert set(STAGES_DE) == set(STAGES)
+
+
+EDGES = (0.551, 0.025, 0.97, 0.15)
+
+
+@given(st.sampled_from(["strong", "medium", "weak"]), st.floats(0.001, 0.999), st.floats(0.0001, 0.999))
+def test_what_would_change_the_band_never_contradicts_itself_by_rounding(grade, late, default):
+    late, default = round(late, 6), round(default, 6)
+    found = decide.otherwise(grade, late, default, EDGES, ready=True)
+    for wanted, now in re.findall(r"(?:from|below) ([0-9.]+) % \(now ([0-9.]+) %\)", found.text):
+        assert wanted != now or late == found.p_late or default == found.p_default
+    numbers = re.findall(r"[0-9.,]+ %", found.text)
+    assert re.findall(r"[0-9.,]+ %", found.text_de) == [number.replace(".", ",") for number in numbers]
+
+
+def test_probabilities_that_would_read_alike_get_another_decimal():
+    found = decide.otherwise("medium", 0.552, 0.02502, EDGES, ready=True)
+    assert (
+        found.text == "Band strong: probability of late payment below 55.1 % (now 55.2 %), of default below 2.500 % (now 2.502 %)"
+    )
+    assert "unter 55,1 % (jetzt 55,2 %)" in found.text_de
+
+
+def test_while_an_insolvency_is_certain_only_its_end_changes_the_band():
+    facts = Facts(stage="opened", certain=True)
+    for known, told in ((facts, True), (Facts(stage="opened"), False), (Facts(stage="closed", certain=True), False)):
+        found = decide.otherwise("weak", 0.99, 0.99, EDGES, ready=True, least_default=decide.least_default(known))
+        assert ("withdrawn or the proceedings closed" in found.text) is told
+        assert ("zurückgenommen oder das Verfahren beendet" in found.text_de) is told
 
 
 def test_a_change_of_behaviour_is_a_reason_while_it_is_news():
