@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from agents.debtor.alerts import words
 from agents.debtor.alerts.decide import ACTIONS, Facts, Transition, fingerprint
 from agents.debtor.bank.decide import expected_inflow, signs
 from agents.debtor.case import Case, start_of_day
@@ -235,7 +236,7 @@ def standing(case: Case) -> Standing:
 @lru_cache(maxsize=256)
 def limit_reasons(codes: tuple[str, ...]) -> tuple[Reason, ...]:
     """Codes with their words."""
-    return tuple(_Reason(code=code, text=TEXTS[code]) for code in codes)
+    return tuple(_Reason(code=code, text=TEXTS[code][0], text_de=TEXTS[code][1]) for code in codes)
 
 
 def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
@@ -330,7 +331,7 @@ def send_alert(case: Case, transition: Transition) -> None:
         cleared_at=None if raised else case.at,
         exposure=case.sums.exposure,
         currency=case.policy.currency,
-        reasons=_alert_reasons(case, alert_type) if raised else (_Reason(code=f"{alert_type}_over", text="Its cause is gone."),),
+        reasons=(_raised_because(case, alert_type) if raised else _cleared_because(alert_type),),
         evidence=_alert_evidence(case, alert_type),
         recommended_action=ACTIONS[alert_type] if raised else "Nothing to do.",
     )
@@ -346,30 +347,27 @@ def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
     return (case.cause_id,)
 
 
-def _alert_reasons(case: Case, alert_type: str) -> tuple[Reason, ...]:
+def _raised_because(case: Case, alert_type: str) -> Reason:
     header, currency = case.header, case.policy.currency
     if alert_type == "overdue":
-        count = case.overdue_items
-        days, amount = case.policy.alerts.overdue_days, _money(case.sums.overdue, currency)
-        text = f"{count} invoice(s) overdue for {days} days or more; {amount} overdue in all."
+        said = words.overdue(case.overdue_items, case.policy.alerts.overdue_days, case.sums.overdue, currency)
     elif alert_type == "score_drop":
-        last = header.last
-        average = scoring.slow_average(last, case.day) or 0.0
-        text = f"Probability of late payment {last.p_late if last else 0:.0%}, usually {average:.0%}."
+        average = scoring.slow_average(header.last, case.day) or 0.0
+        said = words.score_drop(header.last.p_late if header.last else 0.0, average)
     elif alert_type == "over_limit":
-        text = f"Exposure {_money(case.sums.exposure, currency)} is above the limit of {_money(header.limit.amount, currency)}."
+        said = words.over_limit(case.sums.exposure, header.limit.amount, currency)
     elif alert_type == "cash_flow_shock":
-        bank = header.bank
-        usual = _money(expected_inflow(bank), bank.currency)
-        text = f"Inflow of the last week {_money(bank.last_inflow, bank.currency)}; a usual week brings {usual}."
+        said = words.cash_flow_shock(header.bank.last_inflow, expected_inflow(header.bank), header.bank.currency)
     else:
         insolvency = header.insolvency
         certain = is_alarm(insolvency.stage)
-        stage = insolvency.stage if certain else insolvency.possible
-        text = f"Insolvency notice: {stage.replace('_', ' ')}" + (
-            "." if certain else "; the match is not certain, a person must confirm it."
-        )
-    return (_Reason(code=alert_type, text=text),)
+        said = words.insolvency(insolvency.stage if certain else insolvency.possible, certain)
+    return _Reason(code=alert_type, text=said[0], text_de=said[1])
+
+
+@lru_cache(maxsize=16)
+def _cleared_because(alert_type: str) -> Reason:
+    return _Reason(code=f"{alert_type}_over", text=words.GONE[0], text_de=words.GONE[1])
 
 
 _KINDS = {"": "debtor", "i": "invoice", "f": "score", "s": "sales"}
@@ -391,7 +389,3 @@ def deadline_failed(customer_id: str, row_key: str, day: int, error: Exception, 
     at = start_of_day(day, zone)
     name = "duewatch.deadline.failed.v1"
     return Output("dead-letters", customer_id, name, stable_id(name, customer_id, cause), at, at, data, cause, cause)
-
-
-def _money(amount: Decimal | None, currency: str) -> str:
-    return "an unknown amount (a rate is missing)" if amount is None else f"{amount:,.2f} {currency}"

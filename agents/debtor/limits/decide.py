@@ -23,29 +23,89 @@ SETTLING_DAYS = 90
 LEAST_WINDOW = 30
 """Days of sales that a target is computed from at the least: one big first invoice is no run rate."""
 
-TEXTS: dict[str, str] = {
-    "opening_limit": "First limit of this debtor, by the policy's opening rule.",
-    "insolvency": "An insolvency proceeding was published: nothing more on credit.",
-    "insolvency_over": "The insolvency notice was withdrawn or the proceeding is over: back to a cautious limit.",
-    "payments_paused": "It would be cut, but payments are not being read: new exposure is held until somebody has looked.",
-    "petition": "A petition was published: new exposure is held until somebody has looked.",
-    "overdue": "Invoices are overdue beyond the policy's patience: the limit is cut.",
-    "band_weak": "The risk band fell to weak: the limit is cut.",
-    "cash_flow_shock": "Money coming in on the debtor's account fell suddenly: new exposure is held until somebody has looked.",
-    "hold_lapsed": "Nobody answered the review in time: the hold ends, the limit stays.",
-    "hold_rejected": "A person found no reason for concern: the hold ends.",
-    "review_confirmed": "A person confirmed the concern: the limit is cut.",
-    "override": "A person set the limit until the date given.",
-    "override_ended": "The override has expired: the policy decides again.",
-    "regular_payments": "Regular payments and growing business: the limit is raised.",
-    "rising_cash_flow": "Money coming in on the debtor's account is rising.",
-    "less_business": "The limit is far above the business of the last 90 days: it is lowered.",
-    "risk_grown": "The probability of default rose: the limit is lowered.",
-    "terms": "Terms follow the risk band.",
-    "rate_missing": "An exchange rate is missing: the exposure is unknown, a person must look.",
-    "generation": "The first change of a new generation: state as it is now.",
+TEXTS: dict[str, tuple[str, str]] = {
+    "opening_limit": (
+        "First limit of this debtor, by the policy's opening rule.",
+        "Erstes Limit dieses Debitors, nach der Eröffnungsregel der Richtlinie.",
+    ),
+    "insolvency": (
+        "An insolvency proceeding was published: nothing more on credit.",
+        "Ein Insolvenzverfahren wurde bekannt gemacht: nichts mehr auf Ziel.",
+    ),
+    "insolvency_over": (
+        "The insolvency notice was withdrawn or the proceeding is over: back to a cautious limit.",
+        "Die Insolvenzbekanntmachung wurde zurückgenommen oder das Verfahren ist beendet: zurück zu einem vorsichtigen Limit.",
+    ),
+    "payments_paused": (
+        "It would be cut, but payments are not being read: new exposure is held until somebody has looked.",
+        "Es würde gekürzt, aber Zahlungen werden nicht gelesen: neues Obligo ist angehalten, bis jemand nachgesehen hat.",
+    ),
+    "petition": (
+        "A petition was published: new exposure is held until somebody has looked.",
+        "Ein Insolvenzantrag wurde bekannt gemacht: neues Obligo ist angehalten, bis jemand nachgesehen hat.",
+    ),
+    "overdue": (
+        "Invoices are overdue beyond the policy's patience: the limit is cut.",
+        "Rechnungen sind länger überfällig, als die Richtlinie duldet: das Limit wird gekürzt.",
+    ),
+    "band_weak": (
+        "The risk band fell to weak: the limit is cut.",
+        "Die Risikostufe ist auf schwach gefallen: das Limit wird gekürzt.",
+    ),
+    "cash_flow_shock": (
+        "Money coming in on the debtor's account fell suddenly: new exposure is held until somebody has looked.",
+        "Der Geldeingang auf dem Konto des Debitors fiel plötzlich: neues Obligo ist angehalten, bis jemand nachgesehen hat.",
+    ),
+    "hold_lapsed": (
+        "Nobody answered the review in time: the hold ends, the limit stays.",
+        "Niemand hat rechtzeitig auf die Prüfung geantwortet: die Sperre endet, das Limit bleibt.",
+    ),
+    "hold_rejected": (
+        "A person found no reason for concern: the hold ends.",
+        "Ein Mensch hat keinen Grund zur Sorge gefunden: die Sperre endet.",
+    ),
+    "review_confirmed": (
+        "A person confirmed the concern: the limit is cut.",
+        "Ein Mensch hat die Sorge bestätigt: das Limit wird gekürzt.",
+    ),
+    "override": (
+        "A person set the limit until the date given.",
+        "Ein Mensch hat das Limit bis zum angegebenen Tag festgesetzt.",
+    ),
+    "override_ended": (
+        "The override has expired: the policy decides again.",
+        "Die Festsetzung ist abgelaufen: die Richtlinie entscheidet wieder.",
+    ),
+    "regular_payments": (
+        "Regular payments and growing business: the limit is raised.",
+        "Regelmäßige Zahlungen und wachsendes Geschäft: das Limit wird angehoben.",
+    ),
+    "rising_cash_flow": (
+        "Money coming in on the debtor's account is rising.",
+        "Der Geldeingang auf dem Konto des Debitors steigt.",
+    ),
+    "less_business": (
+        "The limit is far above the business of the last 90 days: it is lowered.",
+        "Das Limit liegt weit über dem Geschäft der letzten 90 Tage: es wird gesenkt.",
+    ),
+    "risk_grown": (
+        "The probability of default rose: the limit is lowered.",
+        "Die Ausfallwahrscheinlichkeit ist gestiegen: das Limit wird gesenkt.",
+    ),
+    "terms": (
+        "Terms follow the risk band.",
+        "Die Zahlungsziele folgen der Risikostufe.",
+    ),
+    "rate_missing": (
+        "An exchange rate is missing: the exposure is unknown, a person must look.",
+        "Ein Wechselkurs fehlt: das Obligo ist unbekannt, ein Mensch muss nachsehen.",
+    ),
+    "generation": (
+        "The first change of a new generation: state as it is now.",
+        "Die erste Änderung einer neuen Generation: der Stand, wie er jetzt ist.",
+    ),
 }
-"""Reason code -> words."""
+"""Reason code -> words (English, German)."""
 
 
 class Standing(NamedTuple):

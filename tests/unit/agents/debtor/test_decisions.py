@@ -105,6 +105,21 @@ def test_an_overdue_invoice_cuts_the_limit_once_and_raises_one_alert_that_its_pa
     assert raised.alert_id == cleared.alert_id and raised.fingerprint == cleared.fingerprint == "overdue:c-1"
 
 
+def test_alerts_and_limit_changes_say_why_in_both_languages() -> None:
+    life = Life()
+    life.tell(invoice("i1", 0, due=10, amount="5000.00"))
+    life.until(25)
+    life.tell(notice("n1", 26, "preliminary"), notice("n2", 26, "petition", "possible"))
+    life.tell(payment("p1", 27, {"i1": "5000.00"}))
+    reasons = [r for topic in ("alerts", "limit-changes") for sent in life.sent(topic) for r in sent.reasons]
+    assert {"overdue", "overdue_over", "insolvency", "opening_limit"} <= {r.code for r in reasons}
+    assert all(r.text_de and r.text_de != r.text for r in reasons)
+    told = {r.code: r.text_de for r in reasons}
+    assert life.sent("alerts")[0].reasons[0].text_de.endswith("insgesamt überfällig: 5.000,00 EUR.")
+    assert "vorläufige Maßnahmen" in next(a.reasons[0].text_de for a in life.sent("alerts") if a.alert_type == "insolvency")
+    assert told["overdue_over"] == "Der Grund ist entfallen."
+
+
 def test_an_alert_keeps_quiet_through_its_cool_down_and_is_raised_after_it() -> None:
     def overdue(life: Life) -> list[tuple[str, str]]:
         return [one for one in alerts(life) if one[0] == "overdue"]
