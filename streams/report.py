@@ -11,6 +11,7 @@ import jinja2
 from streams.judging.judgement import Judgement
 from streams.judging.pictures import pictures
 from streams.judging.truth import Against
+from streams.judging.wording import days_late
 
 
 def render(
@@ -27,5 +28,6 @@ def render(
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda share, digits=1: f"{100 * share:.{digits}f} %"
     environment.filters["figure"] = lambda value, digits=4: "-" if value is None else f"{value:.{digits}f}"
+    environment.filters["days_late"] = days_late
     page = environment.from_string(files("streams").joinpath("templates", "backtest.html").read_text())
     return page.render(**head, figures=figures, found=found, drawn=pictures(found), counts=counts, truth=truth)

@@ -140,7 +140,7 @@ def judge_all(history: History, burn_in: int | None, challengers: bool | None, b
 
 def _challenge(table: Table, wanted: bool | None, bar: Callable[[str, int], Bar]) -> tuple[list[Forecasts], str | None]:
     if wanted is False:
-        return [], "not asked for"
+        return [], "none was asked for"
     left_out = None
     runs: list[tuple[str, Callable[[Tell], Forecasts]]] = [
         ("late rate", lambda tell: late_rate(table, tell)),

@@ -17,6 +17,7 @@ from streams.judging.judgement import Judgement, Other
 from streams.judging.segments import Segment
 from streams.judging.verdict import FEW
 from streams.judging.warned import ANY, CALLED, LOOK_BACK_DAYS, Lead
+from streams.judging.wording import counted, parts_off, standing
 
 ROLLING = 1_000
 """Invoices over which the prequential curves are averaged; a tenth of them where there are fewer than ten times as many."""
@@ -134,8 +135,8 @@ def _advantage(found: Judgement) -> Figure | None:
     better = sum(one.log_loss.high < 0 for one, _ in rows)
     worse = sum(one.log_loss.low > 0 for one, _ in rows)
     see = (
-        f"Of {len(rows)} challengers duewatch is better than {better} and worse than {worse} beyond chance; where the line "
-        "crosses zero it is a tie. Lines are 95 % intervals of a bootstrap over weeks of issue."
+        f"{standing(better, worse, len(rows))}; where the line crosses zero it is a tie. "
+        "Lines are 95 % intervals of a bootstrap over weeks of issue."
     )
     lines = [
         (
@@ -204,11 +205,11 @@ def _prequential(found: Judgement) -> Figure:
         plot.words(x + 5, up + 12, "judged from here")
     for i, style in _styled(found):
         plot.line(curves[i], style, found.scorers[i].title)
-    lowest = _share_lowest(curves, found.burn_in)
-    see = (
-        "Lower is better. Every forecast was made before its outcome; after the burn-in duewatch was the best of the "
-        f"{len(curves)} in {_percent(lowest, 0)} of the time."
-    )
+    see = "Lower is better. Every forecast was made before its outcome"
+    if len(curves) > 1:
+        lowest = _percent(_share_lowest(curves, found.burn_in), 0)
+        see += f"; after the burn-in duewatch was the best of the {len(curves)} in {lowest} of the time"
+    see += "."
     return Figure("While it learned", see, _keys(found) + plot.svg(), wide=True)
 
 
@@ -273,13 +274,8 @@ def _segments(found: Sequence[Segment]) -> Figure | None:
         plot.dot(s.missed_by.value, up, "s0", f"{s.family} {s.name}: {s.missed_by.value:+.3f}, {s.quality.labels:,} invoices")
         x, y = plot.at(plot.x[0], up)
         plot.words(x - 12, y + 4, f"{s.family}: {s.name}", "end", "row")
-    off = [s for s in found if s.missed_by.low > 0 or s.missed_by.high < 0]
-    names = ", ".join(f"{s.family} {s.name}" for s in off[:3])
-    see = (
-        f"In {len(off)} of {len(found)} parts of the book the score is off beyond chance"
-        + (f" ({names}{' ...' if len(off) > 3 else ''})" if off else "")
-        + "; where the line crosses zero it keeps its word."
-    )
+    off = [f"{s.family} {s.name}" for s in found if s.missed_by.low > 0 or s.missed_by.high < 0]
+    see = parts_off(off, len(found)) + ("; where the line crosses zero it keeps its word." if len(found) > len(off) > 0 else ".")
     lines = [_segment_line(s) for s in found]
     head = ("segment", "invoices", "late", "said", "AUC", "log loss", "log loss of the bar")
     return Figure("Calibration by segment", see, plot.svg(), head, lines, wide=True)
@@ -310,7 +306,7 @@ def _called(found: Judgement) -> Figure | None:
     see = (
         f"Of {told.late:,} late invoices {_percent(told.caught, 0)} (blue) were called more likely late than not when they were "
         "issued, "
-        + (f"in the middle {median(early):.0f} days before they were due; " if early else "")
+        + (f"in the middle {counted(median(early), 'day')} before they were due; " if early else "")
         + f"{_percent(told.precision, 0)} of the calls came true. Grey: late, and not called at {CALLED:.0%}."
     )
     return Figure("Warning before the due date", see, plot.svg())
@@ -331,12 +327,12 @@ def _leads(found: Judgement) -> Figure | None:
         plot.steps([*points, (0.0, len(days) / lead.defaulted)], style, lead.kind)
     whole = next(lead for lead in found.leads if lead.kind == ANY)
     when = "" if whole.median is None else (
-        f", in the middle {whole.median.value:.0f} days before [{whole.median.low:.0f}, {whole.median.high:.0f}]"
+        f", in the middle {counted(whole.median.value, 'day')} before [{whole.median.low:.0f}, {whole.median.high:.0f}]"
     )  # fmt: skip
     see = (
-        f"Of {found.defaulted} debtors that defaulted {_percent(len(whole.days) / max(1, whole.defaulted), 0)} had been warned of"
-        f"{when}. The price: {_percent(whole.false_alarms / max(1, whole.good), 0)} of the {whole.good:,} others were warned "
-        "of at some time, too."
+        f"Of {counted(found.defaulted, 'debtor')} that defaulted {_percent(len(whole.days) / max(1, whole.defaulted), 0)} had "
+        f"been warned of{when}. The price: {_percent(whole.false_alarms / max(1, whole.good), 0)} of the {whole.good:,} others were "
+        "warned of at some time, too."
     )
     head = ("warning", "defaulted debtors warned of", "days before, median", "good debtors warned of")
     return Figure("Warning before a default", see, key(series) + plot.svg(), head, [_lead_line(lead) for lead in found.leads])
@@ -363,8 +359,12 @@ def _changes(found: Judgement) -> Figure | None:
     series = [Series(came.name, "truth", ()), *(Series(one.name, f"s{i}", ()) for i, one in enumerate(told))]
     days = told[0].half_way
     see = (
-        f"{len(found.changes)} debtors changed from punctual to late or back (the latter are drawn upside down); duewatch went "
-        + (f"half the way within {days} days." if days is not None else f"half the way in none of the {AFTER_DAYS} days after.")
+        f"{counted(len(found.changes), 'debtor')} changed from punctual to late or back (the latter are drawn upside down); "
+        + (
+            f"duewatch went half the way within {counted(days, 'day')}."
+            if days is not None
+            else f"duewatch went half the way in none of the {AFTER_DAYS} days after."
+        )
         + f" Changes are looked for in the outcomes, {WEEKS} weeks before and after: some of the jump is chance, for all alike."
     )
     lines = [(one.name, "-" if one.half_way is None else str(one.half_way)) for one in told]

@@ -32,6 +32,7 @@ from streams.judging.truth import against, find_truth
 from streams.judging.verdict import judged_rows
 from streams.judging.warned import ANY, leads
 from streams.progress import progress_bar
+from streams.report import render
 
 START = date(2026, 1, 5)
 VERSIONS = {"policy_version": "p", "model_version": "m", "code_version": "c"}
@@ -201,6 +202,11 @@ def test_a_warning_counts_once_and_only_before_the_default():
     assert found[ANY].days == [60] and found[ANY].false_alarms == 1
 
 
+def paged(found):
+    head = {"sources": ["book.csv"], "first": START, "last": START, "policy": "p", "code": "c"}
+    return render(head, [], found, [])
+
+
 def test_the_page_draws_well_formed_pictures_each_with_a_sentence():
     found = judge_all(book(), None, False, progress_bar)
     drawn = pictures(found)
@@ -210,6 +216,14 @@ def test_the_page_draws_well_formed_pictures_each_with_a_sentence():
         root = ET.fromstring(f"<div>{figure.picture}</div>")  # noqa: S314 - our own
         assert root.find(".//svg") is not None and figure.see.strip()
         assert all(len(line) == len(figure.head) for line in figure.lines)
+
+
+def test_without_challengers_the_page_compares_with_nobody():
+    found = judge_all(book(), None, False, progress_bar)
+    told = {figure.title: figure.see for figure in pictures(found)}
+    assert "best of" not in told["While it learned"]
+    page = paged(found)
+    assert "none was asked for" in page and "Left out" not in page and "Who says it best" not in page
 
 
 def test_a_book_with_nothing_to_judge_has_no_pictures():
