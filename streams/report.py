@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from streams.judging.charts import SWIPE
 from streams.judging.judgement import Judgement
 from streams.judging.pictures import pictures
 from streams.judging.truth import Against
@@ -30,4 +31,4 @@ def render(
     environment.filters["figure"] = lambda value, digits=4: "-" if value is None else f"{value:.{digits}f}"
     environment.filters["days_late"] = days_late
     page = environment.from_string(files("streams").joinpath("templates", "backtest.html").read_text())
-    return page.render(**head, figures=figures, found=found, drawn=pictures(found), counts=counts, truth=truth)
+    return page.render(**head, figures=figures, found=found, drawn=pictures(found), counts=counts, truth=truth, swipe=SWIPE)

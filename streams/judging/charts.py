@@ -11,6 +11,9 @@ from markupsafe import Markup, escape
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 22, 10, 40
 """Margins for the axes' words, in units of the view box."""
+WIDTH = 460
+"""Of a picture that has half of a wide page."""
+SWIPE = "Scroll sideways to see the rest →"
 Point = tuple[float, float]
 
 
@@ -31,7 +34,7 @@ class Plot:
     y: Point
     about: str
     """What a screen reader says."""
-    width: int = 460
+    width: int = WIDTH
     height: int = 300
     left: int = LEFT
     parts: list[str] = field(default_factory=list)
@@ -107,7 +110,10 @@ class Plot:
 
     def svg(self) -> Markup:
         head = f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(self.about)}">'
-        return Markup(head + "".join(self.parts) + "</svg>")  # noqa: S704 - made above, with every word escaped
+        drawn = head + "".join(self.parts) + "</svg>"
+        if self.width > WIDTH:  # on a phone its words would shrink to nothing: there it keeps its size and is scrolled
+            drawn = f'<p class="swipe" aria-hidden="true">{SWIPE}</p><div class="scroll far" tabindex="0">{drawn}</div>'
+        return Markup(drawn)  # noqa: S704 - made above, with every word escaped
 
 
 def _title(text: str) -> str:

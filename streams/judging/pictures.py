@@ -331,8 +331,8 @@ def _leads(found: Judgement) -> Figure | None:
     )  # fmt: skip
     see = (
         f"Of {counted(found.defaulted, 'debtor')} that defaulted {_percent(len(whole.days) / max(1, whole.defaulted), 0)} had "
-        f"been warned of{when}. The price: {_percent(whole.false_alarms / max(1, whole.good), 0)} of the {whole.good:,} others were "
-        "warned of at some time, too."
+        f"been warned of{when}. The price: {_percent(whole.false_alarms / max(1, whole.good), 0)} of the {whole.good:,} others "
+        "were warned of at some time, too."
     )
     head = ("warning", "defaulted debtors warned of", "days before, median", "good debtors warned of")
     return Figure("Warning before a default", see, key(series) + plot.svg(), head, [_lead_line(lead) for lead in found.leads])

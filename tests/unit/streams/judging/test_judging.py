@@ -24,7 +24,7 @@ from streams.errors import UserError
 from streams.evaluation import Bootstrap, area_under_curve, log_losses, wilson
 from streams.judging.challengers import boosted, booster_is_here, late_rate, refit, river_logistic
 from streams.judging.changes import find_changes, follow
-from streams.judging.charts import Plot, dated, numbered
+from streams.judging.charts import SWIPE, Plot, dated, numbered
 from streams.judging.history import UNKNOWN, History, Warned
 from streams.judging.judgement import judge_all
 from streams.judging.pictures import pictures
@@ -216,6 +216,15 @@ def test_the_page_draws_well_formed_pictures_each_with_a_sentence():
         root = ET.fromstring(f"<div>{figure.picture}</div>")  # noqa: S314 - our own
         assert root.find(".//svg") is not None and figure.see.strip()
         assert all(len(line) == len(figure.head) for line in figure.lines)
+
+
+def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_columns():
+    found = judge_all(book(), None, False, progress_bar)
+    for figure in pictures(found):
+        assert ('class="scroll far"' in figure.picture and SWIPE in figure.picture) is figure.wide
+    page = paged(found)
+    row = page[page.index('<td data-is="invoice">') :].partition("</tr>")[0]
+    assert row.count("<td") == row.count("data-is=") == 7
 
 
 def test_without_challengers_the_page_compares_with_nobody():
