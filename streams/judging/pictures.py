@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 
 import numpy as np
@@ -11,7 +12,7 @@ from markupsafe import Markup
 
 from streams.evaluation import Bin, Ints, log_losses, precision_recall, reliability, roc
 from streams.judging.changes import AFTER_DAYS, BEFORE_DAYS, WEEKS
-from streams.judging.charts import Plot, Series, dated, key, numbered, span_of
+from streams.judging.charts import Plot, Point, Series, dated, key, numbered, span_of
 from streams.judging.history import UNKNOWN
 from streams.judging.judgement import Judgement, Other
 from streams.judging.segments import Segment
@@ -23,6 +24,10 @@ ROLLING = 1_000
 """Invoices over which the prequential curves are averaged; a tenth of them where there are fewer than ten times as many."""
 MOST_POINTS = 260
 FIFTHS = [(t / 5, f"{20 * t} %") for t in range(6)]
+ROOM_FOR_WORDS = 0.1
+"""Of the height, above the highest value that is judged: there it says from where on is judged."""
+WORDS_WIDE = 130
+"""Nearer than this to the right edge, words lie left of their place."""
 LEAST = 1e-4
 """Smaller shares are drawn as this one, where the axes are logarithmic."""
 
@@ -131,7 +136,7 @@ def _advantage(found: Judgement) -> Figure | None:
         plot.reach((one.log_loss.low, up), (one.log_loss.high, up), f"s{i}")
         plot.dot(one.log_loss.value, up, f"s{i}", f"{one.scorer.title}: {one.log_loss.value:+.4f}", 5)
         x, y = plot.at(plot.x[0], up)
-        plot.words(x, y - 9, f"against {one.scorer.title}")
+        plot.words(x, y - 9, f"against {one.scorer.title}", style="over")
     better = sum(one.log_loss.high < 0 for one, _ in rows)
     worse = sum(one.log_loss.low > 0 for one, _ in rows)
     see = (
@@ -197,20 +202,37 @@ def _prequential(found: Judgement) -> Figure:
         sums = np.concatenate(([0.0], np.cumsum(log_losses(y, scorer.p[known]))))
         curves.append([(float(known[i]), float((sums[i + 1] - sums[i + 1 - window]) / window)) for i in at])
     shown = [v for curve in curves for x, v in curve if x >= found.burn_in] or [v for curve in curves for _, v in curve]
-    plot = Plot((0.0, float(known[-1] + 1)), span_of(shown), "Log loss over the invoices in the order of issue", width=940)
+    low, high = span_of(shown)
+    high += ROOM_FOR_WORDS * (high - low)
+    plot = Plot((0.0, float(known[-1] + 1)), (low, high), "Log loss over the invoices in the order of issue", width=940)
     plot.axes("invoices in the order of issue, by the month", f"log loss of the last {window:,}", _by_issue(found.table.issued))
     if found.burn_in:
         plot.rule(x=float(found.burn_in))
-        x, up = plot.at(float(found.burn_in), plot.y[1])
-        plot.words(x + 5, up + 12, "judged from here")
     for i, style in _styled(found):
-        plot.line(curves[i], style, found.scorers[i].title)
+        for run in _within(curves[i], plot.y):
+            plot.line(run, style, found.scorers[i].title)
+    if found.burn_in:
+        x, up = plot.at(float(found.burn_in), high)
+        ends = x > plot.width - WORDS_WIDE
+        plot.words(x - 5 if ends else x + 5, up + 10, "judged from here", "end" if ends else "start", "over")
     see = "Lower is better. Every forecast was made before its outcome"
     if len(curves) > 1:
         lowest = _percent(_share_lowest(curves, found.burn_in), 0)
         see += f"; after the burn-in duewatch was the best of the {len(curves)} in {lowest} of the time"
     see += "."
+    if any(not low <= v <= high for curve in curves for _, v in curve):
+        see += " Where a line is missing at the start, it lies outside the picture."
     return Figure("While it learned", see, _keys(found) + plot.svg(), wide=True)
+
+
+def _within(curve: Sequence[Point], span: Point) -> list[list[Point]]:
+    """The stretches of a curve that lie in the picture: the rest, drawn at its edge, would look like values.
+
+    >>> _within([(0, 9.0), (1, 2.0), (2, 1.0), (3, 9.0), (4, 1.0)], (0.0, 3.0))
+    [[(1, 2.0), (2, 1.0)], [(4, 1.0)]]
+    """
+    low, high = span
+    return [list(run) for inside, run in groupby(curve, lambda point: low <= point[1] <= high) if inside]
 
 
 def _by_issue(issued: Ints, first: int = 0) -> list[tuple[float, str]]:
