@@ -16,6 +16,7 @@ from streams.judging.history import UNKNOWN, History, Invoice, Table, burn_in_fo
 from streams.judging.segments import Segment, segments
 from streams.judging.verdict import Ahead, Judged, Rows, ahead, judge, judged_rows, payment_dates
 from streams.judging.warned import Calls, Lead, calls, defaults, leads
+from streams.judging.wording import too_few
 from streams.progress import Bar
 
 OURS = "duewatch"
@@ -68,6 +69,11 @@ class Judgement:
     worst: list[Miss]
     left_out: str | None
     """Why a challenger is missing."""
+
+    @property
+    def warning(self) -> str:
+        """That there is too little to judge by; empty where there is enough."""
+        return too_few(int(self.rows.sum()))
 
     def figures(self) -> dict[str, Any]:
         """As metrics.json holds them."""

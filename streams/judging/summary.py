@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from streams.judging.history import COLD, DEFAULT_DAYS
+from streams.judging.wording import too_few
 from streams.tables import print_line, share, table_of
 
 Figures = Mapping[str, Any]
@@ -53,6 +54,8 @@ def _show_scorers(console: Console, metrics: Figures) -> None:
     if judged is None:
         print_line(console, f"{title}; none has matured after the first {metrics['burn_in']:,}, so there is nothing to judge")
         return
+    if warning := too_few(judged["labels"]):
+        print_line(console, warning)
     late = f"{100 * judged['positives']:.0f} % of those judged were late"
     heads = ("AUC", "95 %", "log loss", "95 %", "Brier", "ECE", "chance", "us")
     table = table_of(

@@ -1,8 +1,12 @@
-"""Sentences whose words depend on how many there are."""
+"""Sentences whose words depend on how many there are, and what is said of a ledger that is too small to judge by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+FEW_JUDGED = 200
+"""With fewer judged invoices than this the figures are mostly chance: of 200 forecasts that are right the ECE is above 0.12 in
+one case of twenty, which is more than most scorers are off."""
 
 
 def counted(count: float, one: str, many: str = "") -> str:
@@ -50,15 +54,29 @@ def parts_off(off: Sequence[str], parts: int) -> str:
     """Which parts of the book the score is wrong on beyond chance; the first three by name.
 
     >>> parts_off([], 7)
-    'In all 7 parts of the book the score keeps its word'
+    'In each of the 7 parts of the book the score keeps its word'
     >>> parts_off([], 1)
     'In the one part of the book with enough invoices the score keeps its word'
     >>> parts_off(["size a", "size b"], 7)
     'In 2 of 7 parts of the book the score is off beyond chance (size a, size b)'
     """
     if not off:
-        where = "the one part of the book with enough invoices" if parts == 1 else f"all {parts} parts of the book"
+        where = "the one part of the book with enough invoices" if parts == 1 else f"each of the {parts} parts of the book"
         return f"In {where} the score keeps its word"
     names = f"({', '.join(off[:3])}{' ...' if len(off) > 3 else ''})"
     where = "the one part of the book with enough invoices" if parts == 1 else f"{len(off)} of {parts} parts of the book"
     return f"In {where} the score is off beyond chance {names}"
+
+
+def too_few(judged: int) -> str:
+    """What has to be said before any figure of a small ledger; nothing where there is enough, or nothing at all.
+
+    >>> too_few(60)[:36], too_few(FEW_JUDGED), too_few(0)
+    ('Only 60 invoices could be judged. Wi', '', '')
+    """
+    if not 0 < judged < FEW_JUDGED:
+        return ""
+    return (
+        f"Only {counted(judged, 'invoice')} could be judged. With fewer than {FEW_JUDGED} the figures are mostly chance: neither "
+        "the calibration error (ECE) nor the order of the scorers means anything yet. A longer ledger would tell more."
+    )

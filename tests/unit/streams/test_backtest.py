@@ -151,6 +151,17 @@ def test_what_is_told_are_the_figures_of_metrics_json(result):
     assert str(result / "report.html") in text
 
 
+def test_with_few_judged_invoices_the_command_says_that_the_figures_mean_little(result):
+    metrics = orjson.loads((result / "metrics.json").read_bytes())
+    judged = metrics["scorers"]["duewatch"]["all"]
+    for labels, few in ((60, True), (200, False)):
+        judged["labels"] = labels
+        text = " ".join(told(metrics, result).split())
+        assert (
+            text.startswith(f"Only {labels} invoices could be judged. With fewer than 200 the figures are mostly chance") is few
+        )
+
+
 def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(portfolio, tmp_path):
     metrics = run_backtest([portfolio], until=date(2024, 1, 3), out=tmp_path, challengers=False)
     metrics["outputs"]["dead-letters"] = 3

@@ -31,6 +31,7 @@ from streams.judging.pictures import pictures
 from streams.judging.truth import against, find_truth
 from streams.judging.verdict import judged_rows
 from streams.judging.warned import ANY, leads
+from streams.judging.wording import FEW_JUDGED
 from streams.progress import progress_bar
 from streams.report import render
 
@@ -225,6 +226,13 @@ def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_c
     page = paged(found)
     row = page[page.index('<td data-is="invoice">') :].partition("</tr>")[0]
     assert row.count("<td") == row.count("data-is=") == 7
+
+
+def test_a_ledger_with_few_judged_invoices_says_first_that_its_figures_mean_little():
+    for burn_in, told in ((0, False), (1_050, True)):
+        found = judge_all(book(), burn_in, False, progress_bar)
+        assert bool(found.rows.sum() < FEW_JUDGED) is told
+        assert ("could be judged" in paged(found).partition("<h2>")[0]) is told
 
 
 def test_without_challengers_the_page_compares_with_nobody():
