@@ -38,7 +38,7 @@ def standing(better: int, worse: int, rivals: int) -> str:
     >>> standing(2, 1, 4)
     'Of 4 challengers duewatch is better than 2 and worse than 1 beyond chance'
     >>> standing(0, 0, 4)
-    'Of 4 challengers duewatch is better than none and worse than none beyond chance: all are ties'
+    'Against none of the 4 challengers is duewatch better or worse beyond chance'
     >>> standing(1, 0, 1)
     'Duewatch is better than the one challenger beyond chance'
     """
@@ -46,8 +46,9 @@ def standing(better: int, worse: int, rivals: int) -> str:
         how = "better than" if better else "worse than" if worse else "neither better nor worse than"
         return f"Duewatch is {how} the one challenger beyond chance"
     parts = [f"{how} than {'all' if n == rivals else n}" for how, n in (("better", better), ("worse", worse)) if n]
-    told = " and ".join(parts) or "better than none and worse than none"
-    return f"Of {rivals} challengers duewatch is {told} beyond chance{'' if parts else ': all are ties'}"
+    if not parts:
+        return f"Against none of the {rivals} challengers is duewatch better or worse beyond chance"
+    return f"Of {rivals} challengers duewatch is {' and '.join(parts)} beyond chance"
 
 
 def parts_off(off: Sequence[str], parts: int) -> str:
