@@ -93,8 +93,9 @@ def _reliability(found: Judgement) -> Figure:
     ece = 0.0 if one is None else one.ece
     off = sum(not low <= b.said <= high for b in bins for low, high in [b.interval()])
     see = (
-        f"Dots on the diagonal keep their word: on average the score is {_percent(ece)} off (ECE), and {off} of {len(bins)} "
-        "dots lie further from it than chance explains (their 95 % intervals are the lines). Grey: how often each was said."
+        f"Dots on the diagonal keep their word: on average the score is {_percent(ece)} off (ECE), and {off or 'none'} of "
+        f"{len(bins)} dots lie further from it than chance explains (their 95 % intervals are the lines). "
+        "Grey: how often each was said."
     )
     return Figure("Said and come true", see, plot.svg(), _BIN_HEAD, [_bin_line(b) for b in bins])
 
