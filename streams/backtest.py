@@ -34,6 +34,7 @@ from streams.connectors.records import Record
 from streams.connectors.source import Step, read_sources, steps
 from streams.driver import partition_for
 from streams.embedded import PARTITIONS
+from streams.errors import make_folder
 from streams.judging.history import History, Invoice
 from streams.judging.judgement import Judgement, judge_all
 from streams.judging.truth import Against, against, find_truth
@@ -76,7 +77,6 @@ class Writer:
         self._files: dict[str, IO[bytes]] = {}
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._files = {topic: self._stack.enter_context((self._folder / f"{topic}.jsonl").open("wb")) for topic in OUTPUT_TOPICS}
         return self
 
@@ -201,6 +201,7 @@ def run_backtest(
 
     ``burn_in``: invoices that are not judged, None = ``judging.history.burn_in_for``. ``challengers``: see ``judge_all``.
     """
+    make_folder(out, "--out")
     keep_many_rows()
     began = time.perf_counter()
     records = read_sources(sources, mapping, until)

@@ -24,7 +24,7 @@ from streams.connectors.records import Record
 from streams.connectors.source import Step, read_sources, sources_hash, steps
 from streams.driver import Driver, Ends
 from streams.embedded import EmbeddedBroker
-from streams.errors import UsageError, UserError
+from streams.errors import UsageError, UserError, make_folder
 from streams.logs import LIBRDKAFKA
 from streams.progress import Bar, progress_bar
 from streams.reachable import require_kafka
@@ -137,7 +137,7 @@ def started(target: Target, prefix: str) -> Iterator[Stack]:
     if running_sink(target.folder) is not None:
         raise UserError(f"another duewatch is running on {target.folder}: stop it first, or use another --data")
     logs = target.folder / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    make_folder(logs, "--data")
     broker = EmbeddedBroker(logs / "broker.log").start() if target.kafka is None else None
     try:
         settings = settings_for(target, prefix, broker)

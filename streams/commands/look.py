@@ -61,8 +61,10 @@ def simulate(debtors: int, days: int, seed: int, out: Path) -> None:
     Example:
       duewatch simulate --debtors 200 --days 365 --seed 1 --out ./portfolio
     """
+    from streams.errors import make_folder
     from streams.simulate import simulate as run
 
+    make_folder(out, "--out")
     run(debtors=debtors, days=days, seed=seed, out=out)
     click.echo(f"{out}: " + ", ".join(sorted(path.name for path in out.iterdir())))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 from datetime import date
 from io import StringIO
+from pathlib import Path
 
 import orjson
 import pytest
 from rich.console import Console
 
 from streams.backtest import PREDICTION_COLUMNS, run_backtest
+from streams.errors import UserError
 from streams.judging.challengers import booster_is_here
 from streams.judging.summary import show
 from streams.simulate import simulate
@@ -169,3 +171,8 @@ def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(p
 
     assert "nothing to judge" in text
     assert f"3 dead letters: {tmp_path / 'dead-letters.jsonl'}" in text
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path):
+    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be made \(.+\): name another one with --out"):
+        run_backtest([tmp_path / "not read yet.jsonl"], out=Path("/proc/nope"))
