@@ -108,7 +108,8 @@ def replay(
     type=click.IntRange(min=0),
     default=None,
     metavar="N",
-    help="Invoices, the first issued, that are not judged.  [default: a sixth, from 1,100 to 3,000]",
+    help="Invoices, the first issued, that are not judged.  [default: a sixth, at least 1,100 and at most 3,000, but never more "
+    "than half]",
 )
 @click.option(
     "--challengers/--no-challengers",

@@ -332,7 +332,7 @@ class Table:
 def burn_in_for(invoices: int) -> int:
     """Invoices left out of the judgement because the scores began from nothing, and a booster has not had its first fit.
 
-    A sixth, at least 1,100 and at most 3,000; half of a very small ledger.
+    A sixth, at least 1,100 and at most 3,000, but never more than half: something must be left to judge.
 
     >>> [burn_in_for(n) for n in (500, 2_466, 8_753, 22_229)]
     [250, 1100, 1500, 3000]
