@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import re
 from collections import Counter
 from datetime import date, timedelta
 from decimal import Decimal
@@ -172,15 +173,28 @@ def test_a_mapping_that_is_not_there_names_those_that_are():
         load_mapping("sap")
 
 
-def test_the_example_mapping_reads_a_ledger(tmp_path):
-    form = load_mapping(str(ROOT / "deploy" / "examples" / "mapping.toml"))
+EXAMPLE = ROOT / "deploy" / "examples" / "mapping.toml"
+RULES = "# [[leave_out]]"
+
+
+def test_the_example_mapping_reads_a_ledger_that_has_only_the_columns(tmp_path):
     path = tmp_path / "ledger.csv"
+    path.write_bytes(b"Belegnummer;Debitor;Betrag;Belegdatum;Faellig;Ausgleich\n1;D1;1.234,50;02.01.2026;01.02.2026;\n")
+    ledger = read_ledger(path, load_mapping(str(EXAMPLE)))
+    assert (ledger.invoices, ledger.left_out, ledger.broken) == (1, 0, 0)
+
+
+def test_the_rules_of_the_example_mapping_leave_rows_out_once_they_are_no_comments(tmp_path):
+    before, rules = EXAMPLE.read_text().split(RULES, 1)
+    form, path = tmp_path / "ours.toml", tmp_path / "ledger.csv"
+    form.write_text(before + re.sub(r"(?m)^# ?", "", RULES + rules))
     path.write_bytes(
-        "Belegnummer;Debitor;Betrag;Belegdatum;Faellig;Ausgleich;Status\n"
-        "1;D1;1.234,50;02.01.2026;01.02.2026;;offen\n2;D1;5,00;02.01.2026;01.02.2026;;storniert\n".encode("cp1252")
+        b"Belegnummer;Debitor;Betrag;Belegdatum;Faellig;Ausgleich;Status\n"
+        b"1;D1;1.234,50;02.01.2026;01.02.2026;;offen\n2;D1;5,00;02.01.2026;01.02.2026;;storniert\n"
+        b"3;D1;5,00;02.01.2026;01.02.2026;01.03.2026;offen\n"
     )
-    ledger = read_ledger(path, form)
-    assert (ledger.invoices, ledger.left_out, ledger.broken) == (1, 1, 0)
+    ledger = read_ledger(path, load_mapping(str(form)))
+    assert (ledger.invoices, ledger.left_out, ledger.broken) == (1, 2, 0)
 
 
 def by_content(ledger: Ledger) -> list[tuple[Any, ...]]:
