@@ -30,6 +30,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from schemas.currencies import MINOR_UNITS
 
 _AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
+_HUGE = re.compile(r"-?0*[1-9][0-9]{13,}(\.[0-9]{1,2})?\Z")
+"""An amount, too, of ``MAX_AMOUNT`` or more, however many digits it has."""
 _CENTS = Decimal("0.01")
 _SAFE_LENGTH = 13
 """A text of so many characters is below ``MAX_AMOUNT`` whatever it says."""
@@ -73,6 +75,8 @@ def parse_amount(value: Any) -> Decimal:
     """
     if isinstance(value, str):
         if not _AMOUNT.match(value):
+            if _HUGE.match(value):
+                raise ValueError(f"{value[:40]} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
             raise ValueError(f'{value[:40]!r} is no amount: send a decimal string with at most two decimals, such as "1234.50"')
         if len(value) <= _SAFE_LENGTH:
             return Decimal(value)
@@ -83,7 +87,7 @@ def parse_amount(value: Any) -> Decimal:
         raise ValueError(f"{value} is no amount of money")
     amount: Decimal = value
     if abs(amount) >= MAX_AMOUNT:
-        raise ValueError(f"{amount} is more than the largest amount, {MAX_AMOUNT:f}")
+        raise ValueError(f"{amount} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
     return amount
 
 

@@ -81,6 +81,12 @@ def test_what_python_would_take_for_a_number_is_no_amount(text):
         parse_amount(text)
 
 
+@pytest.mark.parametrize("text", ["10000000000000", "-10000000000000.00", "99999999999999999999.99", "0" + "9" * 100_000])
+def test_an_amount_that_is_too_large_is_told_so_however_many_digits_it_has(text):
+    with pytest.raises(ValueError, match=r"^-?[0-9.]{1,40} is more than the largest amount, 10000000000000: correct it$"):
+        parse_amount(text)
+
+
 @given(st.sampled_from(sorted(MINOR_UNITS)), CENTS)
 def test_an_amount_has_at_most_the_decimals_of_its_currency(currency, cents):
     amount = Decimal(cents).scaleb(-2)
