@@ -95,7 +95,10 @@ def parse_positive(value: Any) -> Decimal:
     """An amount above zero."""
     amount = parse_amount(value)
     if amount <= 0:
-        raise ValueError(f"{amount} is not above zero: direction is told by the type of the event, never by the sign")
+        raise ValueError(
+            f"{amount} is not above zero, and the type of an event tells its direction, never the sign: correct it. Credit notes"
+            " are left out of a ledger of invoices, or sent as events of their own"
+        )
     return amount
 
 

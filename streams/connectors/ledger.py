@@ -249,7 +249,8 @@ class _Builder:
                 return f"{column} {amount!r} is no amount: correct it, or decimal_comma in the mapping"
             if column == columns.amount and amount <= 0:
                 return (
-                    f"{column} {amount} is not above zero, so it is no invoice: correct it, or leave such rows out in the mapping"
+                    f"{column} {amount} is not above zero, so it is no invoice: correct it, leave such rows out of the ledger, or"
+                    " send credit notes as events"
                 )
         if not row.invoice_id or not row.customer_id:
             return f"{columns.customer_id if row.invoice_id else columns.invoice_id} is empty"

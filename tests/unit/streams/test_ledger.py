@@ -121,6 +121,14 @@ def test_a_row_that_cannot_be_mapped_is_sent_as_it_is_and_rejected_with_its_fiel
     assert bodies(ledger, "customer") == [{"customer_id": "a", "currency": "EUR"}]
 
 
+def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(tmp_path):
+    ledger = read(tmp_path, GOOD + "2,b,-5.00,2024-01-03,2024-02-01,\n")
+    (told,) = [told for r in ledger.records if not isinstance(told := decode(r.topic, r.key, r.value, r.headers), Event)]
+    assert told.reason.endswith("Credit notes are left out of a ledger of invoices, or sent as events of their own")
+    with pytest.raises(SourceError, match=r"-5.00 is not above zero, so it is no invoice: .* or send credit notes as events"):
+        read(tmp_path, "2,b,-5.00,2024-01-03,2024-02-01,\n")
+
+
 def test_a_row_without_a_readable_day_takes_the_place_of_the_row_before_it_or_of_the_first(tmp_path):
     bad = "2,b,5.00,?,2024-02-01,\n"
     ledger = read(tmp_path, bad + GOOD + bad + GOOD.replace("2024-01-02", "2024-01-05").replace("1,", "3,", 1))
