@@ -12,8 +12,9 @@ import msgspec
 import orjson
 from aiokafka.partitioner import murmur2
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from schemas.base import Contract, format_amount, format_time, parse_time
+from schemas.base import Contract, format_amount, format_time, json_type, parse_time
 from schemas.events.envelope import Event, Output, Rejection, impossible_date
 from schemas.ids import content_hash
 from schemas.registry import CONTRACTS, TOPICS
@@ -252,15 +253,46 @@ def _instant(attributes: dict[str, str], name: str) -> datetime:
         raise _RejectedError(f"{name}: {error}", name) from None
 
 
+_WORDED = {
+    "missing": "is missing: send it",
+    "string_too_short": "is empty: fill it in",  # no field asks for more than one character
+    "string_too_long": "has {length} characters: send at most {max_length}",
+    "string_type": "is a JSON {type}: send a string",
+    "int_type": "is a JSON {type}: send a whole number",
+    "int_parsing": "is {input}, which is no number: send a whole number",
+    "int_from_float": "is {input}, which has decimals: send a whole number",
+    "float_type": "is a JSON {type}: send a number",
+    "float_parsing": "is {input}, which is no number: send one",
+    "bool_type": "is a JSON {type}: send true or false",
+    "tuple_type": "is a JSON {type}: send an array",
+    "dict_type": "is a JSON {type}: send an object",
+    "model_type": "is a JSON {type}: send an object",
+    "too_long": "has {length} entries: send at most {max_length}",
+    "literal_error": "is {input}, which is unknown here: send {expected}",
+    "greater_than_equal": "is {input}, which is too small: send at least {ge}",
+    "less_than_equal": "is {input}, which is too large: send at most {le}",
+}
+"""Pydantic's common errors in our words, with the mend; they follow the name of the field."""
+
+
+def _worded(error: ErrorDetails) -> str | None:
+    """None = an error that is none of the common ones."""
+    words, came = _WORDED.get(error["type"]), error["input"]
+    if words is None:
+        return None
+    length = len(came) if isinstance(came, str | list) else None
+    return words.format_map(error.get("ctx", {}) | {"input": f"{came!r:.80}", "type": json_type(came), "length": length})
+
+
 def _explained(error: ValidationError) -> _RejectedError:
     """One clear sentence of the first of pydantic's errors: the field, what is wrong, what came."""
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     field = ".".join(map(str, first["loc"])) or None
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return _RejectedError(f"the body is no valid JSON ({message}): send a JSON object in UTF-8")
-    if first["type"] == "missing":
-        return _RejectedError(f"the field {field} is missing: send it", field)
+    if words := _worded(first):
+        return _RejectedError(f"the field {field} {words}" if field else f"the body {words}", field)
     if field is None:
         return _RejectedError(f"the body does not fit: {message}")
     came = "" if first["type"] == "value_error" else f" (got {first['input']!r:.80})"

@@ -100,7 +100,7 @@ def test_the_cloudevents_library_reads_our_structured_form():
         pytest.param({"value": b"\xff\xfe"}, "no valid JSON", None, id="not UTF-8"),
         pytest.param({"value": b"[" * 100_000}, "JSON", None, id="deeply nested"),
         pytest.param({"value": b'{"customer_id": ' + b"[" * 5_000}, "JSON", None, id="deeply nested in a field"),
-        pytest.param({"value": b"[]"}, "does not fit", None, id="no object"),
+        pytest.param({"value": b"[]"}, "the body is a JSON array: send an object", None, id="no object"),
         pytest.param({"value": b" " * (codec.MAX_BYTES + 1)}, "more than 1048576", None, id="too large"),
         pytest.param({"value": body(amount=12.5)}, "an amount is a decimal string", "amount", id="a number for an amount"),
         pytest.param({"value": body(amount="-1.00")}, "not above zero", "amount", id="a sign"),
@@ -141,6 +141,48 @@ def test_a_missing_field_is_named():
     value = orjson.loads(VALUE)
     del value["amount"]
     assert decoded(orjson.dumps(value)) == Rejection("the field amount is missing: send it", "amount")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "field"),
+    [
+        ({"customer_id": ""}, "is empty: fill it in", "customer_id"),
+        ({"customer_id": "c" * 129}, "has 129 characters: send at most 128", "customer_id"),
+        ({"customer_id": None}, "is a JSON null: send a string", "customer_id"),
+        ({"allocations": {}}, "is a JSON object: send an array", "allocations"),
+        ({"allocations": [{"invoice_id": "i", "amount": "1"}] * 10_001}, "has 10001 entries: send at most 10000", "allocations"),
+        ({"allocations": [3]}, "is a JSON number: send an object", "allocations.0"),
+        ({"allocations": [{"amount": "1"}]}, "is missing: send it", "allocations.0.invoice_id"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_told_in_our_words_with_its_mend(change, reason, field):
+    assert decoded(body(**change)) == Rejection(f"the field {field} {reason}", field)
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason"),
+    [
+        (-1, "is -1, which is too small: send at least 0"),
+        (3651, "is 3651, which is too large: send at most 3650"),
+        (1.5, "is 1.5, which has decimals: send a whole number"),
+        ("soon", "is 'soon', which is no number: send a whole number"),
+        ([], "is a JSON array: send a whole number"),
+    ],
+)
+def test_a_number_that_does_not_fit_is_told_with_its_bounds(terms, reason):
+    value = orjson.dumps({"customer_id": "c-1", "terms_days": terms})
+    answer = decoded(value, changed("ce_type", b"duewatch.customer.updated.v1"), topic="customers")
+    assert answer == Rejection(f"the field terms_days {reason}", "terms_days")
+
+
+def test_a_word_that_is_unknown_is_told_with_those_that_are_known():
+    value = orjson.dumps(
+        {"customer_id": "c-1", "dispute_id": "d", "invoice_id": "i", "closed_on": "2026-03-02", "outcome": "won"}
+    )
+    answer = decoded(value, changed("ce_type", b"duewatch.dispute.closed.v1"))
+    assert answer == Rejection(
+        "the field outcome is 'won', which is unknown here: send 'upheld', 'rejected' or 'withdrawn'", "outcome"
+    )
 
 
 JSON_LIKE = st.recursive(
