@@ -16,10 +16,13 @@ from streams.connectors.mapping import Mapping, load_mapping, shipped_mappings
 from streams.connectors.records import SOURCE_TOPICS, Record, SourceError
 
 JSON_LINES = (".jsonl", ".ndjson")
+QUIET_DAYS = 400
+"""So long after the last record its labels are learned, and the model stands still. What falls due later yet is judged on its
+own day all the same, by the model of before the silence."""
 
 
 class Step(NamedTuple):
-    """A week (or what of it is left) of records in order; ``end`` is exclusive: midnight UTC."""
+    """A week (or what of it is left) of records in order, or a long time of none; ``end`` is exclusive: midnight UTC."""
 
     number: int
     end: datetime
@@ -114,7 +117,9 @@ def _mapping_for(found: list[Path], mapping: str | None) -> Mapping | None:
 def steps(records: Iterable[Record], until: date | None = None) -> Iterator[Step]:
     """Cut records, in order, into calendar weeks (Monday to Sunday, UTC), weeks without records included.
 
-    Numbers are consecutive from 0. The last step ends at the end of ``until``, or of the last record's day.
+    Numbers are consecutive from 0. The last step ends at the end of ``until``, or of the last record's day. Once there was no
+    record for ``QUIET_DAYS``, one step goes on to the week of the next: every step is a transaction, and a typing error in a
+    ledger's year would cost a thousand of them. Within a step, too, all deadlines fire on their own days and in their order.
     """
     number, gathered, last = 0, list[Record](), None
     monday: date | None = None
@@ -123,7 +128,7 @@ def steps(records: Iterable[Record], until: date | None = None) -> Iterator[Step
             monday = _monday_after(record.day)
         while record.day >= monday:
             yield Step(number, _midnight(monday), gathered)
-            number, gathered, monday = number + 1, [], monday + timedelta(days=7)
+            number, gathered, monday = number + 1, [], _next_end(monday, last or monday, record.day)
         gathered.append(record)
         last = record.day
     if monday is None or last is None:
@@ -131,8 +136,14 @@ def steps(records: Iterable[Record], until: date | None = None) -> Iterator[Step
     end = (until or last) + timedelta(days=1)
     while monday < end:
         yield Step(number, _midnight(monday), gathered)
-        number, gathered, monday = number + 1, [], monday + timedelta(days=7)
+        number, gathered, monday = number + 1, [], _next_end(monday, last, end)
     yield Step(number, _midnight(end), gathered)
+
+
+def _next_end(monday: date, last: date, day: date) -> date:
+    """The end of the step after ``monday``: in a week, or when the week of ``day`` begins if all has long been quiet."""
+    week = monday + timedelta(days=7)
+    return max(week, _monday_after(day) - timedelta(days=7)) if (monday - last).days > QUIET_DAYS else week
 
 
 def _monday_after(day: date) -> date:

@@ -11,10 +11,13 @@ import orjson
 import pytest
 from rich.console import Console
 
-from streams.backtest import PREDICTION_COLUMNS, run_backtest
+from streams.backtest import PREDICTION_COLUMNS, Fold, run_backtest
+from streams.connectors import source
+from streams.connectors.source import read_sources, steps
 from streams.errors import UserError
 from streams.judging.challengers import booster_is_here
 from streams.judging.summary import show
+from streams.replay_context import replay_context
 from streams.simulate import simulate
 
 OUTPUTS = ("scores", "alerts", "limit-changes", "limit-proposals", "current-limits", "dead-letters")
@@ -176,3 +179,55 @@ def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(p
 def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path):
     with pytest.raises(UserError, match=r"the folder /proc/nope cannot be made \(.+\): name another one with --out"):
         run_backtest([tmp_path / "not read yet.jsonl"], out=Path("/proc/nope"))
+
+
+LEDGER = """no,debtor,amount,issued,due,paid
+1,a,100.00,1999-01-04,1999-02-01,
+2,a,250.00,1999-03-01,{far},
+3,b,900.00,1999-02-01,1999-03-01,1999-02-20
+4,b,900.00,2026-01-05,2026-02-01,
+"""
+MAPPING = """name = "quiet"
+currency = "EUR"
+[columns]
+invoice_id = "no"
+customer_id = "debtor"
+amount = "amount"
+issued_on = "issued"
+due_on = "due"
+paid_on = "paid"
+"""
+
+
+@pytest.fixture
+def said_of_silence(tmp_path, monkeypatch):
+    """What is decided of a ledger that is silent for 27 years, cut as it is cut and cut into weeks, and the rows in the end."""
+
+    def said(far):
+        (tmp_path / "ledger.csv").write_text(LEDGER.format(far=far))
+        (tmp_path / "mapping.toml").write_text(MAPPING)
+        records = read_sources([tmp_path / "ledger.csv"], str(tmp_path / "mapping.toml"))
+        short = list(steps(records))
+        monkeypatch.setattr(source, "QUIET_DAYS", 100_000)
+        weekly = list(steps(records))
+        assert (len(short), len(weekly)) == (68, 1410)
+        return tuple(_decided(records, cut) for cut in (short, weekly))
+
+    return said
+
+
+def _decided(records, cut):
+    fold = Fold(replay_context(records))
+    outputs = [output for step in cut for output in fold.step(step)]
+    return [(o.topic, o.id, o.time, o.data) for o in outputs if o.topic in OUTPUTS], fold.rows
+
+
+def test_years_without_a_record_are_decided_in_one_step_as_they_are_week_by_week(said_of_silence):
+    short, weekly = said_of_silence("1999-04-01")
+    assert short == weekly
+
+
+def test_what_falls_due_in_years_without_a_record_is_judged_on_its_own_day(said_of_silence):
+    (short, _), (weekly, _) = said_of_silence("2005-03-01")
+    assert [told[:3] for told in short] == [told[:3] for told in weekly]
+    assert any(at.date() == date(2005, 3, 2) for _, _, at, _ in short)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.connectors.records import Record, SourceError, raw_record
-from streams.connectors.source import expand, read_sources, sources_hash, steps
+from streams.connectors.source import QUIET_DAYS, expand, read_sources, sources_hash, steps
 
 LEDGER = "no,debtor,amount,issued,due,paid\n"
 MAPPING = """name = "t"
@@ -126,6 +126,35 @@ def test_steps_hold_every_record_once_in_its_week(offsets, beyond):
     assert all(s.end.weekday() == 0 for s in cut[:-1])
     for step in cut:
         assert all(step.end.date() - timedelta(days=7) <= r.day < step.end.date() for r in step.records)
+
+
+def weeks_between(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range(0, (last - first).days + 1, 7)]
+
+
+def test_after_400_days_without_a_record_one_step_goes_on_to_the_week_of_the_next():
+    cut = list(steps([on(date(1999, 1, 4)), on(date(2026, 1, 7))]))
+    ends = [s.end.date() for s in cut]
+    assert ends == [*weeks_between(date(1999, 1, 11), date(2000, 2, 14)), date(2026, 1, 5), date(2026, 1, 8)]
+    assert [s.number for s in cut] == list(range(len(cut)))
+    assert [len(s.records) for s in (cut[0], *cut[-2:])] == [1, 0, 1]
+
+
+def test_without_a_record_until_a_far_day_the_rest_is_one_step_and_what_is_left_of_a_week():
+    ends = [s.end.date() for s in steps([on(date(2024, 1, 3))], until=date(2199, 12, 31))]
+    assert ends[-4:] == [date(2025, 2, 3), date(2025, 2, 10), date(2199, 12, 30), date(2200, 1, 1)]
+    assert [s.end.date() for s in steps([on(date(2024, 1, 3))], until=date(2199, 12, 29))] == ends[:-1]
+
+
+@given(st.integers(0, QUIET_DAYS), st.integers(0, QUIET_DAYS))
+def test_up_to_400_days_without_a_record_every_week_is_a_step(gap, beyond):
+    first = date(2024, 1, 3)
+    second = first + timedelta(days=gap)
+    until = second + timedelta(days=beyond)
+    ends = [s.end.date() for s in steps([on(first), on(second)], until)]
+    end = until + timedelta(days=1)
+    mondays = weeks_between(date(2024, 1, 8), end)
+    assert ends == mondays + ([] if end in mondays else [end])
 
 
 def test_the_hash_follows_the_content_and_not_the_place(tmp_path, ledger, mapping):
