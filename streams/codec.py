@@ -18,7 +18,7 @@ from schemas.base import Contract, format_amount, format_time, json_type, parse_
 from schemas.events.envelope import Event, Output, Rejection, impossible_date
 from schemas.ids import content_hash
 from schemas.registry import CONTRACTS, TOPICS
-from streams.headers import UNREADABLE
+from streams.headers import FAULT, UNREADABLE
 
 Header = tuple[str, bytes]
 Headers = Iterable[tuple[str, bytes | str | None]] | Any
@@ -159,7 +159,7 @@ def _plain(value: Any) -> Any:
 def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
     """Attributes and body, from either mode."""
     attributes: dict[str, str] = {}
-    content_type = ""
+    content_type = fault = ""
     for name, raw in headers or ():
         if name[:3] == "ce_":
             attributes[name[3:]] = _text(name, raw)
@@ -169,8 +169,10 @@ def _split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
             raise _RejectedError(
                 "the name of a header is no UTF-8, so none of the headers can be read: send names in UTF-8", "headers"
             )
+        elif name == FAULT:
+            fault = raw.decode(errors="replace") if isinstance(raw, bytes) else raw or ""
     if content_type.startswith(STRUCTURED):
-        return _split_structured(value)
+        return _split_structured(value, fault)
     if not attributes:
         raise _RejectedError(
             "the CloudEvents headers are missing: send ce_id, ce_type, ce_source, ce_time and others, or structured mode"
@@ -189,11 +191,14 @@ def _text(name: str, raw: bytes | str | None) -> str:
         return str(raw or "")
 
 
-def _split_structured(value: bytes) -> tuple[dict[str, str], bytes]:
+def _split_structured(value: bytes, fault: str) -> tuple[dict[str, str], bytes]:
+    """``fault``: what its sender knows to be wrong with it, told where it is indeed no event."""
     try:
         envelope = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise _RejectedError(f"the value is no JSON ({error}): send a structured CloudEvent as a JSON object") from None
+    if fault and not isinstance(envelope, dict):
+        raise _RejectedError(fault)
     try:
         return _attributes_of(envelope), orjson.dumps(envelope.get("data"))
     except TypeError:  # what can be read may be too deep to be written

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 
 from streams.clickhouse import ClickHouseError
 from streams.errors import UsageError, UserError
+from streams.headers import ORIGIN
 from streams.sql import ClickHouse
 
 _PLACE = re.compile(r"([a-z-]+)/(\d{1,9})/(\d{1,19})\Z")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+LONGEST_ORIGIN = 300
 _COLUMNS = "id, topic, partition, offset, reason, field, key, raw, headers, code_version, state, replayed_as"
 
 
@@ -98,13 +101,28 @@ def list_deadlines(asked: ClickHouse, limit: int, *, only_open: bool = False) ->
 
 
 def list_letters(choice: Choice, asked: ClickHouse, limit: int) -> str:
-    """A line for each: place, what is wrong, what became of it."""
-    columns, order = "topic, partition, offset, reason, state, replayed_as", "recorded_time DESC, topic, partition, offset"
+    """A line for each: place, where in which file it was read, what is wrong, what became of it."""
+    columns, order = (
+        "topic, partition, offset, reason, headers, state, replayed_as",
+        "recorded_time DESC, topic, partition, offset",
+    )
     where = choice.condition()
     rows = _rows(f"SELECT {columns} FROM dead_letters WHERE {where} ORDER BY {order} LIMIT {limit:d}", asked)  # noqa: S608 - quoted
     if not rows:
         return "there are no dead letters" + ("" if choice == Choice() else " like that")
-    return "\n".join(f"{row['topic']}/{row['partition']}/{row['offset']}  {row['reason']}{_became(row)}" for row in rows)
+    return "\n".join(map(_line, rows))
+
+
+def _line(row: dict[str, Any]) -> str:
+    origin = _origin((name, base64.b64decode(raw)) for name, raw in row["headers"])
+    place = f"{row['topic']}/{row['partition']}/{row['offset']}"
+    return f"{place}{f' ({origin})' if origin else ''}  {row['reason']}{_became(row)}"
+
+
+def _origin(headers: Iterable[tuple[str, bytes]]) -> str:
+    """In which file and line it was read, empty where it was not. Anybody may send such a header: what is shown is printable."""
+    told = next((unquote(raw.decode(errors="replace"))[:LONGEST_ORIGIN] for name, raw in headers if name == ORIGIN), "")
+    return told if told.isprintable() else ascii(told)[1:-1]
 
 
 def _became(row: dict[str, Any]) -> str:
@@ -118,6 +136,7 @@ def show_letter(place: str, asked: ClickHouse, *, raw: bool = False) -> str | by
         return letter.value
     lines = [
         f"where:   {letter.place}",
+        *([f"from:    {origin}"] if (origin := _origin(letter.headers)) else ()),
         f"id:      {letter.id}",
         f"state:   {letter.state}{f' ({letter.replayed_as})' if letter.replayed_as else ''}",
         f"reason:  {letter.reason}",

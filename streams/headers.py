@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 UNREADABLE = "duewatch-unreadable-headers"
 """Stands in place of headers of which one has a name that is no UTF-8; decoding refuses the record by it."""
 
+ORIGIN = "duewatch-origin"
+"""Where a record was read that lay in a file, for whoever has to mend it there. No ``ce_`` header: the same record from another
+place stays the same."""
+
+FAULT = "duewatch-fault"
+"""What is wrong with a record that is no event, where only its reader in a file can tell, such as a row of too few fields. It
+words the rejection, and never leads to one: the same record without it is refused, too."""
+
 # Called as a method, the library would return with an error pending, which Python tells of at some later place, or not at all.
 _headers = methodcaller("headers")
 

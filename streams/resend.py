@@ -22,7 +22,7 @@ from schemas.registry import TOPICS
 from streams.codec import STRUCTURED, decode
 from streams.dead_letters import Choice, Letter, choose, positions
 from streams.errors import UsageError, UserError
-from streams.headers import UNREADABLE, read_headers
+from streams.headers import FAULT, ORIGIN, UNREADABLE, read_headers
 from streams.progress import progress_bar
 from streams.reachable import require_kafka
 from streams.send import send_all
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from streams.sql import ClickHouse
 
 METADATA_TIMEOUT_S = 10.0
+_LEFT_BEHIND = frozenset({REPLAY_OF, UNREADABLE, ORIGIN, FAULT})
+"""Headers that tell of the refused record; what goes out in its place lay in no file, and its fault may be mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def mended(letter: Letter, mend: Mend) -> Letter:
     is_structured = any(
         name.lower() == "content-type" and told.lower().startswith(STRUCTURED.encode()) for name, told in letter.headers
     )
-    headers = [pair for pair in letter.headers if pair[0] not in (REPLAY_OF, UNREADABLE)]
+    headers = [pair for pair in letter.headers if pair[0] not in _LEFT_BEHIND]
     if is_structured and (mend.fields or mend.attributes):
         envelope = _object(record) | dict(mend.attributes)
         envelope["data"] = _changed(envelope.get("data"), mend.fields, letter.place)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.base import parse_date, parse_time
-from streams.connectors.records import SOURCE_OF_TYPE, SOURCE_TOPICS, Record, SourceError, raw_record, record_of
+from streams.connectors.records import SOURCE_OF_TYPE, SOURCE_TOPICS, Record, SourceError, origin_of, raw_record, record_of
 
 Progress = Callable[[int, int], None]
 """Called now and then with (bytes read, bytes in all)."""
@@ -25,6 +25,7 @@ A replay's clock runs to the last record, so one line of the year 2199 would oth
 
 
 class _Line(NamedTuple):
+    number: int
     raw: bytes
     attributes: dict[str, Any] | None
     """None = no CloudEvent that could be read."""
@@ -50,23 +51,23 @@ def read_jsonl(path: Path, progress: Progress | None = None) -> list[Record]:
                 progress(done, size)
             text = raw.rstrip(b"\r\n")
             if text.strip():
-                lines.append(_read_line(text))
+                lines.append(_read_line(number, text))
     if progress:
         progress(size, size)
     return _place(path, lines)
 
 
-def _read_line(raw: bytes) -> _Line:
+def _read_line(number: int, raw: bytes) -> _Line:
     try:
         event = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return _Line(raw, None, None, None, None)
+        return _Line(number, raw, None, None, None, None)
     if not isinstance(event, dict) or "data" not in event:
-        return _Line(raw, None, None, None, None)
+        return _Line(number, raw, None, None, None, None)
     data = event.pop("data")
     kind = event.get("type")
     topic = SOURCE_OF_TYPE.get(kind) if isinstance(kind, str) else None
-    return _Line(raw, event, data, topic, _recorded_day(event))
+    return _Line(number, raw, event, data, topic, _recorded_day(event))
 
 
 def _recorded_day(attributes: dict[str, Any]) -> date | None:
@@ -98,10 +99,11 @@ def _place(path: Path, lines: list[_Line]) -> list[Record]:
             day = line.day
         topic = line.topic or own or before
         assert topic is not None and day is not None  # noqa: PT018, S101 - said above, for the type checker
+        origin = origin_of(path, line.number)
         if line.attributes is None:
-            records.append(raw_record(topic, line.raw, day))
+            records.append(raw_record(topic, line.raw, day, origin))
         else:
-            records.append(record_of(topic, line.attributes, line.data, day))
+            records.append(record_of(topic, line.attributes, line.data, day, origin))
         before = topic
     return records
 

@@ -21,14 +21,23 @@ from schemas.ids import content_hash, stable_id
 from schemas.registry import TOPIC_OF_TYPE
 from streams.connectors.jsonl import PROGRESS_EVERY, Progress
 from streams.connectors.mapping import Mapping
-from streams.connectors.records import Record, SourceError, raw_record, record_of
+from streams.connectors.records import Record, SourceError, origin_of, raw_record, record_of
 
 # A ledger knows days, not hours: invoices go out in the morning, payments come in with the evening's statement.
 _AT = {"customer.updated": "T07:59:59Z", "invoice.issued": "T08:00:00Z", "payment.received": "T18:00:00Z"}
-Cells = dict[str, str] | list[str]
-"""By column, or as they come where the row does not fit the header."""
 _AMOUNT = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{1,2}0*)")
 _ABOUT_DEBTOR = ("country", "name", "industry", "segment", "group")
+
+
+class _Misfit(NamedTuple):
+    """A row of more or fewer cells than the header has."""
+
+    cells: list[str]
+    expected: int
+
+
+Cells = dict[str, str] | _Misfit
+"""By column, or as they come where the row does not fit the header."""
 
 
 @dataclass(slots=True)
@@ -58,6 +67,7 @@ class _Row(NamedTuple):
     paid_amount: Decimal | str
     about: tuple[str, ...]
     """In the order of _ABOUT_DEBTOR."""
+    origin: bytes
 
 
 class _UnreadableRow(NamedTuple):
@@ -65,6 +75,7 @@ class _UnreadableRow(NamedTuple):
 
     cells: list[str]
     fault: str
+    origin: bytes
 
 
 def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) -> Ledger:
@@ -74,15 +85,15 @@ def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) 
     columns missing, an encoding that is not its own, or more than half of the rows unreadable.
     """
     ledger = Ledger()
-    builder = _Builder(mapping, ledger)
+    builder = _Builder(path, mapping, ledger)
     fault = ""
     rows: Iterable[tuple[int, Cells]] = _read_csv(path, mapping, progress)
     if not isinstance(mapping.columns.invoice_id, str):
         # Rows with equal ids are numbered: by what they say, so that the order of the file says nothing.
-        rows = sorted(rows, key=lambda row: list(row[1]) if isinstance(row[1], list) else list(row[1].values()))
+        rows = sorted(rows, key=lambda row: row[1].cells if isinstance(row[1], _Misfit) else list(row[1].values()))
     for line, cells in rows:
         ledger.rows += 1
-        row = builder.unpack(cells)
+        row = builder.unpack(line, cells)
         if row is None:
             ledger.left_out += 1
             continue
@@ -100,18 +111,21 @@ def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) 
 
 
 def _read_csv(path: Path, mapping: Mapping, progress: Progress | None) -> Iterator[tuple[int, Cells]]:
-    """Line number and cells."""
+    """The line on which a row begins, and its cells: an opening quote that nobody closes ends with the file."""
     size = path.stat().st_size
     try:
         with path.open("rb") as counted, TextIOWrapper(counted, encoding=mapping.encoding, newline="") as file:
             rows = csv.reader(file, delimiter=mapping.delimiter)
             header = [name.strip() for name in next(rows, [])]
             _check_columns(path, mapping, header)
+            begins = rows.line_num + 1
             for number, cells in enumerate(rows, 1):
                 if progress and number % PROGRESS_EVERY == 0:
                     progress(min(counted.tell(), size), size)
                 if cells:
-                    yield rows.line_num, dict(zip(header, cells, strict=True)) if len(cells) == len(header) else cells
+                    fits = len(cells) == len(header)
+                    yield begins, dict(zip(header, cells, strict=True)) if fits else _Misfit(cells, len(header))
+                begins = rows.line_num + 1
     except (UnicodeError, LookupError) as error:
         raise SourceError(f"{path} does not read as {mapping.encoding} ({error}): set encoding in the mapping") from None
     except csv.Error as error:
@@ -157,19 +171,20 @@ def _parse_amount(text: str, *, decimal_comma: bool) -> Decimal | None:
 class _Builder:
     """Makes records out of rows and keeps what is known of the debtors until all rows are read."""
 
-    def __init__(self, mapping: Mapping, ledger: Ledger) -> None:
+    def __init__(self, path: Path, mapping: Mapping, ledger: Ledger) -> None:
+        self._path = path
         self._mapping = mapping
         self._ledger = ledger
         self._source = f"duewatch/ledger/{mapping.name}"
         self._seen: Counter[str] = Counter()
-        self._debtors: dict[str, tuple[date, tuple[str, ...]]] = {}
+        self._debtors: dict[str, tuple[date, tuple[str, ...], bytes]] = {}
         self._nowhere: list[_Row | _UnreadableRow] = []
         self._day: date | None = None
 
-    def unpack(self, cells: Cells) -> _Row | _UnreadableRow | None:
+    def unpack(self, line: int, cells: Cells) -> _Row | _UnreadableRow | None:
         """The row in our words; None where the mapping leaves it out."""
-        if isinstance(cells, list):
-            return _UnreadableRow(cells, f"it has {len(cells)} cells, which is not what the header has")
+        if isinstance(cells, _Misfit):
+            return _UnreadableRow(cells.cells, self._misfit(cells), origin_of(self._path, line))
         mapping, columns = self._mapping, self._mapping.columns
         for rule in mapping.leave_out:
             cell = cells[rule.column].strip()
@@ -192,7 +207,15 @@ class _Builder:
             paid_on,
             self._amount(cells[columns.paid_amount]) if columns.paid_amount else amount,
             self._about(cells),
+            origin_of(self._path, line),
         )
+
+    def _misfit(self, row: _Misfit) -> str:
+        count = len(row.cells)
+        fault = f"the row has {count} field{'' if count == 1 else 's'}, {row.expected} are expected: "
+        if count > row.expected:
+            return fault + f"put quotes around a field that holds a {self._mapping.delimiter!r}, or take out what is too much"
+        return fault + "add what is missing, with nothing in it where it is not known"
 
     def _invoice_id(self, cells: dict[str, str]) -> str:
         columns = self._mapping.columns.invoice_id
@@ -273,19 +296,19 @@ class _Builder:
         first = min((record.day for record in self._ledger.records), default=date(1970, 1, 1))
         for row in self._nowhere:
             self._place(row, first)
-        for customer_id, (day, about) in self._debtors.items():
+        for customer_id, (day, about, origin) in self._debtors.items():
             known = {name: text for name, text in zip(_ABOUT_DEBTOR, about, strict=True) if text}
             if group := known.pop("group", None):
                 known["group_id"] = group
             if self._mapping.currency:
                 known["currency"] = self._mapping.currency
             data = {"customer_id": customer_id} | known
-            self._send("customer.updated", customer_id, day, data)
+            self._send("customer.updated", customer_id, day, data, origin)
         self._ledger.customers = len(self._debtors)
 
     def _place(self, row: _Row | _UnreadableRow, day: date) -> None:
         if isinstance(row, _UnreadableRow):
-            self._ledger.records.append(raw_record("payments", orjson.dumps(row.cells), day))
+            self._ledger.records.append(raw_record("payments", orjson.dumps(row.cells), day, row.origin, row.fault))
             return
         invoice: dict[str, Any] = {
             "customer_id": row.customer_id,
@@ -295,7 +318,7 @@ class _Builder:
             "issued_on": _wire(row.issued_on),
             "due_on": _wire(row.due_on),
         }
-        self._send("invoice.issued", row.invoice_id, day, invoice)
+        self._send("invoice.issued", row.invoice_id, day, invoice, row.origin)
         self._ledger.invoices += 1
         if row.paid_on is not None and row.paid_amount:
             self._place_payment(row, day)
@@ -304,8 +327,8 @@ class _Builder:
         """Keep what the debtor's first row says of it."""
         paid_on = row.paid_on if row.paid_amount else None  # nothing paid = no payment
         seen_on = min(issued, paid_on) if isinstance(paid_on, date) else issued
-        if (seen_on, row.about) < self._debtors.get(row.customer_id, (date.max, ())):
-            self._debtors[row.customer_id] = (seen_on, row.about)
+        if (seen_on, row.about) < self._debtors.get(row.customer_id, (date.max, (), b""))[:2]:
+            self._debtors[row.customer_id] = (seen_on, row.about, row.origin)
 
     def _place_payment(self, row: _Row, issued: date) -> None:
         amount = _wire(row.paid_amount)
@@ -318,10 +341,10 @@ class _Builder:
             "allocations": [{"invoice_id": row.invoice_id, "amount": amount}],
         }
         day = row.paid_on if isinstance(row.paid_on, date) else issued
-        self._send("payment.received", row.invoice_id, day, payment)
+        self._send("payment.received", row.invoice_id, day, payment, row.origin)
         self._ledger.payments += 1
 
-    def _send(self, kind: str, business_id: str, day: date, data: dict[str, Any]) -> None:
+    def _send(self, kind: str, business_id: str, day: date, data: dict[str, Any], origin: bytes) -> None:
         time = day.isoformat() + _AT[kind]
         name = f"duewatch.{kind}.v1"
         attributes = {
@@ -334,7 +357,7 @@ class _Builder:
             "recordedtime": time,
             "partitionkey": data.get("customer_id"),
         }
-        self._ledger.records.append(record_of(TOPIC_OF_TYPE[name], attributes, data, day))
+        self._ledger.records.append(record_of(TOPIC_OF_TYPE[name], attributes, data, day, origin))
 
 
 def _wire(value: Decimal | date | str | None) -> str | None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from functools import lru_cache
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 
 from schemas.registry import TOPIC_OF_TYPE, TOPICS
 from streams.errors import UserError
+from streams.headers import FAULT, ORIGIN
 
 Headers = list[tuple[str, bytes]]
 
 # Master data first, so that a debtor's first invoice is scored with its group; then D3: invoices, payments, the rest as it was
 # recorded. What a day's payments tell is not known to the invoices of that day: bank statements come in the evening.
 RANK_CONTEXT, RANK_CUSTOMER, RANK_INVOICE, RANK_PAYMENT, RANK_OTHER = range(5)
+_SHOWN = "".join(c for c in map(chr, range(32, 127)) if c != "%")
+_LONGEST_NAME = 200
 _JSON = ("content-type", b"application/json")
 _SHARED = frozenset({"specversion", "type", "source", "subject", "partitionkey"})
 """Attributes that many events have alike: one header serves them all."""
@@ -66,7 +72,22 @@ def _shared_header(name: str, text: str) -> tuple[str, bytes]:
     return f"ce_{name}", text.encode()
 
 
-def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date) -> Record:
+def origin_of(path: Path, line: int) -> bytes:
+    """The place of a line in words, in ASCII; the file's name alone, since a path would tell of the machine.
+
+    >>> origin_of(Path("/home/eve/März.csv"), 207)
+    b'M%C3%A4rz.csv line 207'
+    """
+    return f"{_plain_name(path.name)} line {line}".encode()
+
+
+@lru_cache(maxsize=16)
+def _plain_name(name: str) -> str:
+    # Spaces and the like are kept; what is no UTF-8 on the disk is escaped byte by byte.
+    return quote(os.fsencode(name), safe=_SHOWN)[:_LONGEST_NAME]
+
+
+def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date, origin: bytes = b"") -> Record:
     """The record of a CloudEvent in binary mode: attributes become headers, ``data`` the value.
 
     Nothing is judged here. An attribute or a body that is wrong goes out as it is: the worker says what is wrong with it.
@@ -76,6 +97,8 @@ def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date) -> R
         if value is not None and name != "datacontenttype":
             text = value if isinstance(value, str) else orjson.dumps(value).decode()
             headers.append(_shared_header(name, text) if name in _SHARED else (f"ce_{name}", text.encode()))
+    if origin:
+        headers.append((ORIGIN, origin))
     body: dict[str, Any] = data if isinstance(data, dict) else {}
     key = attributes.get("partitionkey")
     if not isinstance(key, str):
@@ -84,8 +107,12 @@ def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date) -> R
     return Record(topic, key.encode() if isinstance(key, str) else None, orjson.dumps(data), headers, day, order)
 
 
-def raw_record(topic: str, value: bytes, day: date) -> Record:
-    """Bytes that are no CloudEvent, to be sent as they are: they end as a dead letter that somebody can mend."""
+def raw_record(topic: str, value: bytes, day: date, origin: bytes = b"", fault: str = "") -> Record:
+    """Bytes that are no CloudEvent, to be sent as they are: they end as a dead letter that somebody can mend.
+
+    ``fault``: what is wrong with them, in words, where the bytes alone do not tell.
+    """
     # Declared structured, so that the reason is "no JSON" or "data is missing" rather than "headers are missing".
-    headers = [("content-type", b"application/cloudevents+json")]
+    headers: Headers = [("content-type", b"application/cloudevents+json")]
+    headers += [(name, told) for name, told in ((ORIGIN, origin), (FAULT, fault.encode())) if told]
     return Record(topic, None, value, headers, day, (RANK_OTHER, "", blake2b(value, digest_size=8).digest()))

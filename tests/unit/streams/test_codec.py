@@ -185,6 +185,14 @@ def test_a_word_that_is_unknown_is_told_with_those_that_are_known():
     )
 
 
+def test_what_its_reader_says_is_wrong_with_a_record_words_a_rejection_and_leads_to_none():
+    fault = ("duewatch-fault", b"the row has 5 fields")
+    structured = [("content-type", b"application/cloudevents+json"), fault]
+    assert decoded(b'["1", "a"]', structured) == Rejection("the row has 5 fields")
+    assert isinstance(decoded(headers=[*HEADERS, fault]), Event)
+    assert isinstance(decoded(headers=[*HEADERS, ("duewatch-fault", b"\xff")]), Event)
+
+
 JSON_LIKE = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text() | st.integers(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),

@@ -15,6 +15,7 @@ from schemas.ids import content_hash
 from streams.codec import decode, encode_event, to_structured
 from streams.connectors.jsonl import read_jsonl
 from streams.connectors.records import SourceError
+from streams.headers import ORIGIN
 
 
 def envelope(day: str = "2024-01-02", **changes: Any) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def test_a_structured_event_is_read_as_the_codec_would_send_it(tmp_path):
     value, headers = encode_event(event)
     assert decode(record.topic, record.key, record.value, record.headers) == event
     assert orjson.loads(record.value) == orjson.loads(value)
-    assert dict(record.headers) == dict(headers)
+    assert dict(record.headers) == {**dict(headers), ORIGIN: b"x.jsonl line 1"}
 
 
 def test_a_line_goes_to_the_topic_of_its_type_else_to_that_of_the_files_name(tmp_path):
@@ -111,3 +112,9 @@ def test_a_lone_line_years_off_does_not_set_the_clock(tmp_path):
     lines = [envelope(f"2024-01-{1 + i % 28:02}") for i in range(200)]
     path = write(tmp_path / "payments.jsonl", *lines, envelope("2190-01-01"), envelope("1980-01-01"))
     assert {r.day.year for r in read_jsonl(path)} == {2024}
+
+
+def test_every_record_says_in_which_line_it_lay_also_one_that_cannot_be_read(tmp_path):
+    good, broken = read_jsonl(write(tmp_path / "payments.jsonl", b"", envelope(), b"{broken"))
+    assert good.headers[-1] == (ORIGIN, b"payments.jsonl line 2")
+    assert broken.headers[-1] == (ORIGIN, b"payments.jsonl line 3")

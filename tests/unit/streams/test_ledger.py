@@ -15,11 +15,13 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.events.envelope import Event
-from streams.codec import decode
+from schemas.clickhouse.rows import identity
+from schemas.events.envelope import Event, Rejection
+from streams.codec import _usual, decode
 from streams.connectors.ledger import Ledger, read_ledger
 from streams.connectors.mapping import Mapping, load_mapping
 from streams.connectors.records import Record, SourceError
+from streams.headers import ORIGIN
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("DUEWATCH_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -129,6 +131,51 @@ def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(t
         read(tmp_path, "2,b,-5.00,2024-01-03,2024-02-01,\n")
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("2,b,5.00\n", "the row has 3 fields, 6 are expected: add what is missing, with nothing in it where it is not known"),
+        ("2\n", "the row has 1 field, 6 are expected: add what is missing, with nothing in it where it is not known"),
+        (
+            "2,b,5,00,2024-01-03,2024-02-01,\n",
+            "the row has 7 fields, 6 are expected: put quotes around a field that holds a ',', or take out what is too much",
+        ),
+    ],
+)
+def test_a_row_of_too_few_or_too_many_fields_says_how_many_are_expected(tmp_path, row, told):
+    ledger = read(tmp_path, GOOD + row)
+    (answer,) = [e for r in ledger.records if not isinstance(e := decode(r.topic, r.key, r.value, r.headers), Event)]
+    assert answer == Rejection(told)
+
+
+def test_every_record_says_in_which_line_of_which_file_its_row_begins(tmp_path):
+    rows = GOOD + '2,"b\nb",5.00,2024-01-03,2024-02-01,\n\n' + "3,c,5.00\n" + GOOD.replace("1,a", "4,d", 1)
+    lines = Counter(dict(r.headers)[ORIGIN] for r in read(tmp_path, rows).records)
+    # A paid row is three records. The second goes over two lines, and an empty one follows.
+    assert lines == {b"ledger.csv line 2": 3, b"ledger.csv line 3": 2, b"ledger.csv line 6": 1, b"ledger.csv line 7": 3}
+
+
+def test_where_a_record_lay_is_told_in_ascii_so_that_it_is_still_decoded_the_quick_way(tmp_path):
+    path = tmp_path / "Rückstände 100%.csv"
+    path.write_text("no,debtor,amount,issued,due,paid\n" + GOOD)
+    records = read_ledger(path, mapping()).records
+    assert {dict(r.headers)[ORIGIN] for r in records} == {b"R%C3%BCckst%C3%A4nde 100%25.csv line 2"}
+    assert all(_usual(r.topic, r.value, r.headers) for r in records)
+
+
+def said(record: Record) -> tuple[Any, ...]:
+    event = decode(record.topic, record.key, record.value, record.headers)
+    return record.order, identity(record.topic, 0, record.key, record.headers, record.value), event
+
+
+def test_the_place_of_a_row_is_no_part_of_what_it_says(tmp_path):
+    rows = GOOD + "2,b,5.00\n"
+    first = [said(r) for r in read(tmp_path, rows).records]
+    second = [said(r) for r in read(tmp_path, "0,z,1.00,2024-01-01,2024-02-01,\n" + rows).records]
+    assert len(first) == 4
+    assert all(one in second for one in first)
+
+
 def test_a_row_without_a_readable_day_takes_the_place_of_the_row_before_it_or_of_the_first(tmp_path):
     bad = "2,b,5.00,?,2024-02-01,\n"
     ledger = read(tmp_path, bad + GOOD + bad + GOOD.replace("2024-01-02", "2024-01-05").replace("1,", "3,", 1))
@@ -206,7 +253,9 @@ def test_the_rules_of_the_example_mapping_leave_rows_out_once_they_are_no_commen
 
 
 def by_content(ledger: Ledger) -> list[tuple[Any, ...]]:
-    return sorted((r.day, r.order, r.topic, r.key, r.value, tuple(r.headers)) for r in ledger.records)
+    return sorted(
+        (r.day, r.order, r.topic, r.key, r.value, tuple(h for h in r.headers if h[0] != ORIGIN)) for r in ledger.records
+    )
 
 
 @needs_ledgers

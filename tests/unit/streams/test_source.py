@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streams.connectors.records import Record, SourceError, raw_record
 from streams.connectors.source import QUIET_DAYS, expand, read_sources, sources_hash, steps
+from streams.headers import ORIGIN
 
 LEDGER = "no,debtor,amount,issued,due,paid\n"
 MAPPING = """name = "t"
@@ -45,6 +46,11 @@ def kind_of(record: Record) -> str:
     return dict(record.headers)["ce_type"].decode().split(".")[1]
 
 
+def without_origin(record: Record) -> Record:
+    """Where it lay, which the order of the file tells, is told beside and decides nothing."""
+    return record._replace(headers=[(name, told) for name, told in record.headers if name != ORIGIN])
+
+
 def test_days_come_in_order_and_within_a_day_master_data_invoices_payments(ledger, mapping):
     records = read_sources([ledger], mapping)
     rank = {"customer": 0, "invoice": 1, "payment": 2}
@@ -57,7 +63,7 @@ def test_neither_the_order_of_rows_nor_the_size_of_ids_is_the_order_of_a_day(led
     records = read_sources([ledger], mapping)
     rows = ledger.read_text().splitlines()[1:]
     ledger.write_text(LEDGER + "\n".join(reversed(rows)))
-    assert read_sources([ledger], mapping) == records
+    assert list(map(without_origin, read_sources([ledger], mapping))) == list(map(without_origin, records))
     ids = [int(orjson.loads(r.value)["invoice_id"]) for r in records if kind_of(r) == "invoice" and r.day == date(2024, 1, 2)]
     assert ids != sorted(ids)
     assert ids != sorted(ids, reverse=True)
