@@ -16,10 +16,10 @@ from schemas.registry import DEBTOR_SOURCES
 from streams.auditing.amounts import Cut, compare_cuts
 from streams.auditing.difference import ABSENT, Difference, shown
 from streams.backtest import Fold
-from streams.connectors.source import Step, steps
+from streams.connectors.source import Step, cut_at
 from streams.errors import UserError
 from streams.explaining.again import TOPICS
-from streams.explaining.replayed import columns_of, end_of_the_replay, is_alike, records_of
+from streams.explaining.replayed import columns_of, ends_of_the_replay, is_alike, records_of
 from streams.progress import Bar
 from streams.replay_context import replay_context
 from streams.sql import ClickHouse
@@ -40,7 +40,7 @@ def audit_replayed(settings: Settings, clickhouse: ClickHouse, away: str, bar: B
     Where an event itself was altered, only that is told: what follows from it would be, too. Raises UserError where ClickHouse
     is not what one replay has left, or nothing can be asserted.
     """
-    until = end_of_the_replay(clickhouse, away)
+    ends = ends_of_the_replay(clickhouse, away)
     (made,) = clickhouse.rows(MADE_BY)
     if set(made["code"]) != {CODE_VERSION}:
         raise UserError(
@@ -55,7 +55,7 @@ def audit_replayed(settings: Settings, clickhouse: ClickHouse, away: str, bar: B
     versions = {fold.context.policy.version}
     outputs: list[Output] = []
     step: Step | None = None
-    for step in steps(records, until):
+    for step in cut_at(records, ends):
         outputs += (output for output in fold.step(step) if output.topic in TOPICS)
         versions.add(fold.context.policy.version)
         bar.advance(len(step.records))

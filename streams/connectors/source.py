@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
@@ -138,6 +139,18 @@ def steps(records: Iterable[Record], until: date | None = None) -> Iterator[Step
         yield Step(number, _midnight(monday), gathered)
         number, gathered, monday = number + 1, [], _next_end(monday, last, end)
     yield Step(number, _midnight(end), gathered)
+
+
+def cut_at(records: Sequence[Record], ends: Sequence[datetime]) -> Iterator[Step]:
+    """Cut records, in order, into steps that end there: those of a replay that has been.
+
+    Its own records need not tell them any more: a dead letter, too, ends a long silence.
+    """
+    begin = 0
+    for number, at in enumerate(ends):
+        end = bisect_left(records, at.date(), begin, key=lambda record: record.day)
+        yield Step(number, at, list(records[begin:end]))
+        begin = end
 
 
 def _next_end(monday: date, last: date, day: date) -> date:

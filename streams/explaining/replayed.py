@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -15,7 +15,7 @@ from schemas.registry import TOPICS as REGISTRY
 from streams.backtest import Fold
 from streams.codec import json_of
 from streams.connectors.records import Record, record_of
-from streams.connectors.source import steps
+from streams.connectors.source import cut_at
 from streams.errors import UserError
 from streams.explaining.again import TOPICS, Emitted, Explained, Witness, asked_for, decided
 from streams.progress import progress_bar
@@ -24,7 +24,8 @@ from streams.sql import ClickHouse
 
 EVENTS = """SELECT topic, key, id, type, source, subject, correlation_id, causation_id, toString(time) AS time,
 toString(recorded_time) AS recorded, data FROM events"""
-TICKS = "SELECT groupUniqArray(prefix) AS prefixes, min(step) AS first, toString(max(time)) AS last FROM ticks"
+TICKS = "SELECT groupUniqArray(prefix) AS prefixes, min(step) AS first FROM ticks"
+ENDS = "SELECT DISTINCT toString(time) AS end FROM journal WHERE agent = 'debtor' AND tick IS NOT NULL ORDER BY end"
 
 
 def explain_replayed(clickhouse: ClickHouse, wanted: str, away: str) -> Explained:
@@ -33,12 +34,12 @@ def explain_replayed(clickhouse: ClickHouse, wanted: str, away: str) -> Explaine
     Raises UserError where ClickHouse is not what one replay has left.
     """
     row, topic = _find(clickhouse, wanted)
-    until = end_of_the_replay(clickhouse, away)
+    ends = ends_of_the_replay(clickhouse, away)
     records = sorted(records_of(clickhouse), key=lambda record: (record.day, record.order))
     witness = Witness(row["id"])
     fold = Fold(replay_context(records), book=witness)
     with progress_bar("explain", len(records)) as bar:
-        for step in steps(records, until):
+        for step in cut_at(records, ends):
             fold.step(step)
             bar.advance(len(step.records))
             if witness.seen is not None:
@@ -60,15 +61,15 @@ def _find(clickhouse: ClickHouse, wanted: str) -> tuple[dict[str, Any], str]:
     )
 
 
-def end_of_the_replay(clickhouse: ClickHouse, away: str) -> Any:
-    """The last day. A live deployment decides as events arrive, and only its log tells how they did."""
+def ends_of_the_replay(clickhouse: ClickHouse, away: str) -> list[datetime]:
+    """The ends of its steps. A live deployment decides as events arrive, and only its log tells how they did."""
     told = clickhouse.rows(TICKS)[0]
     if len(told["prefixes"]) != 1 or int(told["first"]) < 0:
         raise UserError(
             f"{away}. And ClickHouse holds no single replay (prefixes: {', '.join(told['prefixes'])}): what a live deployment"
             " decided is made again from its log"
         )
-    return (_instant(told["last"]) - timedelta(microseconds=1)).date()
+    return [_instant(row["end"]) for row in clickhouse.rows(ENDS)]
 
 
 def _instant(text: str) -> datetime:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.connectors.records import Record, SourceError, raw_record
-from streams.connectors.source import QUIET_DAYS, expand, read_sources, sources_hash, steps
+from streams.connectors.source import QUIET_DAYS, cut_at, expand, read_sources, sources_hash, steps
 from streams.headers import ORIGIN
 
 LEDGER = "no,debtor,amount,issued,due,paid\n"
@@ -161,6 +161,17 @@ def test_up_to_400_days_without_a_record_every_week_is_a_step(gap, beyond):
     end = until + timedelta(days=1)
     mondays = weeks_between(date(2024, 1, 8), end)
     assert ends == mondays + ([] if end in mondays else [end])
+
+
+@given(st.lists(st.integers(0, 2_000), min_size=1).map(sorted), st.integers(0, 60))
+def test_a_replay_that_has_been_is_cut_again_where_it_was_cut(offsets, beyond):
+    records = [on(date(2024, 1, 1) + timedelta(days=i)) for i in offsets]
+    cut = list(steps(records, records[-1].day + timedelta(days=beyond)))
+    ends = [step.end for step in cut]
+    assert list(cut_at(records, ends)) == cut
+    # Also without some of its records, which have become dead letters.
+    assert [step.end for step in cut_at(records[::2], ends)] == ends
+    assert [r for step in cut_at(records[::2], ends) for r in step.records] == records[::2]
 
 
 def test_the_hash_follows_the_content_and_not_the_place(tmp_path, ledger, mapping):
