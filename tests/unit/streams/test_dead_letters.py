@@ -120,11 +120,11 @@ def test_a_list_says_what_became_of_each(there):
 
 def test_of_a_record_that_lay_in_a_file_the_line_is_told(there):
     there.are(letter(headers=(*INVOICE.headers, ("duewatch-origin", b"M%C3%A4rz 100%25.csv line 207"))))
-    listed = dead_letters.list_letters(Choice(), None, None, 50)
+    listed = dead_letters.list_letters(Choice(), HERE, 50)
     assert listed == "payments/3/1742 (März 100%.csv line 207)  amount: -5 is not above zero"
-    assert "from:    März 100%.csv line 207\n" in str(dead_letters.show_letter("payments/3/1742", None, None))
+    assert "from:    März 100%.csv line 207\n" in str(dead_letters.show_letter("payments/3/1742", HERE))
     there.are(letter(headers=(*INVOICE.headers, ("duewatch-origin", b"\x1b[2J\xff"))))
-    assert "(\\x1b[2J\\ufffd)" in dead_letters.list_letters(Choice(), None, None, 50)
+    assert "(\\x1b[2J\\ufffd)" in dead_letters.list_letters(Choice(), HERE, 50)
 
 
 def test_what_goes_out_again_lay_in_no_file_and_its_fault_is_not_told_any_more(there):
