@@ -75,7 +75,7 @@ def _shared_header(name: str, text: str) -> tuple[str, bytes]:
 def origin_of(path: Path, line: int) -> bytes:
     """The place of a line in words, in ASCII; the file's name alone, since a path would tell of the machine.
 
-    >>> origin_of(Path("/home/eve/März.csv"), 207)
+    >>> origin_of(Path("ledgers/März.csv"), 207)
     b'M%C3%A4rz.csv line 207'
     """
     return f"{_plain_name(path.name)} line {line}".encode()
