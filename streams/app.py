@@ -78,7 +78,11 @@ def _debtor() -> Brain:
 
 def _learner() -> Brain:
     from agents.learner.fold import LearnerBrain
+    from agents.learner.quality_river import Challenger, Drift, LiveChallenger, LiveDrift
 
+    # River takes a second to load: while the partition is taken over, not under the first label, when everybody's slices wait.
+    LiveChallenger(Challenger())
+    LiveDrift(Drift())
     return LearnerBrain()
 
 

@@ -69,7 +69,7 @@ def _decode(
     topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int, partitions: int | None
 ) -> Event | Rejection:
     if value is None:
-        raise _RejectedError("the value is empty (a tombstone): send an event; erase a customer by the command for it")
+        raise _RejectedError("the value is empty (a tombstone): send an event; nobody is erased by an empty value")
     if len(value) > MAX_BYTES and topic not in _LARGE:
         raise _RejectedError(f"the value has {len(value)} bytes, more than {MAX_BYTES}: send less in one event")
     said = _usual(topic, value, headers) or _closely(topic, value, headers)

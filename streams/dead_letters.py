@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from schemas.registry import TOPICS
 from streams.clickhouse import ClickHouseError
 from streams.errors import UsageError, UserError
 from streams.headers import ORIGIN
@@ -55,7 +56,9 @@ class Choice:
     state: str | None = None
 
     def condition(self) -> str:
-        """SQL. Raises UsageError for a name that is neither a place nor an id."""
+        """SQL. Raises UsageError for a name that is neither a place nor an id, and for a topic that is none."""
+        if self.topic is not None and self.topic not in TOPICS:
+            raise UsageError(f"{self.topic!r} is no topic: name one of {', '.join(TOPICS)}")
         parts = [" OR ".join(map(_named, self.named))] if self.named else []
         parts += [f"{column} = {_literal(told)}" for column in ("topic", "field", "state") if (told := getattr(self, column))]
         if self.reason:

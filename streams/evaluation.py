@@ -108,21 +108,44 @@ class Chance:
     below: float
 
 
-def ece_if_calibrated(scores: Floats) -> Chance:
+def ece_if_calibrated(scores: Floats, siblings: Ints | None = None, alike: float = 0.0) -> Chance:
     """The calibration error that a forecaster would show whose every word is true: labels drawn from its own predictions.
 
-    Bins of few labels are never met exactly, so an error near this is no fault of the forecaster.
+    Bins of few labels are never met exactly, so an error near this is no fault of the forecaster. ``siblings``: a number per
+    score, the same for those whose outcomes go together, with the correlation ``alike``.
 
     >>> round(ece_if_calibrated(np.full(2_000, 0.3)).mean, 2)
     0.04
+    >>> round(ece_if_calibrated(np.full(2_000, 0.3), np.arange(2_000) // 4, 1.0).mean, 2)
+    0.07
     """
-    p = np.sort(np.asarray(scores, dtype=np.float64))
+    order = np.argsort(scores, kind="stable")
+    p = np.asarray(scores, dtype=np.float64)[order]
+    own = np.arange(len(p)) if siblings is None else np.unique(siblings, return_inverse=True)[1][order]
     starts = np.cumsum([0, *(len(part) for part in np.array_split(p, ECE_BINS) if len(part))])[:-1]
-    rng = np.random.default_rng(SEED)
     said = np.add.reduceat(p, starts)
-    drawn = [np.abs(np.add.reduceat((rng.random(len(p)) < p).astype(np.float64), starts) - said).sum() for _ in range(DRAWS)]
-    errors = np.array(drawn) / len(p)
+    rng = np.random.default_rng(SEED)
+
+    def error() -> float:
+        # Two siblings share one draw with the probability ``alike``; each by itself comes out as its score says.
+        luck = np.where(rng.random(len(p)) < np.sqrt(alike), rng.random(len(p))[own], rng.random(len(p)))
+        return float(np.abs(np.add.reduceat((luck < p).astype(np.float64), starts) - said).sum() / len(p))
+
+    errors = np.array([error() for _ in range(DRAWS)])
     return Chance(round(float(errors.mean()), 6), round(float(np.quantile(errors, 0.95)), 6))
+
+
+def likeness(labels: Ints, scores: Floats, siblings: Ints) -> float:
+    """The correlation of siblings' outcomes beyond what their scores say, from 0 to 1: the mean over all pairs.
+
+    >>> likeness(np.array([1, 1, 0, 0]), np.full(4, 0.5), np.array([0, 0, 1, 1]))
+    1.0
+    """
+    off, noise = labels - scores, np.sqrt(scores * (1.0 - scores))
+    _, own = np.unique(siblings, return_inverse=True)
+    together = (np.bincount(own, off) ** 2).sum() - (off**2).sum()
+    most = (np.bincount(own, noise) ** 2).sum() - (noise**2).sum()
+    return float(np.clip(together / most, 0.0, 1.0)) if most > 0 else 0.0
 
 
 def reliability(labels: Sequence[int] | Ints, scores: Sequence[float] | Floats, bins: int = 10) -> list[Bin]:

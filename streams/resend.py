@@ -115,6 +115,8 @@ def resend(settings: Settings, choice: Choice, mend: Mend, asked: ClickHouse, *,
 def _judge(letter: Letter, mend: Mend, sent: dict[str, str]) -> Told:
     if letter.topic not in TOPICS or TOPICS[letter.topic].direction != "in":
         return Told(f"{letter.place}  not sent: {letter.topic} is no source topic, nothing is sent into it by hand", refused=True)
+    if letter.state == "refused again":
+        return Told(f"{letter.place}  not sent: refused again as {letter.replayed_as}, mend that one", refused=True)
     if letter.state != "open":
         return Told(f"{letter.place}  not sent again: {letter.state} as {letter.replayed_as}")
     if letter.id in sent:

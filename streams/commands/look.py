@@ -55,7 +55,8 @@ def simulate(debtors: int, days: int, seed: int, out: Path) -> None:
     """Make a portfolio whose truth is known.
 
     For trying things out without anybody's data: one TOPIC.jsonl per source topic, and truth.json (who defaults when, whose
-    cash flow breaks when).
+    cash flow breaks when). `replay` and `backtest` take the folder's files; who sends them to a live deployment moves their dates
+    to today first, for what was recorded more than 400 days ago is refused there.
 
     \b
     Example:

@@ -281,6 +281,12 @@ class Table:
         return self.issued // 7
 
     @cached_property
+    def siblings(self) -> Ints:
+        """A number per debtor and due day: such invoices are paid together, and are not so many independent outcomes."""
+        told = [f"{due}|{customer}" for due, customer in zip(self.due, self.customers, strict=True)]
+        return np.unique(np.array(told), return_inverse=True)[1]
+
+    @cached_property
     def default(self) -> Ints:
         """Of every invoice, not of the late ones only: paid in time is no default, judged after the same delay as the others."""
         labels = _labels(invoice.default for invoice in self.invoices)

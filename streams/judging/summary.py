@@ -15,7 +15,8 @@ from streams.tables import print_line, share, table_of
 Figures = Mapping[str, Any]
 
 EXPLAINED = f"""cold: debtors with fewer than {COLD} earlier invoices; warm: the others. 95 %: interval by a bootstrap over weeks.
-chance: what the ECE of a score whose every word is true stays below in 95 of 100 cases. us: processor time per invoice."""
+chance: what the ECE of a score whose every word is true stays below in 95 of 100 cases, with invoices of a debtor and due day
+as alike as they are. us: processor time per invoice."""
 PARTS = ("all", "cold", "warm")
 TARGETS = {
     "default": f"default ({DEFAULT_DAYS} days past due on a material amount, written off or insolvent)",

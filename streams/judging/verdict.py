@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.evaluation import Bootstrap, Chance, Floats, Interval, Quality, ece_if_calibrated, log_losses, quality
+from streams.evaluation import Bootstrap, Chance, Floats, Interval, Quality, ece_if_calibrated, likeness, log_losses, quality
 from streams.judging.challengers import Forecasts
 from streams.judging.history import UNKNOWN, Table
 
@@ -29,7 +29,7 @@ class Judged:
     auc: Interval | None
     log_loss: Interval | None
     ece_if_calibrated: Chance | None
-    """What ``all.ece`` would be by chance alone, had every forecast been right."""
+    """What ``all.ece`` would be by chance alone, had every forecast been right; siblings are as alike as they were."""
 
     def figures(self) -> dict[str, Any]:
         """As metrics.json holds them."""
@@ -68,6 +68,7 @@ def judge(table: Table, scorer: Forecasts, rows: Rows) -> Judged:
     """One scorer; intervals by a bootstrap over the weeks of issue."""
     y, p = table.late[rows], scorer.p[rows]
     weeks = Bootstrap(table.weeks[rows]) if len(y) >= FEW else None
+    siblings = table.siblings[rows]
     return Judged(
         scorer,
         quality(y, p),
@@ -75,7 +76,7 @@ def judge(table: Table, scorer: Forecasts, rows: Rows) -> Judged:
         quality(table.late[rows & ~table.cold], scorer.p[rows & ~table.cold]),
         None if weeks is None else weeks.auc(y, p),
         None if weeks is None else weeks.mean(log_losses(y, p)),
-        None if weeks is None else ece_if_calibrated(p),
+        None if weeks is None else ece_if_calibrated(p, siblings, likeness(y, p, siblings)),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.evaluation import area_under_curve, ece_if_calibrated, quality, reliability
+from streams.evaluation import area_under_curve, ece_if_calibrated, likeness, quality, reliability
 
 PAIRS = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 1.0)), min_size=1, max_size=60)
 
@@ -69,3 +69,21 @@ def test_the_calibration_error_of_an_honest_forecaster_is_what_chance_says_and_t
     assert np.mean(honest) == pytest.approx(chance.mean, rel=0.1)
     assert sum(error > chance.below for error in honest) <= 8
     assert _error((rng.random(len(said)) < said**2).astype(int), said) > 3 * chance.below
+
+
+def test_outcomes_that_go_together_leave_more_to_chance_and_their_likeness_is_found():
+    rng = np.random.default_rng(2)
+    siblings = np.arange(4_000) // 5
+    said = rng.beta(1.0, 2.0, 800)[siblings]
+
+    def drawn():
+        shared = rng.random(len(said)) < np.sqrt(0.6)
+        return (np.where(shared, rng.random(800)[siblings], rng.random(len(said))) < said).astype(int)
+
+    honest = [drawn() for _ in range(40)]
+    assert np.mean([likeness(labels, said, siblings) for labels in honest]) == pytest.approx(0.6, abs=0.05)
+    alone, together = ece_if_calibrated(said), ece_if_calibrated(said, siblings, 0.6)
+    assert together.mean > 1.5 * alone.mean
+    errors = [_error(labels, said) for labels in honest]
+    assert np.mean(errors) == pytest.approx(together.mean, rel=0.15)
+    assert sum(error > together.below for error in errors) <= 8
