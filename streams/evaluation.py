@@ -102,10 +102,11 @@ def quality(labels: Sequence[int] | Ints, scores: Sequence[float] | Floats) -> Q
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """What chance alone does to a figure: its mean, and what it stays below in 95 of 100 cases."""
+    """What chance alone does to a figure: its mean, and what it stays below in 95 of 100 cases. ``alike``: of siblings."""
 
     mean: float
     below: float
+    alike: float
 
 
 def ece_if_calibrated(scores: Floats, siblings: Ints | None = None, alike: float = 0.0) -> Chance:
@@ -132,7 +133,7 @@ def ece_if_calibrated(scores: Floats, siblings: Ints | None = None, alike: float
         return float(np.abs(np.add.reduceat((luck < p).astype(np.float64), starts) - said).sum() / len(p))
 
     errors = np.array([error() for _ in range(DRAWS)])
-    return Chance(round(float(errors.mean()), 6), round(float(np.quantile(errors, 0.95)), 6))
+    return Chance(round(float(errors.mean()), 6), round(float(np.quantile(errors, 0.95)), 6), round(alike, 3))
 
 
 def likeness(labels: Ints, scores: Floats, siblings: Ints) -> float:

@@ -25,6 +25,17 @@ from schemas.events.policies import PolicyPublished
 from schemas.ids import content_hash
 from schemas.registry import CONTRACTS
 
+LEDGER_MAPPING = """name = "t"
+currency = "EUR"
+[columns]
+invoice_id = "no"
+customer_id = "debtor"
+amount = "amount"
+issued_on = "issued"
+due_on = "due"
+paid_on = "paid"
+"""
+"""Of a ledger with the columns no, debtor, amount, issued, due and paid."""
 START = date(2026, 1, 5)
 """A Monday."""
 _TYPES: dict[type, str] = {}

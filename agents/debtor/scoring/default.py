@@ -158,8 +158,7 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
     >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())
     0.99
     """
-    p = p_late * class_rate(model, risk)
-    return max(p, CERTAIN.get(facts.stage, 0.0)) if facts.certain else p
+    return max(p_late * class_rate(model, risk), least_default(facts))
 
 
 def least_default(facts: Facts) -> float:

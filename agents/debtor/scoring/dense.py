@@ -145,7 +145,7 @@ def features(active: Active, own: Cells, score: ScoreState, facts: Facts, base: 
         0.0 if score.labels else 1.0,
     )
     whole = np.rint((np.array(values) - _CENTRE_OF) * _FACTOR_OF)  # halves to even, as round() would
-    found: bytes = np.minimum(np.maximum(whole, _LEAST), _MOST).astype(np.int8).tobytes()  # a fifth of what clip() takes
+    found: bytes = whole.clip(_LEAST, _MOST).astype(np.int8).tobytes()
     return found
 
 

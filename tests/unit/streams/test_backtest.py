@@ -19,6 +19,7 @@ from streams.judging.challengers import booster_is_here
 from streams.judging.summary import show
 from streams.replay_context import replay_context
 from streams.simulate import simulate
+from tests.builders import LEDGER_MAPPING
 
 OUTPUTS = ("scores", "alerts", "limit-changes", "limit-proposals", "current-limits", "dead-letters")
 
@@ -187,16 +188,6 @@ LEDGER = """no,debtor,amount,issued,due,paid
 3,b,900.00,1999-02-01,1999-03-01,1999-02-20
 4,b,900.00,2026-01-05,2026-02-01,
 """
-MAPPING = """name = "quiet"
-currency = "EUR"
-[columns]
-invoice_id = "no"
-customer_id = "debtor"
-amount = "amount"
-issued_on = "issued"
-due_on = "due"
-paid_on = "paid"
-"""
 
 
 @pytest.fixture
@@ -205,7 +196,7 @@ def said_of_silence(tmp_path, monkeypatch):
 
     def said(far):
         (tmp_path / "ledger.csv").write_text(LEDGER.format(far=far))
-        (tmp_path / "mapping.toml").write_text(MAPPING)
+        (tmp_path / "mapping.toml").write_text(LEDGER_MAPPING)
         records = read_sources([tmp_path / "ledger.csv"], str(tmp_path / "mapping.toml"))
         short = list(steps(records))
         monkeypatch.setattr(source, "QUIET_DAYS", 100_000)

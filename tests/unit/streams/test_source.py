@@ -12,18 +12,9 @@ from hypothesis import strategies as st
 from streams.connectors.records import Record, SourceError, raw_record
 from streams.connectors.source import QUIET_DAYS, cut_at, expand, read_sources, sources_hash, steps
 from streams.headers import ORIGIN
+from tests.builders import LEDGER_MAPPING
 
 LEDGER = "no,debtor,amount,issued,due,paid\n"
-MAPPING = """name = "t"
-currency = "EUR"
-[columns]
-invoice_id = "no"
-customer_id = "debtor"
-amount = "amount"
-issued_on = "issued"
-due_on = "due"
-paid_on = "paid"
-"""
 
 
 @pytest.fixture
@@ -38,7 +29,7 @@ def ledger(tmp_path):
 @pytest.fixture
 def mapping(tmp_path):
     path = tmp_path / "mapping.toml"
-    path.write_text(MAPPING)
+    path.write_text(LEDGER_MAPPING)
     return str(path)
 
 
