@@ -152,6 +152,13 @@ class Settings(BaseModel):
         "or the learner has a worker of its own, which also ticks, beside those of the debtors",
     )
     tick_seconds: float = Field(1.0, ge=0.05, le=3600, description="seconds between two ticks, 0.05 to 3600")
+    core: int | None = Field(
+        None,
+        ge=0,
+        le=4095,
+        description="the number of the processor core on which a worker's Python stays, from 0, another one for each worker of a "
+        "machine; not set: wherever the system puts it",
+    )
     mode: Literal["live", "replay"] = Field("live", description="live or replay")
     max_slice: int = Field(2_000, ge=1, le=10_000, description="records of a slice at most, 1 to 10000")
     commits_in_flight: int = Field(4, ge=1, le=64, description="transactions at once per worker, 1 to 64")

@@ -11,6 +11,7 @@ import faust
 import structlog
 
 from streams.app import Wired, build_app
+from streams.cores import stay_on
 from streams.logs import configure_logs, logging_config
 from streams.memory import keep_many_rows
 from streams.topics import require_topics
@@ -24,11 +25,13 @@ log = structlog.get_logger()
 def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status.
 
-    Raises UserError where no broker answers or its topics are not those of the settings.
+    Raises UserError where no broker answers, its topics are not those of the settings, or there is no such core.
     """
     configure_logs(settings.log_format, settings.log_level)
     require_topics(settings)
     keep_many_rows()
+    if settings.core is not None:
+        stay_on(settings.core)
     # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()

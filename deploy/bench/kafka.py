@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -64,21 +66,24 @@ def broker(folder: Path) -> Broker:
 
 
 def warm_up(bootstrap: str, seconds: float) -> None:
-    """Small transactions over a few topics, what others send without one, and somebody who reads all of it."""
+    """Transactions over a few topics, small as at a steady rate and large as on a backlog, what others send without one, and somebody
+    who reads all of it."""
     topics = [f"warm-up-{number}" for number in range(4)]
     make_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
     reader = follower(bootstrap, [(topic, number) for topic in topics for number in range(PARTITIONS)])
     producers = [fenced_producer({"bootstrap.servers": bootstrap}, f"warm-up-{number}") for number in range(PARTITIONS)]
     plain = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, "enable.idempotence": True})
+    sizes = cycle([5] * 20 + [1_000])
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         for number in range(100):
             plain.produce(topics[number % len(topics)], b"x" * 700, b"key", number % PARTITIONS)
         plain.poll(0)
+        count = next(sizes)
         for number, producer in enumerate(producers):
             producer.begin_transaction()
             for topic in topics:
-                for _ in range(5):
+                for _ in range(count):
                     producer.produce(topic, b"x" * 500, b"key", number)
             producer.commit_transaction()
         reader.consume(1000, 0.0)
@@ -152,7 +157,7 @@ class Workers:
         """A worker for each; what it ``runs``: all, debtor or learner."""
         for agents in runs:
             number, self.started = self.started, self.started + 1
-            own = self.settings.changed(web_port=free_port(), agents=agents)
+            own = self.settings.changed(web_port=free_port(), agents=agents, core=number % (os.cpu_count() or 1))
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
             argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]
             self.children.append(spawn(argv, own.as_environment(), log, name=f"{agents} {number}"))

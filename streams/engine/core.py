@@ -25,6 +25,7 @@ from schemas.events.clock import ContextSet, SourceResumed, Ticked
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.codec import decode
+from streams.cores import everywhere
 from streams.engine import restore
 from streams.engine.apply import Applier
 from streams.engine.commit import Stage
@@ -178,7 +179,7 @@ class Engine:
         began, losses, delay_s = perf_counter(), self._losses[number], 0.0
         try:
             async with self._restores:
-                tenure = await asyncio.get_running_loop().run_in_executor(self._pool, self._restore, number)
+                tenure = await asyncio.get_running_loop().run_in_executor(self._pool, self._restored, number)
         except Exception as error:  # noqa: BLE001 - the broker may be away for a while; the partition stays wanted
             tell = log.info if self._stopping else log.warning
             tell("takeover.failed", agent=self.spec.name, partition=number, error=f"{type(error).__name__}: {error}"[:300])
@@ -202,8 +203,13 @@ class Engine:
         resting = [(self._names[topic], tenure.partition) for topic in tenure.resting]
         self._fetcher.open(tenure, self._places(tenure), self._short, resting)
 
+    def _restored(self, number: int) -> Tenure:
+        """In a thread of the pool, whose clients and processes may run on any core."""
+        with everywhere():
+            return self._restore(number)
+
     def _restore(self, number: int) -> Tenure:
-        """In a thread: fence whoever had the partition, then read its rows back."""
+        """Fence whoever had the partition, then read its rows back."""
         timeout_ms = int(1000 * (60.0 if self.spec.replay else self.settings.transaction_timeout_s))
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
         spec, brain = self.spec, self.spec.brain()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.cores import everywhere
 from streams.headers import read_headers
 from streams.logs import LIBRDKAFKA
 
@@ -103,7 +104,8 @@ class Fetcher:
         failed: Callable[[object | None, Exception], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._consumer = Consumer({**CONSUMER, **kafka}, logger=logging.getLogger(LIBRDKAFKA))
+        with everywhere():
+            self._consumer = Consumer({**CONSUMER, **kafka}, logger=logging.getLogger(LIBRDKAFKA))
         self._arrived, self._failed, self._loop = arrived, failed, loop
         self._owners: dict[Place, tuple[object, str]] = {}
         self._ends: dict[Place, int] = {}

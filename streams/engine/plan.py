@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Literal, Protocol
 
 from schemas.events.clock import ContextSet, SourceResumed, Ticked
@@ -205,7 +206,7 @@ class Gathering:
 
     def _arrived_runs(self) -> list[Run]:
         topics = self._open_sources()
-        counts = fair_shares({topic: len(self.records[topic]) for topic in topics}, self.rules.most)
+        counts = oldest_first({topic: self.records[topic] for topic in topics}, self.rules.most)
         runs = []
         for topic in topics:
             held, count = self.records[topic], counts[topic]
@@ -263,19 +264,20 @@ def pop_below(records: deque[Record], end: int) -> list[Record]:
     return taken
 
 
-def fair_shares(waiting: Mapping[str, int], room: int) -> dict[str, int]:
-    """How many of each topic's waiting records find room: all of the short ones, the rest divided evenly.
+def oldest_first(waiting: Mapping[str, Collection[Record]], room: int) -> dict[str, int]:
+    """How many of each topic's waiting records are taken: those that were written first, by the records' time stamps.
 
-    >>> fair_shares({"a": 10, "b": 500, "c": 0}, 100)
-    {'c': 0, 'a': 10, 'b': 90}
+    So a backlog is read as it came: a topic with few records does not run weeks ahead of one with many. The first record of each
+    topic finds room whatever its time stamp says, so that a wrong one delays its topic, and stops it never.
     """
-    shares = {}
-    left = len(waiting)
-    for topic in sorted(waiting, key=lambda name: waiting[name]):
-        shares[topic] = min(waiting[topic], room // left)
-        room -= shares[topic]
-        left -= 1
-    return shares
+    if sum(map(len, waiting.values())) <= room:
+        return {topic: len(records) for topic, records in waiting.items()}
+    written = [(record.timestamp, topic) for topic, records in waiting.items() for record in islice(records, 1, room)]
+    written.sort(key=itemgetter(0))
+    firsts = [topic for topic, records in waiting.items() if records][:room]
+    taken = Counter(firsts)
+    taken.update(topic for _, topic in written[: room - len(firsts)])
+    return {topic: taken[topic] for topic in waiting}
 
 
 def continues(made: Slice, positions: Mapping[str, int]) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import orjson
 import pytest
@@ -28,6 +29,13 @@ def page(settings, path):
         return error.code, error.read().decode()
     except OSError:
         return 0, ""
+
+
+def threads_of(pid: int) -> list[tuple[str, set[int]]]:
+    """Name and cores of each thread of a process; none where the system does not tell."""
+    tasks = Path(f"/proc/{pid}/task")
+    found = [int(task.name) for task in tasks.iterdir()] if tasks.exists() else []
+    return [((tasks / str(number) / "comm").read_text(), os.sched_getaffinity(number)) for number in found]
 
 
 @pytest.mark.slow
@@ -60,9 +68,11 @@ def test_a_worker_applies_committed_records_only_tells_how_it_is_and_ends_in_ord
 
 
 @pytest.mark.slow
-def test_the_learner_may_have_a_worker_of_its_own_which_is_the_clock_then(kafka, tmp_path):
+def test_the_learner_may_have_a_worker_of_its_own_which_is_the_clock_then_and_that_of_the_debtors_a_core(kafka, tmp_path):
     settings = deployment(kafka.bootstrap, tmp_path)
-    debtors, learner = (settings.changed(agents=agents, web_port=free_port()) for agents in ("debtor", "learner"))
+    given = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    debtors = settings.changed(agents="debtor", web_port=free_port(), core=max(given, default=None))
+    learner = settings.changed(agents="learner", web_port=free_port())
     value, headers = payment(1, "c1")
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
     producer.produce(full_name(settings.prefix, "payments"), key="c1", value=value, headers=list(headers))
@@ -72,6 +82,7 @@ def test_the_learner_may_have_a_worker_of_its_own_which_is_the_clock_then(kafka,
         toy_worker(learner, tmp_path / "l.log", own_port=False) as other,
     ):
         wait_for(lambda: all(page(own, "/health/ready")[0] == 200 for own in (debtors, learner)), 60)
+        assert all(cores == (given if name.startswith("rdk:") else {max(given)}) for name, cores in threads_of(one.pid))
         # No context without a tick, and nothing is applied without a context.
         wait_for(lambda: len(read_all(settings, "alerts")) == 1, 30)
         assert orjson.loads(page(debtors, "/health/ready")[1])["partitions"] == {"debtor": [0, 1, 2, 3]}

@@ -30,6 +30,7 @@ class Entry:
     headers: Sequence[tuple[str, bytes]]
     state: str
     timestamp: int = 0
+    """Set by its sender: of no topic the same as of another, and not always rising."""
 
 
 class Log:
@@ -41,7 +42,8 @@ class Log:
 
     def append(self, key: Any, value: bytes | None, headers: Any, state: str) -> Entry:
         key = key.encode() if isinstance(key, str) else key
-        entry = Entry(len(self.entries), key, value, tuple(headers or ()), state)
+        offset = len(self.entries)
+        entry = Entry(offset, key, value, tuple(headers or ()), state, timestamp=offset ^ 3)
         if state == OPEN:
             self.open.add(entry.offset)
         self.entries.append(entry)
@@ -226,7 +228,7 @@ class SimMessage:
         return self._entry.value if self._entry is not None else None
 
     def timestamp(self) -> tuple[int, int]:
-        return 1, 0
+        return 1, self._entry.timestamp if self._entry is not None else -1
 
     def headers(self) -> Any:
         return list(self._entry.headers) if self._entry is not None else None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.clock import ContextSet, SourceResumed, Ticked
-from streams.engine.plan import Applied, GapError, Gathering, Rules, Run, Slice, continues, fair_shares, is_reached, pop_below
+from streams.engine.plan import Applied, GapError, Gathering, Rules, Run, Slice, continues, is_reached, oldest_first, pop_below
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CONTEXT = ContextSet(version="c1")
@@ -274,11 +274,44 @@ def test_records_below_an_offset_are_taken_off_the_head():
     assert waiting[0].offset == 2
 
 
-@given(st.dictionaries(st.sampled_from("abcde"), st.integers(0, 1000), min_size=1), st.integers(0, 1000))
-def test_shares_fill_the_room_and_starve_nobody(waiting, room):
-    shares = fair_shares(waiting, room)
-    assert sum(shares.values()) == min(room, sum(waiting.values()))
-    assert all(shares[topic] >= min(waiting[topic], room // len(waiting)) for topic in waiting)
+def written(*stamps):
+    return [Fetched(offset, timestamp=stamp) for offset, stamp in enumerate(stamps)]
+
+
+def test_of_a_backlog_the_oldest_are_taken_whichever_topic_they_are_in():
+    held = gathering(most=4)
+    held.arrived("payments", written(10, 40, 50, 60), 0, 4)
+    held.arrived("decisions", written(20, 30, 35, 70), 0, 4)
+    assert [(run.topic, run.end) for run in held.take().runs] == [("payments", 1), ("decisions", 3)]
+    assert [(run.topic, run.end) for run in held.take().runs] == [("payments", 4), ("decisions", 4)]
+
+
+def test_a_record_from_the_future_delays_its_topic_by_no_more_than_a_slice_for_each():
+    held = gathering(most=3)
+    held.arrived("payments", written(10**12, 1, 2), 0, 3)
+    held.arrived("decisions", written(*range(1, 9)), 0, 8)
+    assert [run.end for run in held.take().runs] == [2, 1]
+
+
+STAMPS = st.lists(st.integers(0, 50), max_size=30)
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), STAMPS, min_size=1), st.integers(0, 60))
+def test_the_oldest_fill_the_room_and_no_topic_waits_for_ever(stamps, room):
+    waiting = {topic: written(*own) for topic, own in stamps.items()}
+    taken = oldest_first(waiting, room)
+    assert sum(taken.values()) == min(room, sum(map(len, waiting.values())))
+    assert all(taken[topic] <= len(waiting[topic]) for topic in waiting)
+    if room >= len(waiting):
+        assert all(taken[topic] for topic in waiting if waiting[topic])
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), STAMPS.map(sorted), min_size=1), st.integers(5, 60))
+def test_where_stamps_never_fall_nothing_older_is_left_than_what_is_taken_but_for_each_topics_first(stamps, room):
+    waiting = {topic: written(*own) for topic, own in stamps.items()}
+    taken = oldest_first(waiting, room)
+    latest = max((record.timestamp for topic in waiting for record in waiting[topic][1 : taken[topic]]), default=0)
+    assert all(record.timestamp >= latest for topic in waiting for record in waiting[topic][taken[topic] :])
 
 
 STEPS = st.lists(

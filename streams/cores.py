@@ -1,0 +1,39 @@
+"""On which core a worker's Python runs.
+
+Python runs one thread at a time. Where the system spreads a worker's threads over the cores, every hand-over of the interpreter
+wakes another core and finds its caches cold; on one core a worker on a backlog does a tenth more (README). librdkafka's threads
+need no interpreter and go wherever there is room, as do the processes that a worker starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from streams.errors import UserError
+
+_GIVEN = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
+"""The cores that this process was given when it started; empty where the system does not tell."""
+
+
+def stay_on(core: int) -> None:
+    """Keep this thread, and those that it starts from now on, on one core. Raises UserError where there is no such core."""
+    if core not in _GIVEN:
+        there = ", ".join(map(str, sorted(_GIVEN))) or "none that this system lets a process choose"
+        raise UserError(f"DUEWATCH_CORE is {core}, but the cores are {there}: name one of them, or leave it out")
+    os.sched_setaffinity(0, {core})
+
+
+@contextmanager
+def everywhere() -> Iterator[None]:
+    """What is started in here, threads and processes, may run on all cores, whatever core its starter stays on."""
+    if not _GIVEN:
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _GIVEN)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
