@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 READY := $(VENV)/.ready
 BENCH_READY := .cache/bench-venv/.ready
-CODE := streams schemas agents tests
+CODE := streams schemas agents deploy tests
 FAST := not kafka and not slow and not browser
 
 # The first Python of 3.11 or 3.12 on the path.

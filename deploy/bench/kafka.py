@@ -33,6 +33,8 @@ from tests.kafka.broker import KafkaBroker
 READY_S = 90.0
 BROKER = "broker.json"
 STALLED_S = 60.0
+ANYWHERE = "BENCH_ANYWHERE"
+"""Where this variable is set, no worker stays on a core: to see what ``DUEWATCH_CORE`` gives."""
 
 
 class StalledError(RuntimeError):
@@ -66,8 +68,7 @@ def broker(folder: Path) -> Broker:
 
 
 def warm_up(bootstrap: str, seconds: float) -> None:
-    """Transactions over a few topics, small as at a steady rate and large as on a backlog, what others send without one, and somebody
-    who reads all of it."""
+    """Transactions over a few topics, small as at a steady rate and large as on a backlog; what others send; who reads it all."""
     topics = [f"warm-up-{number}" for number in range(4)]
     make_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
     reader = follower(bootstrap, [(topic, number) for topic in topics for number in range(PARTITIONS)])
@@ -157,7 +158,8 @@ class Workers:
         """A worker for each; what it ``runs``: all, debtor or learner."""
         for agents in runs:
             number, self.started = self.started, self.started + 1
-            own = self.settings.changed(web_port=free_port(), agents=agents, core=number % (os.cpu_count() or 1))
+            core = None if os.environ.get(ANYWHERE) else number % (os.cpu_count() or 1)
+            own = self.settings.changed(web_port=free_port(), agents=agents, core=core)
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
             argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]
             self.children.append(spawn(argv, own.as_environment(), log, name=f"{agents} {number}"))

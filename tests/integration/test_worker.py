@@ -68,7 +68,7 @@ def test_a_worker_applies_committed_records_only_tells_how_it_is_and_ends_in_ord
 
 
 @pytest.mark.slow
-def test_the_learner_may_have_a_worker_of_its_own_which_is_the_clock_then_and_that_of_the_debtors_a_core(kafka, tmp_path):
+def test_the_learner_may_have_a_worker_which_is_the_clock_then_and_that_of_the_debtors_stays_on_its_core(kafka, tmp_path):
     settings = deployment(kafka.bootstrap, tmp_path)
     given = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     debtors = settings.changed(agents="debtor", web_port=free_port(), core=max(given, default=None))

@@ -29,7 +29,7 @@ EXAMPLES = 100
 
 @dataclass(slots=True)
 class Spent:
-    """Seconds and counts; ``cpu_s`` is what the processor really gave. The whole is more than its parts: what was made must go."""
+    """Seconds and counts; ``cpu_s`` is what the processor gave. The whole is more than its parts: what was made must go."""
 
     whole_s: float = 0.0
     decode_s: float = 0.0
