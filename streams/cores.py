@@ -28,10 +28,10 @@ def stay_on(core: int) -> None:
 @contextmanager
 def everywhere() -> Iterator[None]:
     """What is started in here, threads and processes, may run on all cores, whatever core its starter stays on."""
-    if not _GIVEN:
-        yield
+    own = os.sched_getaffinity(0) if _GIVEN else _GIVEN
+    if own == _GIVEN:
+        yield  # nobody stays anywhere: a system that forbids to choose is not asked
         return
-    own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, _GIVEN)
     try:
         yield
