@@ -121,6 +121,15 @@ def _ask_sink(sql: str, port: int, output: str) -> bytes:
         ) from None
 
 
+def escaped(text: str) -> str:
+    r"""A text as it stands between single quotes.
+
+    >>> print(escaped("O'Hara"))
+    O\'Hara
+    """
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
 def explained(text: str) -> str:
     """ClickHouse's own words, without the version and the trace."""
     shown = text.split("(version ", maxsplit=1)[0].split("Stack trace", maxsplit=1)[0].strip()

@@ -11,12 +11,12 @@ import orjson
 
 from schemas.clickhouse.rows import Record, hash_of, identity, rows_of
 from schemas.registry import TOPICS
-from streams.auditing.deployment import own_partitions, sink_positions
+from streams.auditing.deployment import is_shared, own_partitions, sink_positions
 from streams.auditing.difference import ABSENT, Difference, compare_fields, read_json, shown
 from streams.engine.restore import offsets
 from streams.progress import Bar
 from streams.refold import Log, Read
-from streams.sql import ClickHouse
+from streams.sql import ClickHouse, escaped
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def audit_events(settings: Settings, clickhouse: ClickHouse, partitions: Sequenc
     """Compare the view ``events`` with the log as far as the sink has got: each once, none missing, none altered."""
     positions = sink_positions(settings, clickhouse)
     dead = {int(row["record"]) for row in clickhouse.rows("SELECT DISTINCT toString(record) AS record FROM dead_letters_raw")}
-    shared = len(clickhouse.rows("SELECT DISTINCT prefix FROM ticks")) > 1
+    shared = is_shared(clickhouse)
     found: list[Difference] = []
     count = 0
     # Asked at once: most partitions of most topics are empty, and a consumer for each would take longer than all the rest.
@@ -105,7 +105,7 @@ class _Events:
             yield Difference("events", customer, where, "customer_id", customer, row.customer)
 
     def _altered(self, customer: str, where: str, ident: str, value: bytes) -> Iterator[Difference]:
-        asked = f"SELECT data FROM events WHERE topic = '{self._topic}' AND id = '{_escaped(ident)}' LIMIT 1"  # noqa: S608
+        asked = f"SELECT data FROM events WHERE topic = '{self._topic}' AND id = '{escaped(ident)}' LIMIT 1"  # noqa: S608
         data = next((row["data"] for row in self._clickhouse.rows(asked)), "")
         for name, ours, theirs in list(compare_fields(read_json(value), read_json(data.encode()))) or [
             ("data", repr(value), repr(data))
@@ -117,7 +117,3 @@ class _Events:
         for (ident, _), row in self._rows.items():
             if row.partition == partition and not row.seen and first <= row.offset < end:
                 yield Difference("events", row.customer, f"{self._topic}/{partition}/{row.offset}", "id", ABSENT, ident)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")

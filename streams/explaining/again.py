@@ -25,7 +25,7 @@ from streams.codec import decode, encode, partition_of
 from streams.engine.restore import reader
 from streams.errors import UserError
 from streams.refold import Log, Read, Refolded, refold
-from streams.sql import ClickHouse
+from streams.sql import ClickHouse, escaped
 from streams.topics import full_name
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def find(settings: Settings, wanted: str, clickhouse: ClickHouse | None = None) 
 
 def asked_for(topic: str, wanted: str) -> str:
     """The condition by which a decision is found in the topic's table."""
-    quoted = "'" + wanted.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    quoted = f"'{escaped(wanted)}'"
     return f"(id = {quoted} OR {NAMED_BY[topic]} = {quoted})" if topic in NAMED_BY else f"id = {quoted}"
 
 
