@@ -54,8 +54,9 @@ def audit(
     """Hold a deployment against itself, row by row.
 
     For the ops team and auditors: what has been applied is folded again from the log and compared with the state, bit for bit;
-    state and log are compared with ClickHouse, to the cent. It only reads, and the deployment may go on meanwhile. Each
-    difference names the debtor, the field and both values. Exit status 1 where anything differs.
+    state and log are compared with ClickHouse, to the cent, and so is what went out: scores, alerts, limit changes, labels. It
+    only reads, and the deployment may go on meanwhile. Each difference names the debtor, the field and both values. Topics that
+    are paused are named, too. Exit status 1 where anything differs.
 
     What a demo or replay on the embedded broker has left has no log any more: its events in ClickHouse are folded again, and what
     follows from them is compared with what ClickHouse says.
@@ -68,9 +69,15 @@ def audit(
       duewatch audit --every 1h --metrics-port 9107
     """
     from streams.audit import run_audit, run_every, seconds_of
+    from streams.errors import UsageError
     from streams.sql import clickhouse_of
 
     settings = deployment(kafka, prefix)
+    if every is not None and data is not None and "bootstrap" not in settings.model_fields_set:
+        raise UsageError(
+            "--every looks at a deployment that goes on, and no Kafka is named: name it with --kafka or DUEWATCH_BOOTSTRAP. What"
+            f" a demo or replay has left in {data} stays as it is: once is enough, duewatch audit --data {data}"
+        )
     asked = None if no_clickhouse else clickhouse_of(settings, data, clickhouse)
     if every is not None:
         run_every(settings, asked, sample, seconds_of(every), metrics_port)

@@ -61,6 +61,7 @@ def test_help_loads_nothing_heavy():
         pytest.param(["sql", "select 1", "--data", "nowhere"], 1, "duewatch demo", id="no data yet"),
         pytest.param(["dead-letters", "show", "payments"], 2, "TOPIC/PARTITION/OFFSET", id="no place"),
         pytest.param(["replay", "ledger.csv", "--mapping", "ibm", "--clickhouse", "nowhere"], 2, "clickhouse://", id="no URL"),
+        pytest.param(["audit", "--data", "left", "--every", "1h"], 2, "no Kafka is named", id="again what stays as it is"),
         pytest.param(["demo", "--debtors", "many"], 2, "--debtors", id="no number"),
         pytest.param(["dmeo"], 2, "dmeo", id="no such command"),
     ],
