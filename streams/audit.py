@@ -1,4 +1,4 @@
-"""Hold a live deployment against itself: its state against a fold of the journal, and ClickHouse against both. Read only.
+"""Hold a live deployment against itself: state and outputs against a fold of the journal, ClickHouse against all. Read only.
 
 It may run while everything moves. State is read to the end of a transaction and folded up to that very slice. ClickHouse is
 asked once the sink has reached what was committed by then; a debtor that has moved meanwhile is looked at again.
@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,17 +19,17 @@ import structlog
 
 from schemas.registry import DEBTOR_SOURCES
 from streams.auditing.amounts import audit_amounts
-from streams.auditing.deployment import deployed
+from streams.auditing.deployment import deployed, is_shared
 from streams.auditing.difference import KINDS, Difference, Kind
 from streams.auditing.events import audit_events
 from streams.auditing.replayed import audit_replayed
-from streams.auditing.state import audit_state
+from streams.auditing.state import Audited, audit_state
 from streams.clickhouse import ClickHouseError
 from streams.engine.restore import offsets
 from streams.errors import UsageError, UserError
 from streams.logs import configure_logs
 from streams.metrics import Metrics
-from streams.progress import progress_bar
+from streams.progress import Bar, progress_bar
 from streams.reachable import KafkaAwayError
 from streams.refold import agent_specs
 from streams.sql import ClickHouse
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+SHARED = "against ClickHouse: several deployments write into its tables"
 LOGGED = 100
 """Differences in the log of a scheduled run, at most."""
 
@@ -54,6 +55,10 @@ class Report:
     looked_at: Counter[str] = field(default_factory=Counter)
     not_judged: Counter[str] = field(default_factory=Counter)
     """Debtors by why nothing can be said of them."""
+    outputs_not_judged: Counter[str] = field(default_factory=Counter)
+    """Outputs by why they are not compared."""
+    paused: dict[str, list[int]] = field(default_factory=dict)
+    """Topic -> partitions that are read no further for now (D10): no difference, but what waits there was not looked at."""
     seconds: float = 0.0
 
     def add(self, found: Iterable[Difference]) -> None:
@@ -61,6 +66,15 @@ class Report:
             self.counts[one.kind] += 1
             if len(self.differences) < self.keep:
                 self.differences.append(one)
+
+    def take(self, told: Audited, partition: int) -> None:
+        """What the audit of a partition of an agent has found."""
+        self.add(told.found)
+        self.looked_at += told.counts
+        self.not_judged += told.unclear
+        self.outputs_not_judged += told.outputs_unclear
+        for topic in sorted(told.paused):
+            self.paused.setdefault(topic, []).append(partition)
 
     @property
     def is_clean(self) -> bool:
@@ -80,23 +94,33 @@ def audit(settings: Settings, clickhouse: ClickHouse | None, sample: int | None 
     ends = offsets(settings.for_librdkafka(), [(full_name(settings.prefix, t), p) for t in DEBTOR_SOURCES for p in partitions])
     with progress_bar("audit", sum(ends.values()) * (2 if clickhouse else 1)) as bar:
         if clickhouse is not None:
-            found, unclear = audit_amounts(settings, clickhouse, partitions, bar)
-            report.add(found)
-            report.not_judged += Counter({f"against ClickHouse: {why}": debtors for why, debtors in unclear.items()})
-            found, count = audit_events(settings, clickhouse, partitions, bar)
-            report.add(found)
-            report.looked_at["events in ClickHouse"] = count
-        for spec in agent_specs(settings):
-            for partition in range(spec.partitions):
-                if spec.partitions > 1 and partition not in partitions:
-                    continue
-                bar.say(f"folding {spec.name} {partition}")
-                found, counts, unclear = audit_state(settings, spec.name, spec.state, partition, bar)
-                report.add(found)
-                report.looked_at += counts
-                report.not_judged += unclear
+            _look_into(clickhouse, settings, partitions, bar, report)
+        _fold_again(clickhouse, settings, partitions, bar, report)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _look_into(clickhouse: ClickHouse, settings: Settings, partitions: Sequence[int], bar: Bar, report: Report) -> None:
+    """What needs no fold: amounts against the state, events against the log."""
+    found, unclear = audit_amounts(settings, clickhouse, partitions, bar)
+    report.add(found)
+    report.not_judged += Counter({f"against ClickHouse: {why}": debtors for why, debtors in unclear.items()})
+    found, count = audit_events(settings, clickhouse, partitions, bar)
+    report.add(found)
+    report.looked_at["events in ClickHouse"] = count
+
+
+def _fold_again(clickhouse: ClickHouse | None, settings: Settings, partitions: Sequence[int], bar: Bar, report: Report) -> None:
+    """Of every agent, those of its partitions that are looked at: a single one always is."""
+    # Whose rows are whose nothing tells where several deployments share tables: then what went out is left alone.
+    shared = clickhouse is not None and is_shared(clickhouse)
+    for spec in agent_specs(settings):
+        for partition in partitions if spec.partitions > 1 else [0]:
+            bar.say(f"folding {spec.name} {partition}")
+            told = audit_state(settings, spec.name, spec.state, partition, bar, None if shared else clickhouse)
+            report.take(told, partition)
+    if shared:
+        report.outputs_not_judged[SHARED] = report.looked_at["outputs"]
 
 
 def as_text(report: Report, limit: int) -> str:
@@ -111,12 +135,22 @@ def as_text(report: Report, limit: int) -> str:
     total = sum(report.counts.values())
     if total > len(shown_ones):
         lines.append(f"... and {total - len(shown_ones):,} more")
-    for reason, count in report.not_judged.items():
-        lines.append(f"{count:,} debtors could not be judged {reason}")
+    lines += _besides(report)
     what = ", ".join(f"{count:,} {name}" for name, count in report.looked_at.items())
     told = "no difference" if report.is_clean else ", ".join(f"{n:,} in {kind}" for kind, n in report.counts.items()) + " differ"
     lines.append(f"{told}. Looked at {what} in {report.seconds:.1f} s.")
     return "\n".join(lines)
+
+
+def _besides(report: Report) -> Iterator[str]:
+    """What is no difference, and yet has to be known of an outcome."""
+    for reason, count in report.not_judged.items():
+        yield f"{count:,} debtors could not be judged {reason}"
+    for reason, count in report.outputs_not_judged.items():
+        yield f"{count:,} outputs could not be judged {reason}"
+    for topic, partitions in report.paused.items():
+        numbers, resume = ", ".join(map(str, partitions)), f"duewatch dead-letters resume {topic} {partitions[0]} --owner NAME"
+        yield f"{topic} is paused in partition {numbers}: what waits there was not looked at ({resume})"
 
 
 def in_json(report: Report) -> str:
@@ -127,6 +161,8 @@ def in_json(report: Report) -> str:
         "counts": {kind: report.counts[kind] for kind in KINDS},
         "looked_at": report.looked_at,
         "not_judged": report.not_judged,
+        "outputs_not_judged": report.outputs_not_judged,
+        "paused": report.paused,
         "seconds": round(report.seconds, 3),
     }
     return orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
@@ -181,7 +217,7 @@ def seconds_of(text: str) -> int:
 def _log_report(report: Report) -> None:
     for one in report.differences[:LOGGED]:
         log.warning("audit.difference", **asdict(one))
-    log.info("audit.ended", clean=report.is_clean, seconds=round(report.seconds, 1), **report.looked_at)
+    log.info("audit.ended", clean=report.is_clean, seconds=round(report.seconds, 1), paused=report.paused, **report.looked_at)
 
 
 def note(metrics: Metrics, report: Report | None) -> None:

@@ -1,1 +1,1 @@
-"""The comparisons of an audit: state against log, ClickHouse against state, ClickHouse against log."""
+"""The comparisons of an audit: state against log, ClickHouse against state, ClickHouse against log and fold."""

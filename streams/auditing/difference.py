@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-Kind = Literal["state", "journal", "clickhouse", "events"]
+Kind = Literal["state", "journal", "clickhouse", "events", "outputs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ABSENT = "absent"
 

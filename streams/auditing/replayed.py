@@ -93,13 +93,13 @@ def compare_outputs(clickhouse: ClickHouse, outputs: Iterable[Output]) -> Iterat
         row = rows.pop((output.topic, output.id), None)
         where = f"{output.topic.replace('-', '_')} {output.id}"
         if row is None:
-            yield Difference("clickhouse", output.key, where, "id", output.id, ABSENT)
+            yield Difference("outputs", output.key, where, "id", output.id, ABSENT)
             continue
         for name, ours in columns_of(output).items():
             if name in row and not is_alike(row[name], ours):
-                yield Difference("clickhouse", output.key, where, name, shown(ours), shown(row[name]))
+                yield Difference("outputs", output.key, where, name, shown(ours), shown(row[name]))
     for (topic, ident), row in rows.items():
-        yield Difference("clickhouse", row["customer_id"], f"{topic.replace('-', '_')} {ident}", "id", ABSENT, ident)
+        yield Difference("outputs", row["customer_id"], f"{topic.replace('-', '_')} {ident}", "id", ABSENT, ident)
 
 
 def _amounts(settings: Settings, clickhouse: ClickHouse, book: Book, day: int) -> Iterator[Difference]:

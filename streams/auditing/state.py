@@ -1,9 +1,10 @@
-"""The rows in a state topic against a fold of the journal, and the journal against itself."""
+"""The rows in a state topic and what went out against a fold of the journal, and the journal against itself."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agents.brain import Folded
@@ -11,6 +12,7 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.auditing.difference import ABSENT, Difference, compare_fields, read_json, shown
+from streams.auditing.outputs import Outputs
 from streams.engine.restore import read_rows
 from streams.engine.tenure import Standing, read_standing
 from streams.progress import Bar
@@ -19,38 +21,65 @@ from streams.topics import full_name
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+    from streams.sql import ClickHouse
+
+
+@dataclass(slots=True)
+class Audited:
+    """What the audit of a partition of an agent has found."""
+
+    found: list[Difference] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What was looked at."""
+    unclear: Counter[str] = field(default_factory=Counter)
+    """Debtors that differ and of whom nothing can be said, by why."""
+    outputs_unclear: Counter[str] = field(default_factory=Counter)
+    """Outputs that are not judged, by why."""
+    paused: frozenset[str] = frozenset()
+    """Topics that are read no further for now (D10)."""
 
 
 def audit_state(
-    settings: Settings, agent: str, state_topic: str, partition: int, bar: Bar
-) -> tuple[list[Difference], Counter[str], Counter[str]]:
+    settings: Settings, agent: str, state_topic: str, partition: int, bar: Bar, clickhouse: ClickHouse | None = None
+) -> Audited:
     """Compare the rows of one partition with the fold of its journal up to the slice that wrote them last.
 
-    Returns the differences, what was looked at, and how many debtors differ of whom nothing can be said: other code than this one
-    has decided on them (D5).
+    With ``clickhouse`` the outputs of the fold, too. Of what other code than this one has decided on nothing is said (D5). Raises
+    UserError where the log does not reach back, or the sink is behind.
     """
+    holder = f"{agent} {partition}"
+    outputs = None if clickhouse is None else Outputs(settings, clickhouse, agent, partition)
     written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
     standing = read_standing(written)
+    if outputs is not None:
+        outputs.wait(bar)
+        bar.say(f"folding {holder}")
     rows: dict[str, bytes] = {}
-    found: list[Difference] = []
-    counts: Counter[str] = Counter()
+    told = Audited(paused=standing.paused)
     reached: dict[str, int] = {}
-    others = _OtherCode(f"{agent} {partition}")
+    others = _OtherCode(holder)
     for one in refold(settings, agent, partition, until=standing.number) if standing.number else ():
         take_rows(rows, one.folded.rows)
-        found += _joins(reached, one.journal.runs, f"{agent} {partition}", one.number)
+        told.found += _joins(reached, one.journal.runs, holder, one.number)
         events = one.journal.applied + one.journal.duplicates + one.journal.rejected
-        counts.update(slices=1, events=events, outputs=len(one.folded.outputs))
+        told.counts.update(slices=1, events=events, outputs=len(one.folded.outputs))
         others.look(one)
         if not others.versions:  # what follows from rows of other code is not asserted either
-            found += _counted(agent, partition, one.journal, one.folded, len(one.rejected))
+            told.found += _counted(agent, partition, one.journal, one.folded, len(one.rejected))
+        if outputs is not None:
+            told.found += outputs.compare(one.folded.outputs, others.judges)
         bar.advance(events)
+    if outputs is not None:
+        told.found += outputs.rest(others.judges)
+        told.counts["outputs in ClickHouse"] += outputs.judged
+        if outputs.passed:
+            told.outputs_unclear[f"against ClickHouse: {others.why}"] += outputs.passed
     kept = {key: value for key, value in written.items() if not key.startswith("\x00")}
-    counts["rows"] += len(kept)
-    differ, unclear = others.told_apart(compare_rows(rows, kept, f"{agent} {partition}"))
-    found += differ
-    found += _stands(standing, reached, f"{agent} {partition}")
-    return found, counts, unclear
+    told.counts["rows"] += len(kept)
+    differ, told.unclear = others.told_apart(compare_rows(rows, kept, holder))
+    told.found += differ
+    told.found += _stands(standing, reached, holder)
+    return told
 
 
 class _OtherCode:
@@ -64,6 +93,11 @@ class _OtherCode:
         self._holder = holder
         self._touched: set[str] = set()
 
+    @property
+    def why(self) -> str:
+        """In words."""
+        return f"version {', '.join(sorted(self.versions))} of the code decided on them, this is {CODE_VERSION}"
+
     def look(self, one: Refolded) -> None:
         """At a slice."""
         if one.journal.code_version != CODE_VERSION:
@@ -71,12 +105,16 @@ class _OtherCode:
             self._touched.update(_split(key)[0] or self._holder for key in one.folded.rows)
             self._touched.update(arrived.event.customer_id or self._holder for arrived in one.arrived)
 
+    def judges(self, subject: str) -> bool:
+        """Whether only this code has decided on a debtor so far."""
+        return subject not in self._touched
+
     def told_apart(self, found: Iterable[Difference]) -> tuple[list[Difference], Counter[str]]:
         """The differences that stand, and how many debtors the others are of."""
         told = list(found)
         unclear = {one.subject for one in told} & self._touched
-        why = f"against the log: version {', '.join(sorted(self.versions))} of the code decided on them, this is {CODE_VERSION}"
-        return [one for one in told if one.subject not in unclear], Counter({why: len(unclear)} if unclear else {})
+        counted = Counter({f"against the log: {self.why}": len(unclear)} if unclear else {})
+        return [one for one in told if one.subject not in unclear], counted
 
 
 def _joins(reached: dict[str, int], runs: Iterable[Run], subject: str, number: int) -> Iterator[Difference]:

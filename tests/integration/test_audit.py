@@ -158,7 +158,9 @@ def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live):
     status, told = audited(live.settings)
 
     assert (status, told["differences"], told["not_judged"]) == (0, [], {})
+    assert (told["outputs_not_judged"], told["paused"]) == ({}, {})
     assert told["looked_at"]["events in ClickHouse"] > 1_000
+    assert told["looked_at"]["outputs in ClickHouse"] > 100
     assert told["looked_at"]["rows"] > 1_000
 
 
@@ -202,6 +204,57 @@ def test_what_was_altered_is_named_with_both_values(live):
     assert found["events", owing, place, "id"] == (orjson.loads(event.value() or b"")["id"], "absent")
     assert {kind for kind, *_ in found} == {"state", "clickhouse", "events"}
     assert {subject for _, subject, *_ in found} == {customer, owing}
+
+
+def one_of(settings: Settings, topic: str, number: int = 0) -> tuple[str, dict[str, Any]]:
+    """Id and body of a decision."""
+    message = read_all(settings, topic)[number]
+    return header(message, "ce_id"), orjson.loads(message.value() or b"")
+
+
+def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live):
+    """Runs on what the tests before have left: nothing of it is about what went out."""
+    settings = live.settings
+    alert_id, alert = one_of(settings, "alerts")
+    wrong = "info" if alert["severity"] != "info" else "critical"
+    score_id, score = one_of(settings, "scores")
+    twice_id, _ = one_of(settings, "scores", 1)
+    change_id, change = one_of(settings, "limit-changes")
+    now = "SETTINGS mutations_sync = 2"
+    alter(settings.data_dir, f"ALTER TABLE alerts_raw UPDATE severity = '{wrong}' WHERE id = '{alert_id}' {now}")
+    alter(settings.data_dir, f"ALTER TABLE scores_raw DELETE WHERE id = '{score_id}' {now}")
+    # A sink that is killed writes rows a second time: the view shows them once.
+    alter(settings.data_dir, f"INSERT INTO scores_raw SELECT * FROM scores_raw WHERE id = '{twice_id}'")  # noqa: S608 - our ids
+    theirs = f"(SELECT * FROM limit_changes_raw WHERE id = '{change_id}')"  # noqa: S608 - the same
+    alter(settings.data_dir, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {theirs}")  # noqa: S608
+
+    status, told = audited(settings)
+
+    assert status == 1
+    found = {
+        (d["subject"], d["where"], d["field"]): (d["expected"], d["found"]) for d in told["differences"] if d["kind"] == "outputs"
+    }
+    assert found == {
+        (alert["customer_id"], f"alerts {alert_id}", "severity"): (alert["severity"], wrong),
+        (score["customer_id"], f"scores {score_id}", "id"): (score_id, "absent"),
+        (change["customer_id"], "limit_changes made-up", "id"): ("absent", "made-up"),
+    }
+    assert told["counts"]["outputs"] == 3
+
+
+def test_what_other_code_sent_out_is_counted_and_not_judged(live):
+    """Runs on what the test before has left."""
+    settings = live.settings
+    other = "from streams.auditing import state; state.CODE_VERSION = '9.9.9'; from streams.cli import main; main()"
+    where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
+    command = [sys.executable, "-c", other, "audit", *where, "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, timeout=240).stdout)
+
+    assert told["counts"]["outputs"] == 0
+    why = f"against ClickHouse: version {CODE_VERSION} of the code decided on them, this is 9.9.9"
+    assert list(told["outputs_not_judged"]) == [why]
+    assert told["outputs_not_judged"][why] > 100
+    assert told["looked_at"].get("outputs in ClickHouse", 0) == 0
 
 
 def test_every_output_is_made_again_bit_for_bit(live):

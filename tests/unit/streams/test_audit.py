@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 
 import orjson
@@ -149,6 +150,35 @@ def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told():
     told = report()
     told.not_judged += unclear
     assert "1 debtors could not be judged against the log: version 0.0.9" in audit.as_text(told, limit=1)
+
+
+def test_topics_that_are_paused_are_named_beside_a_clean_outcome():
+    made = report()
+    for partition in (1, 3):
+        made.take(state.Audited(paused=frozenset({"payments"})), partition)
+
+    told = audit.as_text(made, limit=1)
+
+    assert "payments is paused in partition 1, 3: what waits there was not looked at" in told
+    assert "no difference" in told
+    assert orjson.loads(audit.in_json(made))["paused"] == {"payments": [1, 3]}
+
+
+def test_outputs_that_are_not_judged_are_counted_by_why():
+    made = report()
+    made.take(state.Audited(outputs_unclear=Counter({"against ClickHouse: version 0.0.9": 7})), 0)
+    made.take(state.Audited(outputs_unclear=Counter({"against ClickHouse: version 0.0.9": 5})), 1)
+    assert "12 outputs could not be judged against ClickHouse: version 0.0.9" in audit.as_text(made, limit=1)
+    assert orjson.loads(audit.in_json(made))["outputs_not_judged"] == {"against ClickHouse: version 0.0.9": 12}
+
+
+def test_who_was_decided_on_by_other_code_is_not_judged_from_then_on():
+    others = state._OtherCode("debtor 0")
+    others.look(slice_of(CODE_VERSION, "c-old"))
+    assert others.judges("c-old")
+    others.look(slice_of("0.0.9", "c-old"))
+    others.look(slice_of(CODE_VERSION, "c-old", "c-new"))
+    assert (others.judges("c-old"), others.judges("c-new")) == (False, True)
 
 
 def test_of_what_this_code_decided_all_is_asserted():
