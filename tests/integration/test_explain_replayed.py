@@ -67,6 +67,7 @@ def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_nam
     found = {(d["subject"], d["where"], d["field"]): (float(d["expected"]), float(d["found"])) for d in told["differences"]}
     ours, theirs = found[change["customer_id"], f"limit_changes {change['id']}", "new_limit"]
     assert theirs == ours + 1
+    assert told["counts"]["outputs"] == 1
     ours, theirs = found[posting["customer_id"], "debtors EUR", "exposure"]
     assert theirs == pytest.approx(ours + 7)
     assert {subject for subject, *_ in found} == {change["customer_id"], posting["customer_id"]}
