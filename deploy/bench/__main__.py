@@ -18,7 +18,7 @@ import click
 import orjson
 
 from deploy.bench.figures import KEYS, RATES, better, note_round, with_ratios
-from deploy.bench.kafka import shared_broker
+from deploy.bench.kafka import LINES, shared_broker
 from deploy.bench.machine import described, stolen_s, yardstick_us
 from deploy.bench.picture import draw
 from deploy.bench.report import printed
@@ -154,7 +154,7 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"not done after {PART_S:g} s. Its log ends:\n{child.log_tail()}") from None
     if child.returncode:
-        raise RuntimeError(child.log_tail() or f"ended with status {child.returncode}")
+        raise RuntimeError(child.log_tail(LINES) or f"ended with status {child.returncode}")
     found: dict[str, Any] = orjson.loads((folder / f"{name}.json").read_bytes())
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,8 @@ from tests.kafka.broker import KafkaBroker
 READY_S = 90.0
 BROKER = "broker.json"
 STALLED_S = 60.0
+LINES = 300
+"""Of a log in which all threads of a worker have told what they were at."""
 ANYWHERE = "BENCH_ANYWHERE"
 """Where this variable is set, no worker stays on a core: to see what ``DUEWATCH_CORE`` gives."""
 
@@ -162,7 +165,8 @@ class Workers:
             own = self.settings.changed(web_port=free_port(), agents=agents, core=core)
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
             argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]
-            self.children.append(spawn(argv, own.as_environment(), log, name=f"{agents} {number}"))
+            environment = own.as_environment() | {"PYTHONFAULTHANDLER": "1"}
+            self.children.append(spawn(argv, environment, log, name=f"{agents} {number}"))
             self.ports.append(own.web_port)
 
     def wait_until_ready(self) -> None:
@@ -188,6 +192,15 @@ class Workers:
         for child in self.children:
             if not child.running:
                 raise StalledError(f"{child.name} ended with status {child.returncode}. Its log ends:\n{child.log_tail()}")
+
+    def told(self) -> str:
+        """The end of the first worker's log, with what each of its threads was at: Python tells it when it is aborted."""
+        if not self.children:
+            return ""
+        os.kill(self.children[0].pid, signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            self.children[0].wait(10.0)
+        return self.children[0].log_tail(LINES) + "\n"
 
     def stop(self) -> None:
         for child in self.children:
@@ -290,8 +303,7 @@ class Journal:
             if self.events > seen:
                 seen, moved_at = self.events, time.monotonic()
             if time.monotonic() - moved_at > STALLED_S:
-                log = running.children[0].log_tail() if running.children else ""
-                raise StalledError(f"{self.events} of {events} events were committed, then none for {STALLED_S:g} s:\n{log}")
+                raise StalledError(f"{running.told()}{self.events} of {events} events came, then none for {STALLED_S:g} s")
 
     def close(self) -> None:
         self._consumer.close()
