@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import Future
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
@@ -16,7 +17,7 @@ from streams.reachable import require_kafka
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-TIMEOUT_S = 30.0
+TIMEOUT_S, LEADERS_S = 30.0, 10.0
 
 
 class TopicsError(UserError):
@@ -50,12 +51,26 @@ def create_topics(settings: Settings) -> list[str]:
     made = _create(admin, settings, missing)
     # Someone else may have made some of them meanwhile, differently.
     _check(settings, existing_partitions(admin) if made < {topic.name for topic in missing} else {})
+    _wait_for_leaders(admin, settings)
     others = _set_otherwise(admin, settings, [topic for topic in TOPICS.values() if topic.name not in made])
     return [
         f"{full_name(settings.prefix, topic.name)}: {partitions_of(topic, settings)} partitions, "
         + ("created" if topic.name in made else "was there" + others.get(topic.name, ""))
         for topic in TOPICS.values()
     ]
+
+
+def _wait_for_leaders(admin: AdminClient, settings: Settings) -> None:
+    """A broker answers before it knows who leads what it has made, and who reads at once may find nothing for half a minute."""
+    deadline = monotonic() + LEADERS_S
+    while not _are_led(admin, settings) and monotonic() < deadline:
+        sleep(0.05)
+
+
+def _are_led(admin: AdminClient, settings: Settings) -> bool:
+    topics = admin.list_topics(timeout=TIMEOUT_S).topics
+    led = {name: sum(one.leader >= 0 for one in topic.partitions.values()) for name, topic in topics.items()}
+    return all(led.get(name) == count for name, count in _wanted(settings))
 
 
 def require_topics(settings: Settings) -> None:
