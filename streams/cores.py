@@ -13,14 +13,14 @@ from contextlib import contextmanager
 
 from streams.errors import UserError
 
-_GIVEN = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
+CORES = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
 """The cores that this process was given when it started; empty where the system does not tell."""
 
 
 def stay_on(core: int) -> None:
     """Keep this thread, and those that it starts from now on, on one core. Raises UserError where there is no such core."""
-    if core not in _GIVEN:
-        there = ", ".join(map(str, sorted(_GIVEN))) or "none that this system lets a process choose"
+    if core not in CORES:
+        there = ", ".join(map(str, sorted(CORES))) or "none that this system lets a process choose"
         raise UserError(f"DUEWATCH_CORE is {core}, but the cores are {there}: name one of them, or leave it out")
     os.sched_setaffinity(0, {core})
 
@@ -28,11 +28,11 @@ def stay_on(core: int) -> None:
 @contextmanager
 def everywhere() -> Iterator[None]:
     """What is started in here, threads and processes, may run on all cores, whatever core its starter stays on."""
-    own = os.sched_getaffinity(0) if _GIVEN else _GIVEN
-    if own == _GIVEN:
+    own = os.sched_getaffinity(0) if CORES else CORES
+    if own == CORES:
         yield  # nobody stays anywhere: a system that forbids to choose is not asked
         return
-    os.sched_setaffinity(0, _GIVEN)
+    os.sched_setaffinity(0, CORES)
     try:
         yield
     finally:

@@ -51,7 +51,8 @@ def create_topics(settings: Settings) -> list[str]:
     made = _create(admin, settings, missing)
     # Someone else may have made some of them meanwhile, differently.
     _check(settings, existing_partitions(admin) if made < {topic.name for topic in missing} else {})
-    _wait_for_leaders(admin, settings)
+    if missing:
+        _wait_for_leaders(admin, settings)
     others = _set_otherwise(admin, settings, [topic for topic in TOPICS.values() if topic.name not in made])
     return [
         f"{full_name(settings.prefix, topic.name)}: {partitions_of(topic, settings)} partitions, "

@@ -25,6 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.bench.figures import Commit
 from deploy.bench.workload import PARTITIONS, Sent, Workload
 from streams.clock import ClockWriter
+from streams.cores import CORES
 from streams.engine.restore import fenced_producer
 from streams.processes import Child, free_port, spawn
 from streams.settings import Settings
@@ -161,7 +162,8 @@ class Workers:
         """A worker for each; what it ``runs``: all, debtor or learner."""
         for agents in runs:
             number, self.started = self.started, self.started + 1
-            core = None if os.environ.get(ANYWHERE) else number % (os.cpu_count() or 1)
+            cores = [] if os.environ.get(ANYWHERE) else sorted(CORES)
+            core = cores[number % len(cores)] if cores else None
             own = self.settings.changed(web_port=free_port(), agents=agents, core=core)
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
             argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]
