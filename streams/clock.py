@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.base import Contract
@@ -22,6 +22,8 @@ from schemas.events.rates import RatesPublished
 from schemas.ids import content_hash, stable_id
 from schemas.registry import DEBTOR_SOURCES
 from streams.codec import decode, headers_of
+from streams.consumer import Consumer
+from streams.engine.reading import to_the_end
 from streams.engine.restore import fenced_producer, list_offsets, read_rows, reader
 from streams.engine.tenure import read_standing
 from streams.headers import read_headers
@@ -38,9 +40,6 @@ CONTEXT_TOPICS = ("credit-policies", "rates", "models")
 SINGLE_SOURCE = "training-examples"
 COMMIT_TIMEOUT_S = 10.0
 RETRY_S = 3.0
-POLL_S, SILENT_POLLS = 0.1, 100
-"""Reading waits for its time-out also at the end. A broker that is silent for so many of them is away, and the clock's only
-thread must not wait for it for ever."""
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - the library's spelling
 
 
@@ -203,6 +202,8 @@ class _Reign:
             return
         for message in self._context.consume(1_000, 0.0):
             self._take(message)
+        if self._context.lost:
+            raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - the library's spelling
         number = self.last.number + 1 if self.last else 0
         ends, single = self._ends()
         self._writer.write(number, time, ends, single, self._compositor.context())
@@ -242,7 +243,7 @@ class _Reign:
         consumer = reader(self._kafka)
         try:
             consumer.assign([TopicPartition(full_name(self._settings.prefix, topic), 0, at) for topic, at in topics.items()])
-            for message in _to_the_end(consumer, len(topics)):
+            for message in to_the_end(consumer):
                 self._take(message)
         except BaseException:
             consumer.close()
@@ -263,22 +264,3 @@ class _Reign:
             self._compositor.base = event.data
         else:
             self._compositor.take(event.data)
-
-
-def _to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
-    """All records of the assigned partitions, to their present ends. Raises KafkaException, also when a broker keeps silent."""
-    ended: set[tuple[str | None, int | None]] = set()
-    silent = 0
-    while len(ended) < partitions:
-        found = consumer.consume(1_000, POLL_S)
-        silent = 0 if found else silent + 1
-        if silent > SILENT_POLLS:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - the library's spelling
-        for message in found:
-            error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the same
-                ended.add((message.topic(), message.partition()))
-            else:
-                raise KafkaException(error)

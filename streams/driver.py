@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event
@@ -18,15 +18,16 @@ from streams.clock import ClockWriter, FencedError
 from streams.codec import decode, partition_of
 from streams.connectors.records import SOURCE_TOPICS, Record
 from streams.connectors.source import Step
-from streams.engine.restore import reader
+from streams.engine.reading import reader, to_the_end
 from streams.errors import UserError
 from streams.headers import read_headers
 from streams.replay_context import with_model, with_published
 from streams.topics import full_name
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Message, Producer
+    from confluent_kafka import KafkaError, Message, Producer
 
+    from streams.consumer import Consumer
     from streams.settings import Settings
 
 # A step's sources are written while the step before is folded, in the transaction that its tick will end. A driver that dies is
@@ -62,6 +63,7 @@ class Driver:
         self._tend = tend
         self.spent: dict[str, float] = defaultdict(float)
         """Seconds by what they went into: sending, waiting, committing."""
+        self._models: Consumer | None = None
         self.ends: Ends = {}
         """Where the sources end that have been sent."""
 
@@ -70,19 +72,26 @@ class Driver:
 
         Raises TakenOverError, UserError when the prefix is live, and KafkaException.
         """
-        models: Consumer | None = None
         try:
             clock = ClockWriter(self._settings.changed(transaction_timeout_s=TRANSACTION_TIMEOUT_S))
-            models = reader(self._kafka)
-            models.assign([TopicPartition(self._name("models"), 0, 0)])
-            yield from self._drive(clock, models, self._standing())
+            yield from self._drive(clock, self._standing())
         except FencedError:
             raise TakenOverError("another replay of the same sources has begun, and has taken over from this one") from None
         finally:
-            if models is not None:
-                models.close()
+            self._close_models()
 
-    def _drive(self, clock: ClockWriter, models: Consumer, before: dict[int, Ticked]) -> Iterator[int]:
+    def _open_models(self) -> Consumer:
+        """From the first one on; what is read again is passed over."""
+        self._close_models()
+        self._models = reader(self._kafka)
+        self._models.assign([TopicPartition(self._name("models"), 0, 0)])
+        return self._models
+
+    def _close_models(self) -> None:
+        if self._models is not None:
+            self._models.close()
+
+    def _drive(self, clock: ClockWriter, before: dict[int, Ticked]) -> Iterator[int]:
         """``before``: the last tick of each partition; empty when the replay begins."""
         first = before[0].step + 1 if before else 0
         self.ends = {partition: tick.announced for partition, tick in before.items()}
@@ -95,13 +104,13 @@ class Driver:
                 self.ends = self._send(producer, self._steps[0], {})
             ahead = self._send(producer, self._steps[k + 1], self.ends) if k + 1 < len(self._steps) else self.ends
             if k > 0:
-                self._learned(models, k - 1)
+                self._learned(k - 1)
             self._context = with_published(self._context, self._steps[k].records)
             self._tick(clock, k, self.ends, ahead)
             self.ends = ahead
             yield len(self._steps[k].records)
         # The learner answers when every partition has committed the tick: now all decisions are in their topics.
-        self._learned(models, len(self._steps) - 1)
+        self._learned(len(self._steps) - 1)
 
     @property
     def _kafka(self) -> dict[str, str]:
@@ -145,10 +154,13 @@ class Driver:
         self.spent["sending"] += time.perf_counter() - began
         return ends
 
-    def _learned(self, models: Consumer, step: int) -> None:
+    def _learned(self, step: int) -> None:
         """Wait for the model that has learned ``step``: it is part of the context from now on."""
         began = time.perf_counter()
+        models = self._models or self._open_models()
         while True:
+            if models.lost:
+                models = self._open_models()
             message = models.poll(POLL_S)
             if message is None or message.error() is not None:
                 self._tend()
@@ -179,18 +191,11 @@ def last_ticks(kafka: dict[str, str], topic: str, partitions: int) -> dict[int, 
     """The last committed tick of each partition of the clock that has one."""
     consumer = reader(kafka)
     ticks: dict[int, Ticked] = {}
-    at_end: set[int | None] = set()
     try:
         consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
-        while len(at_end) < partitions:
-            for message in consumer.consume(1_000, POLL_S):
-                error, partition = message.error(), message.partition()
-                if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
-                    at_end.add(partition)
-                elif error is not None:
-                    raise KafkaException(error)
-                elif partition is not None and ("ce_type", b"duewatch.clock.ticked.v1") in read_headers(message):
-                    ticks[partition] = Ticked.model_validate_json(message.value() or b"")
+        for message in to_the_end(consumer):
+            if ("ce_type", b"duewatch.clock.ticked.v1") in read_headers(message):
+                ticks[int(message.partition() or 0)] = Ticked.model_validate_json(message.value() or b"")
     finally:
         consumer.close()
     return ticks

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.clickhouse.rows import REPLAY_OF
@@ -21,6 +21,7 @@ from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.codec import STRUCTURED, decode
 from streams.dead_letters import Choice, Letter, choose, positions
+from streams.engine.reading import reader, to_the_end
 from streams.errors import UsageError, UserError
 from streams.headers import FAULT, ORIGIN, UNREADABLE, read_headers
 from streams.progress import progress_bar
@@ -202,28 +203,12 @@ def _sent_already(settings: Settings, letters: Sequence[Letter], held: dict[tupl
 
 def _replays(settings: Settings, starts: list[TopicPartition], names: dict[str, str]) -> Iterator[tuple[str, str]]:
     """(dead letter, place) of what was sent in the place of one, from these positions to the ends."""
-    consumer = Consumer(
-        {
-            **settings.for_librdkafka(),
-            "group.id": full_name(settings.prefix, "dead-letters"),
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",  # a position beyond the end is of an earlier life of the topic
-        }
-    )
+    consumer = reader(settings.for_librdkafka())  # a position beyond the end is of an earlier life of the topic
     try:
         consumer.assign(starts)
-        ended: set[tuple[str, int]] = set()
-        while len(ended) < len(starts):
-            for message in consumer.consume(5_000, 1.0):
-                error, topic, partition = message.error(), str(message.topic()), int(message.partition() or 0)
-                if error is None:
-                    for of in (told for name, told in read_headers(message) if name == REPLAY_OF and told):
-                        yield of.decode("utf-8", "replace"), f"{names[topic]}/{partition}/{message.offset()}"
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the only name that the library has for it
-                    ended.add((topic, partition))
-                elif error.fatal() or not error.retriable():
-                    raise KafkaException(error)
+        for message in to_the_end(consumer):
+            for of in (told for name, told in read_headers(message) if name == REPLAY_OF and told):
+                place = f"{names[str(message.topic())]}/{message.partition()}/{message.offset()}"
+                yield of.decode("utf-8", "replace"), place
     finally:
         consumer.close()

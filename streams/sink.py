@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -14,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row, rows_of
 from streams.clickhouse import open_client, patiently, quoted
+from streams.consumer import Consumer
 from streams.errors import UserError
 from streams.headers import read_headers
-from streams.logs import LIBRDKAFKA, configure_logs
+from streams.logs import configure_logs
 from streams.memory import keep_many_rows
 from streams.metrics import Metrics
 from streams.migrate import migrate
@@ -96,8 +96,7 @@ class Sink:
         partitions = self._await_topics(admin)
         self._cluster_id = str(admin.list_topics(timeout=METADATA_TIMEOUT_S).cluster_id)
         self._topic_ids = _topic_ids(admin, list(partitions))
-        config = {**CONSUMER, **self.settings.for_librdkafka(), "group.id": full_name(self.settings.prefix, "sink")}
-        self._consumer = Consumer(config, logger=logging.getLogger(LIBRDKAFKA))
+        self._consumer = self._new_consumer()
         resumed = self._positions()
         starts = []
         for topic, count in partitions.items():
@@ -109,6 +108,17 @@ class Sink:
             self._recall()
         self._consumer.assign(starts)
         log.info("sink.started", prefix=self.settings.prefix, partitions=len(starts), resumed=len(resumed))
+
+    def _new_consumer(self) -> Consumer:
+        return Consumer({**CONSUMER, **self.settings.for_librdkafka(), "group.id": full_name(self.settings.prefix, "sink")})
+
+    def _renew(self, lost: Consumer) -> None:
+        """Read on with a new consumer, behind what is gathered."""
+        log.warning("sink.renewed", prefix=self.settings.prefix)
+        lost.close()
+        self._consumer = self._new_consumer()
+        places = self.progress.places()
+        self._consumer.assign([TopicPartition(full_name(self.settings.prefix, topic), n, read) for topic, n, read in places])
 
     def close(self) -> None:
         """End the thread that writes. When the loop has broken off, ClickHouse is not waited for: what it lacks is read again."""
@@ -132,6 +142,8 @@ class Sink:
         if self._consumer is None:
             raise RuntimeError("the sink is not open")
         self._take(self._consumer.consume(POLL_RECORDS, poll_s))
+        if self._consumer.lost:
+            self._renew(self._consumer)
         is_full = self._batch.count >= BATCH_ROWS
         if is_full or self._is_idle():
             self._await_write()

@@ -61,6 +61,11 @@ class Progress:
             place = self._partitions[topic, partition]
             place.read, place.at_end = max(place.read, offset), True
 
+    def places(self) -> list[Place]:
+        """Behind what is gathered."""
+        with self._lock:
+            return [(topic, partition, place.read) for (topic, partition), place in self._partitions.items()]
+
     def gathered(self, table: str, row: Row) -> None:
         """A tick or journal row, to be told once it is written."""
         self._gathered.append((table, row))

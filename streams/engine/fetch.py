@@ -7,18 +7,18 @@ goes on while the group rebalances, and no seek is needed that a fetch could rac
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from threading import Event, Semaphore, Thread
 from typing import Any, NamedTuple
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from streams.consumer import Consumer
 from streams.cores import everywhere
 from streams.headers import read_headers
-from streams.logs import LIBRDKAFKA
 
 log = structlog.get_logger()
 
@@ -87,6 +87,16 @@ class Arrival(NamedTuple):
     """Bytes of the records' values."""
 
 
+@dataclass(slots=True)
+class _Reading:
+    """A place that is read for ``owner``, which knows it as ``topic``. ``after``: where what was handed over ends."""
+
+    owner: object
+    topic: str
+    after: int
+    paused: bool
+
+
 class Fetcher:
     """Hands arrivals to ``arrived`` and errors to ``failed``, both called in ``loop``; its methods may be called from there.
 
@@ -104,10 +114,10 @@ class Fetcher:
         failed: Callable[[object | None, Exception], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        with everywhere():
-            self._consumer = Consumer({**CONSUMER, **kafka}, logger=logging.getLogger(LIBRDKAFKA))
+        self._config = {**CONSUMER, **kafka}
+        self._consumer = self._made()
         self._arrived, self._failed, self._loop = arrived, failed, loop
-        self._owners: dict[Place, tuple[object, str]] = {}
+        self._readings: dict[Place, _Reading] = {}
         self._ends: dict[Place, int] = {}
         self._commands: deque[Callable[[], None]] = deque()
         # The thread may not run ahead of the loop: what is handed over and not taken yet is bounded, too.
@@ -118,18 +128,18 @@ class Fetcher:
 
     def open(self, owner: object, positions: Mapping[Place, int], names: Mapping[str, str], paused: Iterable[Place] = ()) -> None:
         """Read for ``owner`` from these positions on; ``names``: topic on the broker -> as its arrivals call it."""
-        self._commands.append(lambda: self._open(owner, dict(positions), names, list(paused)))
+        self._commands.append(lambda: self._open(owner, dict(positions), names, set(paused)))
 
     def close(self, owner: object) -> None:
         """Read no more for ``owner``."""
-        self._commands.append(lambda: self._close([place for place, (its, _) in self._owners.items() if its is owner]))
+        self._commands.append(lambda: self._close([place for place, one in self._readings.items() if one.owner is owner]))
 
     def pause(self, owner: object, place: Place) -> None:
         """Hold what is not read yet; what is on its way still arrives."""
-        self._commands.append(lambda: self._flow(self._consumer.pause, owner, place))
+        self._commands.append(lambda: self._flow(owner, place, paused=True))
 
     def resume(self, owner: object, place: Place) -> None:
-        self._commands.append(lambda: self._flow(self._consumer.resume, owner, place))
+        self._commands.append(lambda: self._flow(owner, place, paused=False))
 
     def end(self) -> None:
         """Stop reading, for good. Blocks until the thread has ended."""
@@ -143,6 +153,10 @@ class Fetcher:
         self._commands.append(self._look)
         return {place: max(0, ends[place] - position) for place, position in positions.items() if place in ends}
 
+    def _made(self) -> Consumer:
+        with everywhere():
+            return Consumer(self._config)
+
     # -- in the thread
 
     def _run(self) -> None:
@@ -155,32 +169,49 @@ class Fetcher:
                     self._ended.wait(GATHER_S)
                     # consume() with a time-out would wait for a full batch.
                     self._hand_over([first, *self._consumer.consume(BATCH, 0)])
+                if self._consumer.lost:
+                    self._renew()
         except Exception as error:
             log.exception("fetcher.failed")
             self._loop.call_soon_threadsafe(self._failed, None, error)
         finally:
             self._consumer.close()
 
-    def _open(self, owner: object, positions: dict[Place, int], names: Mapping[str, str], paused: list[Place]) -> None:
-        self._close([place for place in positions if place in self._owners])
-        self._owners.update({place: (owner, names[place[0]]) for place in positions})
-        self._consumer.incremental_assign([TopicPartition(*place, offset) for place, offset in positions.items()])
-        if paused:
-            self._consumer.pause([TopicPartition(*place) for place in paused])
+    def _open(self, owner: object, positions: dict[Place, int], names: Mapping[str, str], paused: set[Place]) -> None:
+        self._close([place for place in positions if place in self._readings])
+        opened = {place: _Reading(owner, names[place[0]], offset, place in paused) for place, offset in positions.items()}
+        self._readings.update(opened)
+        self._assign(opened)
+
+    def _assign(self, readings: Mapping[Place, _Reading]) -> None:
+        if readings:
+            self._consumer.incremental_assign([TopicPartition(*place, one.after) for place, one in readings.items()])
+        if paused := [TopicPartition(*place) for place, one in readings.items() if one.paused]:
+            self._consumer.pause(paused)
+
+    def _renew(self) -> None:
+        """Go on with a new consumer, behind what was handed over."""
+        log.warning("fetcher.renewed", places=len(self._readings))
+        self._consumer.close()
+        self._consumer = self._made()
+        self._assign(self._readings)
 
     def _look(self) -> None:
         """Note the ends that the last fetches told. Here, because the client locks up when two threads use it at once."""
-        known = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True) for place in self._owners}
+        known = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True) for place in self._readings}
         self._ends = {place: ends[1] for place, ends in known.items() if ends[1] >= 0}
 
     def _close(self, places: list[Place]) -> None:
         if places:
             self._consumer.incremental_unassign([TopicPartition(*place) for place in places])
         for place in places:
-            del self._owners[place]
+            del self._readings[place]
 
-    def _flow(self, change: Callable[[list[TopicPartition]], None], owner: object, place: Place) -> None:
-        if self._owners.get(place, (None, ""))[0] is owner:
+    def _flow(self, owner: object, place: Place, *, paused: bool) -> None:
+        reading = self._readings.get(place)
+        if reading is not None and reading.owner is owner:
+            reading.paused = paused
+            change = self._consumer.pause if paused else self._consumer.resume
             change([TopicPartition(*place)])
 
     def _hand_over(self, messages: list[Message]) -> None:
@@ -211,13 +242,16 @@ class Fetcher:
                 self._tell(place, error)
                 continue
             by_place[place] = (records, after, size)
-        owners = self._owners
-        return [
-            Arrival(*owners[place], records, after, size) for place, (records, after, size) in by_place.items() if place in owners
-        ]
+        arrivals: list[Arrival] = []
+        for place, (records, after, size) in by_place.items():
+            reading = self._readings.get(place)
+            if reading is not None:
+                reading.after = after
+                arrivals.append(Arrival(reading.owner, reading.topic, records, after, size))
+        return arrivals
 
     def _tell(self, place: Place, error: KafkaError) -> None:
-        owner, _ = self._owners.get(place, (None, ""))
         log.warning("fetch.failed", topic=place[0], partition=place[1], error=error.str()[:300])
-        if owner is not None:
-            self._loop.call_soon_threadsafe(self._failed, owner, KafkaException(error))
+        reading = self._readings.get(place)
+        if reading is not None:
+            self._loop.call_soon_threadsafe(self._failed, reading.owner, KafkaException(error))

@@ -7,24 +7,30 @@ its answer, or at once when its standard input is closed: by the worker, or by t
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pkgutil import resolve_name
 from threading import Lock, Thread
 from typing import IO, cast
 
+import confluent_kafka
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-LIBRDKAFKA = "librdkafka"  # as in ``streams.logs``, whose imports a process that only reads would wait for
+from streams.consumer import Consumer
+
 PROGRAM = ("-m", __name__)
 BATCH = 5_000
+POLL_S = 0.05
+"""``consume`` waits for a full batch or its time-out, also at the end: a long one would delay every take-over."""
+SILENCE_S = 10.0
+"""A reader that gets nothing for so long is given up. Its broker is away; or there is nothing that librdkafka knows of to wait
+for: a reader as old as its topics got nothing of three out of four partitions until it was closed, once in 311 (measured)."""
 WATERMARK_S = 10.0
 
 OWN = "\0"
@@ -66,8 +72,7 @@ def reader(kafka: Mapping[str, str], **more: str | int) -> Consumer:
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 50,
             **{name.replace("_", "."): value for name, value in more.items()},
-        },
-        logger=logging.getLogger(LIBRDKAFKA),
+        }
     )
 
 
@@ -79,6 +84,36 @@ def count_of(kafka: Mapping[str, str], topic: str, partition: int) -> int:
     finally:
         consumer.close()
     return end - first
+
+
+def to_the_end(consumer: confluent_kafka.Consumer) -> Iterator[Message]:
+    """All records of the partitions that a ``reader`` is assigned, to their present ends, each partition's in their order.
+
+    Raises KafkaException, also when nothing comes for SILENCE_S: with what is missing, and the code _TIMED_OUT.
+    """
+    missing = {(place.topic, place.partition) for place in consumer.assignment()}
+    silent_s = 0.0
+    while missing:
+        found = consumer.consume(BATCH, POLL_S)
+        # Counted, not taken from a clock: a process that was frozen has not listened.
+        silent_s = 0.0 if found else silent_s + POLL_S
+        if silent_s > SILENCE_S:
+            raise _silence(missing)
+        for message in found:
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the library spells it
+                missing.discard((str(message.topic()), int(message.partition() or 0)))
+            else:
+                raise KafkaException(error)
+
+
+def _silence(missing: Collection[tuple[str, int]]) -> KafkaException:
+    names = ", ".join(f"{topic}/{partition}" for topic, partition in sorted(missing)[:3])
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    reason = f"no record and no end of {names}{more} came within {SILENCE_S:.0f} s: is the broker there? Else try again"
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))  # noqa: SLF001 - that is how the library spells it
 
 
 def records(kafka: Mapping[str, str], topic: str, partition: int) -> Iterator[tuple[str, bytes | None]]:
@@ -94,18 +129,9 @@ def records(kafka: Mapping[str, str], topic: str, partition: int) -> Iterator[tu
     )
     try:
         consumer.assign([TopicPartition(topic, partition, 0)])
-        while True:
-            # The call waits for a full batch or its time-out, also at the end: a long one would delay every take-over.
-            for message in consumer.consume(BATCH, 0.05):
-                key = message.key()
-                if key is not None:
-                    yield key.decode(), message.value()
-                elif (error := message.error()) is None:
-                    yield "", message.value()
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the library spells it
-                    return
-                else:
-                    raise KafkaException(error)
+        for message in to_the_end(consumer):
+            key = message.key()
+            yield "" if key is None else key.decode(), message.value()
     finally:
         consumer.close()
 

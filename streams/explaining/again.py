@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from agents.debtor.book import Book
 from agents.debtor.case import Reaction, Wake
@@ -22,7 +22,7 @@ from schemas.outputs.limits import LimitChanged
 from schemas.outputs.scores import ScoreComputed
 from streams.auditing.difference import compare_fields
 from streams.codec import decode, encode, partition_of
-from streams.engine.restore import reader
+from streams.engine.reading import reader, to_the_end
 from streams.errors import UserError
 from streams.refold import Log, Read, Refolded, refold
 from streams.sql import ClickHouse, escaped
@@ -36,7 +36,6 @@ Decided = ScoreComputed | AlertChanged | LimitChanged
 TOPICS = ("limit-changes", "limit-proposals", "alerts", "scores")
 NAMED_BY = {"limit-changes": "limit_change_id", "limit-proposals": "limit_change_id", "alerts": "alert_id"}
 """Topic -> the field by which people know a decision, besides the id of its event."""
-BATCH, POLL_S = 2_000, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,21 +166,13 @@ def _scan(settings: Settings, wanted: str) -> Emitted | None:
     names = {full_name(settings.prefix, topic): topic for topic in TOPICS}
     places = [TopicPartition(name, partition, 0) for name in names for partition in range(settings.partitions)]
     consumer = reader(settings.for_librdkafka())
-    ended = 0
     try:
         consumer.assign(places)
-        while ended < len(places):
-            for message in consumer.consume(BATCH, POLL_S):
-                error = message.error()
-                if error is None:
-                    record = Read.of(message)
-                    topic = names[message.topic() or ""]
-                    if _is_named(topic, record, wanted):
-                        return _emitted(topic, message.partition() or 0, record)
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
-                    ended += 1
-                else:
-                    raise KafkaException(error)
+        for message in to_the_end(consumer):
+            record = Read.of(message)
+            topic = names[message.topic() or ""]
+            if _is_named(topic, record, wanted):
+                return _emitted(topic, message.partition() or 0, record)
     finally:
         consumer.close()
     return None

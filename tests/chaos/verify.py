@@ -11,14 +11,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from schemas.base import Contract
 from schemas.ids import stable_id
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.clickhouse import open_client
 from streams.codec import encode
-from streams.engine.restore import read_rows, reader
+from streams.engine.reading import read_rows, reader, to_the_end
 from streams.refold import Refolded, RefoldError, refold, take_rows
 from streams.topics import full_name, partitions_of
 from tests.integration.ledgers import Oracle, recompute
@@ -132,22 +132,11 @@ def read_all(settings: Settings, topic: str) -> list[Message]:
     """Every committed record of a topic, to its end. Raises KafkaException."""
     consumer = reader(settings.for_librdkafka())
     count = partitions_of(TOPICS[topic], settings)
-    messages: list[Message] = []
-    ended: set[int | None] = set()
     consumer.assign([TopicPartition(full_name(settings.prefix, topic), partition, 0) for partition in range(count)])
     try:
-        while len(ended) < count:
-            for message in consumer.consume(5_000, 0.1):
-                error = message.error()
-                if error is None:
-                    messages.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-                else:
-                    raise KafkaException(error)
+        return list(to_the_end(consumer))
     finally:
         consumer.close()
-    return messages
 
 
 def ask(client: Client, sql: str) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.registry import TOPICS
 from streams.codec import encode
+from streams.engine.reading import to_the_end
 from streams.processes import Child, free_port, spawn
 from streams.settings import Settings
 from streams.topics import create_topics, full_name, partitions_of
@@ -105,22 +105,9 @@ def read_all(settings: Settings, topic: str, isolation: str = "read_committed") 
     count = partitions_of(TOPICS[topic], settings)
     consumer.assign([TopicPartition(full_name(settings.prefix, topic), partition, 0) for partition in range(count)])
     try:
-        return list(_to_the_end(consumer, count))
+        return list(to_the_end(consumer))
     finally:
         consumer.close()
-
-
-def _to_the_end(consumer: Consumer, partitions: int) -> Iterator[Message]:
-    ended: set[int | None] = set()
-    while len(ended) < partitions:
-        for message in consumer.consume(10_000, 1.0):
-            error = message.error()
-            if error is None:
-                yield message
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ended.add(message.partition())
-            else:
-                raise RuntimeError(error)
 
 
 def header(message: Message, name: str) -> str:

@@ -12,6 +12,7 @@ from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
 from streams.clock import ClockWriter, _Reign
 from streams.codec import decode
+from streams.engine import reading
 from streams.engine.plan import Applied
 from streams.engine.tenure import CONTEXT, POSITIONS, Standing
 from streams.topics import full_name
@@ -60,10 +61,20 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
 
 
 @pytest.mark.slow
+def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
+    reign = _Reign(deployment(kafka.bootstrap, tmp_path))
+    reign.tick(FIRST)
+    monkeypatch.setattr(type(reign._context), "lost", True)
+    with pytest.raises(KafkaException, match="ALL_BROKERS_DOWN"):
+        reign.tick(FIRST + timedelta(seconds=1))
+    reign.close()
+
+
+@pytest.mark.slow
 def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
     settings = deployment(kafka.bootstrap, tmp_path)
     reign = _Reign(settings)
-    monkeypatch.setattr(streams.clock, "SILENT_POLLS", 3)
-    with pytest.raises(KafkaException):
-        list(streams.clock._to_the_end(reign._context, 9))  # all is read: nothing more comes
+    monkeypatch.setattr(reading, "SILENCE_S", 0.2)
+    with pytest.raises(KafkaException, match=r"no record and no end of .*credit-policies/0, .*models/0, .*rates/0 came"):
+        list(reading.to_the_end(reign._context))  # all is read: nothing more comes
     reign.close()

@@ -8,9 +8,12 @@ from random import Random
 import pytest
 from confluent_kafka import Producer
 
+from streams.consumer import KEPT_S
 from streams.engine.fetch import Arrival, Fetcher
+from streams.settings import Settings
 from streams.topics import full_name
 from tests.integration.portfolio import deployment
+from tests.kafka.door import Door, broker_behind_a_door
 
 COUNT = 20_000
 
@@ -109,6 +112,49 @@ def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings):
         assert (crowd.wrong, crowd.failed, owner.records) == ([], [], COUNT)
 
     asyncio.run(run())
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_after_a_broker_took_its_leave_all_is_read_on_and_what_is_paused_rests(tmp_path):
+    """Without a new consumer one in three would never read again: `python -m tests.experiments.lost`."""
+
+    async def run(door: Door) -> None:
+        settings = deployment(door.bootstrap, tmp_path)
+        crowd, place, resting = Crowd(), *((full_name(settings.prefix, "payments"), partition) for partition in range(2))
+        kafka = settings.for_librdkafka() | {"topic.metadata.refresh.interval.ms": "300"}
+        loop = asyncio.get_running_loop()
+        fetchers = [Fetcher(kafka, crowd.arrived, crowd.fail, loop) for _ in range(6)]
+        owners, waiting = [Owner(0) for _ in fetchers], [Owner(0) for _ in fetchers]
+        for fetcher, owner, still in zip(fetchers, owners, waiting, strict=True):
+            fetcher.open(owner, {place: 0}, {place[0]: "payments"})
+            fetcher.open(still, {resting: 0}, {place[0]: "payments"}, paused=[resting])
+        try:
+            for turn in range(1, 4):
+                _send(settings, place, resting)
+                await until(lambda turn=turn: all(owner.records == turn for owner in owners))
+                await asyncio.sleep(2 * KEPT_S)  # one that was made meanwhile may be given up, too
+                door.leave()
+                await until(lambda turn=turn: door.told >= turn * len(fetchers))
+                door.come_back()
+            assert not any(still.records for still in waiting)
+            for fetcher, still in zip(fetchers, waiting, strict=True):
+                fetcher.resume(still, resting)
+            await until(lambda: all(still.records == turn for still in waiting))
+        finally:
+            for fetcher in fetchers:
+                await loop.run_in_executor(None, fetcher.end)
+        assert (crowd.wrong, crowd.failed) == ([], [])
+
+    with broker_behind_a_door() as door:
+        asyncio.run(run(door))
+
+
+def _send(settings: Settings, *places: tuple[str, int]) -> None:
+    producer = Producer(settings.for_librdkafka())
+    for topic, partition in places:
+        producer.produce(topic, b"one", partition=partition)
+    assert producer.flush(20) == 0
 
 
 @pytest.mark.slow

@@ -117,12 +117,13 @@ class KafkaBroker:
     def _format(self, jars: Path, config: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         controller = f"127.0.0.1:{free_port()}"
-        settings = self._settings | {
+        places = {
             "controller.quorum.voters": f"1@{controller}",
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
             "log.dirs": str(self.directory / "data"),
         }
+        settings = places | self._settings
         config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         cluster_id = base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=").replace("-", "A")
         quick = ["-Xmx256m", "-XX:TieredStopAtLevel=1"]

@@ -237,6 +237,8 @@ class SimMessage:
 class SimReader:
     """A read-committed consumer outside any group."""
 
+    lost = False  # while the broker is away, each call fails
+
     def __init__(self, broker: SimBroker) -> None:
         self._broker = broker
         self._at: dict[tuple[str, int], int] = {}
@@ -259,6 +261,9 @@ class SimReader:
         assert len(found) <= most, "the simulated histories are short"
         return found
 
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(*place) for place in self._at]
+
     def offsets_for_times(self, places: Sequence[TopicPartition], _timeout: float) -> list[TopicPartition]:
         """Asked for the ends: nothing is ever taken from the beginning of a log."""
         found = ends(self._broker, [(place.topic, place.partition) for place in places if place.offset != OFFSET_BEGINNING])
@@ -268,11 +273,19 @@ class SimReader:
         self._at = {}
 
 
+LOST = 0.3
+"""Of the polls while the broker is away, so many lose it for good."""
+
+
 class SimConsumer:
-    """A consumer that is told what to read, as ``streams.engine.fetch`` uses it: what one poll brings is up to chance."""
+    """A consumer that is told what to read, as ``streams.engine.fetch`` uses it.
+
+    Up to chance is what one poll brings, and whether it finds a broker again that was away.
+    """
 
     def __init__(self, broker: SimBroker) -> None:
         self._broker = broker
+        self.lost = False
         self._at: dict[tuple[str, int], int] = {}
         self._ended: dict[tuple[str, int], int] = {}
         self._paused: set[tuple[str, int]] = set()
@@ -295,7 +308,9 @@ class SimConsumer:
 
     def poll(self, _timeout: float) -> SimMessage | None:
         chance = self._broker.loop.chance
-        if not self._broker.down:
+        if self._broker.down:
+            self.lost = self.lost or chance.random() < LOST
+        elif not self.lost:
             for place, position in self._at.items():
                 if place not in self._paused and chance.random() < 0.8:
                     self._read(place, position)

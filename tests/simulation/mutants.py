@@ -123,6 +123,11 @@ def read_on_while_paused() -> Any:
     return patch.object(Gathering, "_open_sources", lambda self: self.sources)
 
 
+def wait_for_a_lost_consumer() -> Any:
+    """A consumer that has lost the broker is not replaced."""
+    return patch.object(parts.SimFetcher, "_renew", lambda _self: None)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -136,5 +141,6 @@ MUTANTS: dict[str, Mutant] = {
         go_on_and_close_the_gap,
         apply_twice_after_a_lost_answer,
         read_on_while_paused,
+        wait_for_a_lost_consumer,
     )
 }

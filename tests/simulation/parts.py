@@ -218,11 +218,14 @@ class SimFetcher(Fetcher):
     """The fetcher that ships, on a simulated consumer, and with a task that takes its turns instead of a thread."""
 
     def __init__(self, _kafka: Any, arrived: Any, failed: Any, loop: Any) -> None:
-        self._consumer = cast("Any", SimConsumer(loop.broker))
         self._arrived, self._failed, self._loop = arrived, failed, loop
-        self._owners, self._ends, self._commands = {}, {}, deque()
+        self._consumer = self._made()
+        self._readings, self._ends, self._commands = {}, {}, deque()
         self._room, self._ended = Semaphore(UNDELIVERED), Event()
         loop.create_task(self._turns())
+
+    def _made(self) -> Any:
+        return SimConsumer(cast("Any", self._loop).broker)
 
     async def _turns(self) -> None:
         room: Any = self._room
@@ -232,6 +235,8 @@ class SimFetcher(Fetcher):
             first = self._consumer.poll(0.0) if room._value else None
             if first is not None:
                 self._hand_over([first, *self._consumer.consume(1_000, 0)])
+            if self._consumer.lost:
+                self._renew()
             await asyncio.sleep(0.6 if first is None else 0.02)
 
     def end(self) -> None:

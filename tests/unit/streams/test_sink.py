@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas.events import payments as p
 from streams import clickhouse, sink
@@ -63,6 +63,11 @@ class FakeConsumer:
     """One invoice a round, for ever."""
 
     given: int = 0
+    lost: bool = False
+    assigned: list[TopicPartition] = field(default_factory=list)
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned = places
 
     def consume(self, _most: int, _wait_s: float) -> list[Told]:
         day = date(2026, 1, 1)
@@ -129,6 +134,18 @@ def test_it_reads_on_while_a_batch_is_written(made, client):
     assert client.offsets() == [1, 20], "the second batch is all that came meanwhile"
     assert [row[3] for table, row in client.written if table == "events_raw"] == [f"e{n}" for n in range(1, 21)]
     assert _next_offset(made) == 20
+
+
+def test_a_lost_consumer_is_replaced_by_one_that_goes_on_behind_what_is_gathered(made, client, monkeypatch):
+    lost, new = made._consumer, FakeConsumer()
+    monkeypatch.setattr(made, "_new_consumer", lambda: new)
+    made.progress.add("models", 1, 7)
+    made.turn()
+    lost.lost = True
+    made.turn()
+    assert made._consumer is new
+    assert [(one.topic, one.partition, one.offset) for one in new.assigned] == [("t-payments", 0, 2), ("t-models", 1, 7)]
+    client.open.set()
 
 
 def test_it_waits_for_clickhouse_when_the_next_batch_is_full(made, client, monkeypatch):
