@@ -38,6 +38,10 @@ except OSError as error:
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")
 
 
+FAULT_HANDLER = {"PYTHONFAULTHANDLER": "1"}
+STACKS_S = 10.0
+
+
 class ChildFailedError(RuntimeError):
     """A child process ended, or did not become ready, when it should have; the message holds the end of its log."""
 
@@ -94,6 +98,15 @@ class Child:
         if self.log_path is None or not self.log_path.exists():
             return ""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+
+    def stacks(self, lines: int = 300) -> str:
+        """End a Python program that is stuck, and return the end of its log: what each of its threads was at, where it was begun
+        with FAULT_HANDLER among its variables.
+        """
+        self.signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(STACKS_S)
+        return self.log_tail(lines)
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float, every_s: float = 0.05) -> None:
         """Return once `ready()` holds. Raises ChildFailedError when the child ends before, or after `timeout_s` seconds."""

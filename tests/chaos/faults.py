@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException
 
 from streams.embedded import answers
 from streams.engine.restore import fenced_producer
-from streams.processes import Child, ChildFailedError, free_port, spawn
+from streams.processes import FAULT_HANDLER, Child, ChildFailedError, free_port, spawn
 from streams.topics import full_name
 from tests.chaos.control import FastClock, Orders
 from tests.chaos.events import TRANSACTION, Planned, transact_upstream
@@ -128,7 +128,7 @@ class Deployment:
             clock = [str(number) for number in (self.clock.began, self.clock.speed, self.clock.lasts)]
             argv = [sys.executable, "-m", "tests.chaos.worker", str(self.folder), *clock]
             settings = self.settings.changed(web_port=self._ports.setdefault(name, free_port()))
-        environment = {**settings.as_environment(), "PYTHONPATH": str(ROOT)}
+        environment = {**settings.as_environment(), **FAULT_HANDLER, "PYTHONPATH": str(ROOT)}
         self._children[name] = spawn(argv, environment, self.folder / f"{name}.log", name=name, cwd=ROOT)
 
     def _tend(self) -> None:
@@ -155,6 +155,12 @@ class Deployment:
     def stop_sink(self) -> int:
         """SIGTERM; what was read is written."""
         return self._children["sink"].stop(TERM_S)
+
+    def stuck(self) -> str:
+        """What the workers were at, with the ends of their logs; they end."""
+        self._stopping.set()
+        self._tender.join()
+        return "\n".join(f"--- {name}\n{self._children[name].stacks()}" for name in self.running())
 
     def end(self) -> None:
         """Kill whatever is left."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from decimal import Decimal
 
 import pytest
 
+from streams.processes import FAULT_HANDLER, spawn
 from tests.chaos.control import FIRST_DAY, FastClock, InjectedError, Orders, stage_of
 from tests.chaos.events import plan
 from tests.chaos.faults import KINDS, LONG, ROOT, schedule
@@ -27,9 +27,12 @@ def test_what_a_disturbed_deployment_wrote_follows_from_its_logs(tmp_path):
     # A process of its own: one process can open one embedded ClickHouse.
     options = ["--faults", str(FAULTS), "--minutes", str(SECONDS / 60), "--debtors", "40", "--days", "120", "--out", str(out)]
     command = [sys.executable, "-m", "tests.chaos", *options]
-    environment = {**os.environ, "COLUMNS": "120"}
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=ROOT, env=environment)
-    assert ran.returncode == 0, ran.stdout[-6_000:] + ran.stderr[-3_000:]
+    with spawn(command, {**FAULT_HANDLER, "COLUMNS": "120"}, tmp_path / "log", cwd=ROOT) as ran:
+        try:
+            status = ran.wait(280)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it does not end:\n{ran.stacks()}")
+        assert status == 0, ran.log_tail(600)
     told = json.loads(out.read_text())
     assert {name: told[name] for name in ("lost", "twice", "wrong_rows", "wrong_cents")} == {
         "lost": 0,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.processes import ChildFailedError, accepts, free_port, spawn
+from streams.processes import FAULT_HANDLER, ChildFailedError, accepts, free_port, spawn
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 STUBBORN = [
@@ -44,6 +44,14 @@ def test_output_goes_to_the_log_and_env_is_added_to_ours(tmp_path):
     child = spawn([sys.executable, "-c", code], {"ANSWER": "42"}, tmp_path / "log")
     assert child.wait(10) == 0
     assert child.log_tail() == "42 True"
+
+
+def test_what_a_stuck_program_was_at_is_told(tmp_path):
+    code = "import time\ndef stuck():\n    print('there', flush=True)\n    time.sleep(60)\nstuck()"
+    child = spawn([sys.executable, "-c", code], FAULT_HANDLER, tmp_path / "log")
+    child.wait_until(lambda: child.log_tail() == "there", 10)
+    assert "in stuck" in child.stacks()
+    assert child.returncode == -signal.SIGABRT
 
 
 def test_stop_asks_first():
