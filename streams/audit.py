@@ -231,11 +231,9 @@ def note(metrics: Metrics, report: Report | None) -> None:
 
 def run_every(settings: Settings, clickhouse: ClickHouse | None, sample: int | None, every_s: int, port: int) -> NoReturn:
     """Audit on a schedule until Ctrl-C, and serve the outcome as metrics. What fails is told, and tried again the next time."""
-    from prometheus_client import start_http_server
-
     configure_logs(settings.log_format, settings.log_level)
     metrics = Metrics()
-    start_http_server(port, settings.web_bind, metrics.registry)
+    metrics.serve(port, settings.web_bind)
     log.info("audit.scheduled", every_s=every_s, metrics_port=port)
     while True:
         began = time.monotonic()

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from streams.errors import UserError
 
 EVENTS_TOTAL = "duewatch_events_total"
 SLICES_TOTAL = "duewatch_slices_total"
@@ -23,6 +25,7 @@ EVENT_AGE_SECONDS = "duewatch_event_age_seconds"
 PAUSED = "duewatch_paused"
 HELD_RECORDS = "duewatch_held_records"
 SINK_ROWS_TOTAL = "duewatch_sink_rows_total"
+SINK_LAG = "duewatch_sink_lag"
 AUDIT_DIFFERENCES = "duewatch_audit_differences"
 AUDIT_TIME_SECONDS = "duewatch_audit_time_seconds"
 
@@ -38,6 +41,7 @@ NAMES = (
     PAUSED,
     HELD_RECORDS,
     SINK_ROWS_TOTAL,
+    SINK_LAG,
     AUDIT_DIFFERENCES,
     AUDIT_TIME_SECONDS,
 )
@@ -89,6 +93,7 @@ class Metrics:
         )
         self.held = Gauge(HELD_RECORDS, "Records that were fetched and are not applied yet.", ["agent"], registry=self.registry)
         self.sink_rows = self._counter(SINK_ROWS_TOTAL, "Rows written to ClickHouse.", "table")
+        self.sink_lag = Gauge(SINK_LAG, "Records between what ClickHouse has and the end.", ["topic"], registry=self.registry)
         self.audit_differences = Gauge(AUDIT_DIFFERENCES, "What the last audit found, by kind.", ["kind"], registry=self.registry)
         self.audit_time = Gauge(
             AUDIT_TIME_SECONDS, "When an audit last ended so, in seconds since 1970.", ["outcome"], registry=self.registry
@@ -119,6 +124,14 @@ class Metrics:
         """Partitions that are paused, of each of these topics."""
         for topic in topics:
             self.paused.labels(topic).set(len(paused.get(topic, ())))
+
+    def serve(self, port: int, bind: str) -> None:
+        """Serve them to Prometheus, from a thread, as long as the process runs. Raises UserError where the port is taken."""
+        try:
+            start_http_server(port, bind, self.registry)
+        except OSError as error:
+            place = f"{bind}:{port} ({error.strerror})"
+            raise UserError(f"metrics cannot be served on {place}: choose another --metrics-port") from None
 
     def render(self) -> bytes:
         """All of it in Prometheus' text format, to be served as CONTENT_TYPE."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -43,6 +44,7 @@ POLL_RECORDS = 5_000
 POLL_S = 0.1
 TOPICS_TIMEOUT_S = 60.0
 METADATA_TIMEOUT_S = 10.0
+MEASURE_S = 5.0
 
 CONSUMER = {
     "enable.auto.commit": False,
@@ -83,6 +85,7 @@ class Sink:
         self._thread = ThreadPoolExecutor(1, "sink-writer")
         self._writing: Future[None] | None = None
         self._cut_at = 0.0
+        self._metrics, self._measured_at = metrics, 0.0
         # Nobody looks while a replay runs: larger batches cost less. Live, what was sent can be asked for within two seconds.
         self._batch_s = REPLAY_BATCH_S if settings.mode == "replay" else BATCH_S
         self._named: dict[str, str] = {full_name(settings.prefix, name): name for name in TOPICS_READ}
@@ -142,6 +145,7 @@ class Sink:
         if self._consumer is None:
             raise RuntimeError("the sink is not open")
         self._take(self._consumer.consume(POLL_RECORDS, poll_s))
+        self._measure(self._consumer)
         if self._consumer.lost:
             self._renew(self._consumer)
         is_full = self._batch.count >= BATCH_ROWS
@@ -150,6 +154,19 @@ class Sink:
             is_old = time.monotonic() - self._cut_at >= self._batch_s and self.progress.unwritten
             if is_full or is_old:
                 self._hand_over()
+
+    def _measure(self, consumer: Consumer) -> None:
+        """Now and then, tell how far ClickHouse is behind the ends that the last answers of the broker told."""
+        if time.monotonic() < self._measured_at + MEASURE_S:
+            return
+        self._measured_at = time.monotonic()
+        lags: Counter[str] = Counter()
+        for topic, partition, written in self.progress.written_places():
+            place = TopicPartition(full_name(self.settings.prefix, topic), partition)
+            _, end = consumer.get_watermark_offsets(place, cached=True)
+            lags[topic] += max(0, end - written)
+        for topic, lag in lags.items():
+            self._metrics.sink_lag.labels(topic).set(lag)
 
     def flush(self) -> None:
         """Write what is gathered, then the positions; returns when it is there."""
@@ -288,7 +305,7 @@ def _topic_ids(admin: AdminClient, topics: list[str]) -> dict[str, str]:
         raise  # taken for "none", every position would be void, and years be read again
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, metrics_port: int | None = None) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when all that was read is in ClickHouse. Raises UserError when it cannot start."""
     configure_logs(settings.log_format, settings.log_level)
     keep_many_rows()
@@ -302,6 +319,8 @@ def run(settings: Settings) -> int:
         for migration in migrate(client, settings.database):
             log.info("clickhouse.migrated", migration=migration.name)
         metrics = Metrics()
+        if metrics_port is not None:
+            metrics.serve(metrics_port, settings.web_bind)
         sink = Sink(settings, client, metrics, stop)
         opened.callback(sink.close)
         opened.enter_context(SinkWeb(settings, sink.progress, metrics))

@@ -66,6 +66,11 @@ class Progress:
         with self._lock:
             return [(topic, partition, place.read) for (topic, partition), place in self._partitions.items()]
 
+    def written_places(self) -> list[Place]:
+        """Behind what ClickHouse has."""
+        with self._lock:
+            return [(topic, partition, place.written) for (topic, partition), place in self._partitions.items()]
+
     def gathered(self, table: str, row: Row) -> None:
         """A tick or journal row, to be told once it is written."""
         self._gathered.append((table, row))

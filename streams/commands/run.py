@@ -65,7 +65,12 @@ def worker() -> None:
 
 
 @click.command(cls=Configured)
-def sink() -> None:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65_535),
+    help="Where metrics are served to Prometheus: rows written, and how far ClickHouse is behind. Default: nowhere.",
+)
+def sink(metrics_port: int | None) -> None:
     """Copy every event, in and out, into ClickHouse.
 
     For the deployment: one process is enough, and reading twice changes nothing.
@@ -76,4 +81,4 @@ def sink() -> None:
     """
     from streams.sink import run
 
-    sys.exit(run(from_environment()))
+    sys.exit(run(from_environment(), metrics_port))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.request
+
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from streams.errors import UserError
 from streams.metrics import NAMES, Metrics
+from streams.processes import free_port
 
 
 def families(metrics: Metrics):
@@ -40,6 +45,16 @@ def test_the_lag_of_a_partition_that_went_elsewhere_is_forgotten():
     samples = families(metrics)["duewatch_partition_lag"].samples
     values = {(sample.labels["topic"], sample.labels["partition"]): sample.value for sample in samples}
     assert values == {("payments", "1"): 6, ("training-examples", "0"): 1}
+
+
+def test_they_are_served_and_a_port_that_is_taken_is_told():
+    port = free_port()
+    metrics = Metrics()
+    metrics.serve(port, "127.0.0.1")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        assert b"duewatch_sink_lag" in answer.read()
+    with pytest.raises(UserError, match=rf"127.0.0.1:{port} \(Address already in use\): choose another --metrics-port"):
+        metrics.serve(port, "127.0.0.1")
 
 
 def test_pauses_are_told_of_every_topic():

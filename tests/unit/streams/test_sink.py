@@ -77,6 +77,10 @@ class FakeConsumer:
         self.given += 1
         return [Told(record(fact, f"e{self.given}"), self.given - 1)]
 
+    def get_watermark_offsets(self, _place: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        assert cached, "the broker must not be asked between two batches"
+        return 0, 9
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -146,6 +150,17 @@ def test_a_lost_consumer_is_replaced_by_one_that_goes_on_behind_what_is_gathered
     assert made._consumer is new
     assert [(one.topic, one.partition, one.offset) for one in new.assigned] == [("t-payments", 0, 2), ("t-models", 1, 7)]
     client.open.set()
+
+
+def test_how_far_clickhouse_is_behind_is_told_by_topic(made, client, monkeypatch):
+    monkeypatch.setattr(sink, "MEASURE_S", 0.0)
+    made.progress.add("payments", 1, 7)
+    made.turn()
+    assert 'duewatch_sink_lag{topic="payments"} 11.0' in made._metrics.render().decode(), "9 - 0 and 9 - 7"
+    client.open.set()
+    made.flush()
+    made._measure(made._consumer)
+    assert 'duewatch_sink_lag{topic="payments"} 10.0' in made._metrics.render().decode(), "one is written"
 
 
 def test_it_waits_for_clickhouse_when_the_next_batch_is_full(made, client, monkeypatch):
