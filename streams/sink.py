@@ -118,7 +118,7 @@ class Sink:
     def _renew(self, lost: Consumer) -> None:
         """Read on with a new consumer, behind what is gathered."""
         log.warning("sink.renewed", prefix=self.settings.prefix)
-        lost.close()
+        lost.close(0.0)
         self._consumer = self._new_consumer()
         places = self.progress.places()
         self._consumer.assign([TopicPartition(full_name(self.settings.prefix, topic), n, read) for topic, n, read in places])

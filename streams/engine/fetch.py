@@ -192,7 +192,7 @@ class Fetcher:
     def _renew(self) -> None:
         """Go on with a new consumer, behind what was handed over."""
         log.warning("fetcher.renewed", places=len(self._readings))
-        self._consumer.close()
+        self._consumer.close(0.0)
         self._consumer = self._made()
         self._assign(self._readings)
 

@@ -335,7 +335,7 @@ class SimConsumer:
         found, self._queue = self._queue, []
         return found
 
-    def close(self) -> None:
+    def close(self, _wait_s: float = 0.0) -> None:
         self._at = {}
 
 

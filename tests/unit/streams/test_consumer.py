@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread
+
 import pytest
 from confluent_kafka import KafkaError
 
@@ -31,3 +33,25 @@ def test_another_error_is_no_loss(alone, monkeypatch):
     monkeypatch.setattr(consumer, "KEPT_S", 0.0)
     alone._told(KafkaError(KafkaError._TRANSPORT))
     assert not alone.lost
+
+
+def test_silence_is_a_loss_where_nobody_answers(alone, monkeypatch):
+    assert not alone.lost
+    monkeypatch.setattr(consumer, "SILENT_S", 0.0)
+    monkeypatch.setattr(consumer, "PROBE_S", 0.1)
+    assert alone.lost
+
+
+def test_silence_is_none_while_the_broker_answers(kafka, monkeypatch):
+    monkeypatch.setattr(consumer, "SILENT_S", 0.0)
+    made = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "t"})
+    assert not made.lost
+    made.close()
+
+
+def test_a_close_that_does_not_end_is_not_waited_for(alone, monkeypatch):
+    closed = Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer, "Thread", lambda **named: Thread(target=closed.wait, daemon=named["daemon"]))
+        alone.close(0.05)
+    closed.set()

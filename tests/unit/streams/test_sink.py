@@ -81,7 +81,7 @@ class FakeConsumer:
         assert cached, "the broker must not be asked between two batches"
         return 0, 9
 
-    def close(self) -> None:
+    def close(self, wait_s: float = 1.0) -> None:
         """Nothing is open."""
 
 
