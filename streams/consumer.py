@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError, KafkaException, Message
 LIBRDKAFKA = "librdkafka"  # as in ``streams.logs``, whose imports a process that only reads would wait for
 _ALL_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - the library's spelling
 _ALL_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - the library's spelling
-KEPT_S = 1.0
-"""A consumer is not given up before: while the broker is away a new one finds nothing either."""
-SILENT_S, PROBE_S = 10.0, 3.0
+KEPT_S = 5.0
+"""A consumer is not given up before: most come back by themselves, and while the broker is away a new one finds nothing."""
+SILENT_S, PROBE_S = 5.0, 2.0
 """One that has heard nothing for so long asks the broker for something, and waits for the answer for so long."""
 CLOSE_S = 5.0
 
@@ -24,10 +24,11 @@ CLOSE_S = 5.0
 class Consumer(confluent_kafka.Consumer):
     """As confluent_kafka's, but ``lost`` once it may never hear of its brokers again.
 
-    A broker that shuts down answers, if it is asked, that there are no brokers. Where this answer and the end of the connection
-    meet, librdkafka forgets the last broker that it knows, and stops the timer that would bring it back: it is silent for ever
-    (https://github.com/confluentinc/librdkafka/issues/5301, open; `python -m tests.experiments.lost` counts 38 of 120 consumers).
-    So who reads for long makes a new consumer, and goes on where the lost one was.
+    A broker that shuts down answers, if it is asked, that there are no brokers. Then librdkafka forgets the last one that it
+    knows. Mostly it begins again with ``bootstrap.servers``; but where this answer and the end of the connection meet, it stops
+    the timer that would do so, and is silent for ever (https://github.com/confluentinc/librdkafka/issues/5301, open;
+    `python -m tests.experiments.lost` counts 38 of 120 consumers). It may not even say that all brokers are down (seen once). So
+    who reads for long makes a new consumer, and goes on where the lost one was.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:

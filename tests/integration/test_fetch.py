@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from confluent_kafka import Producer
 
-from streams.consumer import KEPT_S
+from streams import consumer
 from streams.engine.fetch import Arrival, Fetcher
 from streams.settings import Settings
 from streams.topics import full_name
@@ -116,8 +116,9 @@ def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings):
 
 @pytest.mark.kafka
 @pytest.mark.slow
-def test_after_a_broker_took_its_leave_all_is_read_on_and_what_is_paused_rests(tmp_path):
+def test_after_a_broker_took_its_leave_all_is_read_on_and_what_is_paused_rests(tmp_path, monkeypatch):
     """Without a new consumer one in three would never read again: `python -m tests.experiments.lost`."""
+    monkeypatch.setattr(consumer, "KEPT_S", 1.0)
 
     async def run(door: Door) -> None:
         settings = deployment(door.bootstrap, tmp_path)
@@ -133,7 +134,7 @@ def test_after_a_broker_took_its_leave_all_is_read_on_and_what_is_paused_rests(t
             for turn in range(1, 4):
                 _send(settings, place, resting)
                 await until(lambda turn=turn: all(owner.records == turn for owner in owners))
-                await asyncio.sleep(2 * KEPT_S)  # one that was made meanwhile may be given up, too
+                await asyncio.sleep(2)  # one that was made meanwhile may be given up, too
                 door.leave()
                 await until(lambda turn=turn: door.told >= turn * len(fetchers))
                 door.come_back()
