@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +22,19 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 log = structlog.get_logger()
+
+
+class _Worker(faust.Worker):
+    """Faust's, but for the signals with which it shows its inside: its tracebacks hold all values, secrets among them (SIGUSR1),
+    and it would stop for a debugger that nobody has (SIGUSR2).
+    """
+
+    def _install_signal_handlers_unix(self) -> None:
+        super()._install_signal_handlers_unix()
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            self.loop.remove_signal_handler(number)
+            # What each thread is at, without values; also where the event loop is stuck.
+            faulthandler.register(number, all_threads=True)
 
 
 def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
@@ -42,7 +57,7 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     made.app.worker_init()
     made.app.worker_init_post_autodiscover()
     log.info("worker.started", prefix=settings.prefix, mode=settings.mode, clock=settings.clock)
-    worker = faust.Worker(
+    worker = _Worker(
         made.app,
         loop=loop,
         loglevel=settings.log_level,
