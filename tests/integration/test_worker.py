@@ -62,7 +62,8 @@ def test_a_worker_applies_committed_records_only_tells_how_it_is_and_ends_in_ord
         assert 'duewatch_events_total{outcome="dead_letter",topic="payments"} 1.0' in page(settings, "/metrics")[1]
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             worker.signal(number)
-        wait_for(lambda: worker.log_tail(500).count("in execute_from_commandline") == 2, 10)  # where it is, without values, and it goes on
+        # Where it is, without values; and it goes on.
+        wait_for(lambda: worker.log_tail(500).count("in execute_from_commandline") == 2, 10)
         assert worker.stop(15) == 0
     assert [header(message, "ce_causationid") for message in read_all(settings, "alerts")] == ["e2"]
     letter = orjson.loads(read_all(settings, "dead-letters")[0].value() or b"")
