@@ -13,7 +13,6 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 LIBRDKAFKA = "librdkafka"  # as in ``streams.logs``, whose imports a process that only reads would wait for
 _ALL_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - the library's spelling
-_ALL_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 - the library's spelling
 KEPT_S = 5.0
 """A consumer is not given up before: most come back by themselves, and while the broker is away a new one finds nothing."""
 SILENT_S, PROBE_S = 5.0, 2.0
@@ -62,7 +61,8 @@ class Consumer(confluent_kafka.Consumer):
     def _is_answered(self) -> bool:
         places = self.assignment()
         try:
-            self.list_topics(places[0].topic if places else None, timeout=PROBE_S)
+            if places:  # who reads nothing has nothing to lose
+                self.list_topics(places[0].topic, timeout=PROBE_S)
         except KafkaException:
             return False
         return True

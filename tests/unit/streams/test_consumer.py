@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Event, Thread
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from streams import consumer
 from streams.consumer import Consumer
@@ -36,15 +36,19 @@ def test_another_error_is_no_loss(alone, monkeypatch):
 
 
 def test_silence_is_a_loss_where_nobody_answers(alone, monkeypatch):
+    monkeypatch.setattr(consumer, "PROBE_S", 0.1)
+    alone.assign([TopicPartition("t", 0)])
     assert not alone.lost
     monkeypatch.setattr(consumer, "SILENT_S", 0.0)
-    monkeypatch.setattr(consumer, "PROBE_S", 0.1)
     assert alone.lost
+    alone.unassign()
+    assert not alone.lost
 
 
 def test_silence_is_none_while_the_broker_answers(kafka, monkeypatch):
     monkeypatch.setattr(consumer, "SILENT_S", 0.0)
     made = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "t"})
+    made.assign([TopicPartition("none", 0)])
     assert not made.lost
     made.close()
 
@@ -54,4 +58,5 @@ def test_a_close_that_does_not_end_is_not_waited_for(alone, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(consumer, "Thread", lambda **named: Thread(target=closed.wait, daemon=named["daemon"]))
         alone.close(0.05)
+        assert not closed.is_set()
     closed.set()
