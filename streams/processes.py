@@ -39,7 +39,8 @@ _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")
 
 
 FAULT_HANDLER = {"PYTHONFAULTHANDLER": "1"}
-STACKS_S = 10.0
+"""A variable with which a Python program tells, when it is aborted, what each of its threads was at."""
+STACKS_S, STACK_LINES = 10.0, 300
 
 
 class ChildFailedError(RuntimeError):
@@ -99,14 +100,12 @@ class Child:
             return ""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
-    def stacks(self, lines: int = 300) -> str:
-        """End a Python program that is stuck, and return the end of its log: what each of its threads was at, where it was begun
-        with FAULT_HANDLER among its variables.
-        """
+    def stacks(self) -> str:
+        """End a Python program that is stuck and was begun with FAULT_HANDLER; returns the end of its log, with what it told."""
         self.signal(signal.SIGABRT)
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(STACKS_S)
-        return self.log_tail(lines)
+        return self.log_tail(STACK_LINES)
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float, every_s: float = 0.05) -> None:
         """Return once `ready()` holds. Raises ChildFailedError when the child ends before, or after `timeout_s` seconds."""

@@ -120,8 +120,8 @@ class Sink:
         log.warning("sink.renewed", prefix=self.settings.prefix)
         lost.close(0.0)
         self._consumer = self._new_consumer()
-        places = self.progress.places()
-        self._consumer.assign([TopicPartition(full_name(self.settings.prefix, topic), n, read) for topic, n, read in places])
+        prefix, places = self.settings.prefix, self.progress.places()
+        self._consumer.assign([TopicPartition(full_name(prefix, topic), n, read) for topic, n, read, _ in places])
 
     def close(self) -> None:
         """End the thread that writes. When the loop has broken off, ClickHouse is not waited for: what it lacks is read again."""
@@ -161,7 +161,7 @@ class Sink:
             return
         self._measured_at = time.monotonic()
         lags: Counter[str] = Counter()
-        for topic, partition, written in self.progress.written_places():
+        for topic, partition, _, written in self.progress.places():
             place = TopicPartition(full_name(self.settings.prefix, topic), partition)
             _, end = consumer.get_watermark_offsets(place, cached=True)
             lags[topic] += max(0, end - written)

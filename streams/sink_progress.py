@@ -61,15 +61,10 @@ class Progress:
             place = self._partitions[topic, partition]
             place.read, place.at_end = max(place.read, offset), True
 
-    def places(self) -> list[Place]:
-        """Behind what is gathered."""
+    def places(self) -> list[tuple[str, int, int, int]]:
+        """Topic, partition, and the next offsets: behind what is gathered, behind what ClickHouse has."""
         with self._lock:
-            return [(topic, partition, place.read) for (topic, partition), place in self._partitions.items()]
-
-    def written_places(self) -> list[Place]:
-        """Behind what ClickHouse has."""
-        with self._lock:
-            return [(topic, partition, place.written) for (topic, partition), place in self._partitions.items()]
+            return [(topic, partition, place.read, place.written) for (topic, partition), place in self._partitions.items()]
 
     def gathered(self, table: str, row: Row) -> None:
         """A tick or journal row, to be told once it is written."""

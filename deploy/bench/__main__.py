@@ -18,12 +18,12 @@ import click
 import orjson
 
 from deploy.bench.figures import KEYS, RATES, better, note_round, with_ratios
-from deploy.bench.kafka import LINES, shared_broker
+from deploy.bench.kafka import shared_broker
 from deploy.bench.machine import described, stolen_s, yardstick_us
 from deploy.bench.picture import draw
 from deploy.bench.report import printed
 from deploy.bench.workload import QUICK, Size, build, save
-from streams.processes import spawn
+from streams.processes import STACK_LINES, spawn
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -154,7 +154,7 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"not done after {PART_S:g} s. Its log ends:\n{child.log_tail()}") from None
     if child.returncode:
-        raise RuntimeError(child.log_tail(LINES) or f"ended with status {child.returncode}")
+        raise RuntimeError(child.log_tail(STACK_LINES) or f"ended with status {child.returncode}")
     found: dict[str, Any] = orjson.loads((folder / f"{name}.json").read_bytes())
     return found
 

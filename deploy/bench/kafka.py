@@ -34,8 +34,6 @@ from tests.kafka.broker import KafkaBroker
 READY_S = 90.0
 BROKER = "broker.json"
 STALLED_S = 60.0
-LINES = 300
-"""Of a log in which all threads of a worker have told what they were at."""
 ANYWHERE = "BENCH_ANYWHERE"
 """Where this variable is set, no worker stays on a core: to see what ``DUEWATCH_CORE`` gives."""
 
