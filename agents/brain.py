@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
@@ -93,3 +93,18 @@ class Brain(Protocol):
 
     def keep(self, folded: Folded) -> None:
         """The slice is committed: the memory takes its changes over."""
+
+
+class Slices(Protocol):
+    """An agent's engine, as the short files that know Faust see it."""
+
+    @property
+    def slices(self) -> Any:
+        """The channel on which slices come."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many slices, of different partitions, are in flight at once."""
+
+    async def apply(self, work: Any) -> None:
+        """Fold and commit one slice. Never raises: what fails begins again from what is committed."""

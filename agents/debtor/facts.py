@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor import learning, outputs
+from agents.debtor import outputs
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
-from agents.debtor.case import Case, Reaction
+from agents.debtor.handlers import labels
 from agents.debtor.insolvency import decide as insolvency
 from agents.debtor.insolvency.state import Notice
 from agents.debtor.limits import decide as limits
@@ -21,6 +21,7 @@ from agents.debtor.payments.state import Item, Stub
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring.state import Features
 from agents.debtor.state import Master
+from agents.debtor.unit_of_work import Case, Reaction
 from schemas.base import Contract
 from schemas.events.assessments import NoteMade, RatingReceived
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
@@ -87,7 +88,7 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     active = scoring.active(
         fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0
     )
-    scored = scoring.score_invoice(active, case.score, facts, learning.cell_of(case), case.context.model, bands=policy.bands)
+    scored = scoring.score_invoice(active, case.score, facts, labels.cell_of(case), case.context.model, bands=policy.bands)
     case.put(f"f/{fact.invoice_id}", scored.features)
     oldest = min(case.header.oldest_sale or issued, issued)
     case.set_score(scoring.issued(case.score, scored.forecast))
@@ -111,7 +112,7 @@ def _payment_received(case: Case, fact: PaymentReceived, content: str) -> Reject
     paid = fact.paid_on.toordinal()
     for row_key, row in posting.rows.items():
         if isinstance(row, Item) and not row.open and row.late == 1 and paid <= max(row.due, row.issued):
-            learning.correct_label(case, row_key[2:], 0)
+            labels.correct_label(case, row_key[2:], 0)
     return None
 
 
@@ -122,7 +123,7 @@ def _payment_returned(case: Case, fact: PaymentReturned, _: str) -> Rejection | 
     case.post(posting)
     for row_key, row in posting.rows.items():
         if isinstance(row, Item) and row.open and row.late == 0:
-            learning.correct_label(case, row_key[2:], 1)
+            labels.correct_label(case, row_key[2:], 1)
     return None
 
 

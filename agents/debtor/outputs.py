@@ -9,18 +9,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor.alerts import words
+from agents.debtor.alerts import texts
 from agents.debtor.alerts.decide import ACTIONS, Facts, Transition, fingerprint
 from agents.debtor.bank.decide import expected_inflow, signs
-from agents.debtor.case import Case, start_of_day
 from agents.debtor.insolvency.decide import is_alarm, is_default
 from agents.debtor.limits.decide import TEXTS, Change, Standing
 from agents.debtor.limits.decide import open_limit as first_limit
+from agents.debtor.message_structs import written
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring import state as score_state
-from agents.debtor.written import written
+from agents.debtor.unit_of_work import Case, start_of_day
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Output
 from schemas.events.models import ExampleMatured
@@ -350,24 +350,24 @@ def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
 def _raised_because(case: Case, alert_type: str) -> Reason:
     header, currency = case.header, case.policy.currency
     if alert_type == "overdue":
-        said = words.overdue(case.overdue_items, case.policy.alerts.overdue_days, case.sums.overdue, currency)
+        said = texts.overdue(case.overdue_items, case.policy.alerts.overdue_days, case.sums.overdue, currency)
     elif alert_type == "score_drop":
         average = scoring.slow_average(header.last, case.day) or 0.0
-        said = words.score_drop(header.last.p_late if header.last else 0.0, average)
+        said = texts.score_drop(header.last.p_late if header.last else 0.0, average)
     elif alert_type == "over_limit":
-        said = words.over_limit(case.sums.exposure, header.limit.amount, currency)
+        said = texts.over_limit(case.sums.exposure, header.limit.amount, currency)
     elif alert_type == "cash_flow_shock":
-        said = words.cash_flow_shock(header.bank.last_inflow, expected_inflow(header.bank), header.bank.currency)
+        said = texts.cash_flow_shock(header.bank.last_inflow, expected_inflow(header.bank), header.bank.currency)
     else:
         insolvency = header.insolvency
         certain = is_alarm(insolvency.stage)
-        said = words.insolvency(insolvency.stage if certain else insolvency.possible, certain)
+        said = texts.insolvency(insolvency.stage if certain else insolvency.possible, certain)
     return _Reason(code=alert_type, text=said[0], text_de=said[1])
 
 
 @lru_cache(maxsize=16)
 def _cleared_because(alert_type: str) -> Reason:
-    return _Reason(code=f"{alert_type}_over", text=words.GONE[0], text_de=words.GONE[1])
+    return _Reason(code=f"{alert_type}_over", text=texts.GONE[0], text_de=texts.GONE[1])
 
 
 _KINDS = {"": "debtor", "i": "invoice", "f": "score", "s": "sales"}

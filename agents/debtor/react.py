@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.debtor import deadlines, facts, outputs
+from agents.debtor import facts, outputs
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.bank.state import Bank
-from agents.debtor.case import Case, Reaction, Wake
+from agents.debtor.handlers import deadlines
 from agents.debtor.limits import decide as limits
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.state import Header, Row
+from agents.debtor.unit_of_work import Case, Reaction, Wake
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event
 from schemas.outputs.alerts import Severity

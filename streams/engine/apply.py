@@ -18,12 +18,12 @@ import structlog
 from agents.brain import Arrived, Folded
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Rejection
-from streams.codec import decode
-from streams.engine.commit import Origin, Rejected, Stage, commit, compose
-from streams.engine.outcomes import Outcomes
-from streams.engine.plan import GapError, Record, Slice, continues
+from streams.engine.circuit_breaker import Outcomes
+from streams.engine.partition_task import Standing, Tenure
+from streams.engine.slicing import GapError, Record, Slice, continues
 from streams.engine.spec import AgentSpec
-from streams.engine.tenure import Standing, Tenure
+from streams.engine.transaction import Origin, Rejected, Stage, commit, compose
+from streams.kafka.codec import decode
 from streams.metrics import Metrics
 
 if TYPE_CHECKING:

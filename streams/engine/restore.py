@@ -12,8 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, IsolationLevel, KafkaE
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from agents.brain import Brain, RestoresAll
-from streams.consumer import LIBRDKAFKA
-from streams.engine.reading import Found, Readers, count_of, read, read_rows, reader
+from streams.engine.restore_process import Found, Readers, count_of, read, read_rows, reader
+from streams.kafka.consumer import LIBRDKAFKA
 
 __all__ = ["fenced_producer", "list_offsets", "offsets", "read_rows", "read_state", "reader"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.clickhouse import open_client
+from streams.clickhouse.client import open_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-import streams.clock
+import streams.clock.live
 from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
-from streams.clock import ClockWriter, _Reign
-from streams.codec import decode
-from streams.engine import reading
-from streams.engine.plan import Applied
-from streams.engine.tenure import CONTEXT, POSITIONS, Standing
-from streams.topics import full_name
-from tests.integration.portfolio import deployment, read_all
+from streams.clock.live import ClockWriter, _Reign
+from streams.engine import restore_process
+from streams.engine.partition_task import CONTEXT, POSITIONS, Standing
+from streams.engine.slicing import Applied
+from streams.kafka.codec import decode
+from streams.kafka.topics import full_name
+from tests.integration.support.portfolio import deployment, read_all
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
         read.append(told)
         return decode(*told)
 
-    monkeypatch.setattr(streams.clock, "decode", seen)
+    monkeypatch.setattr(streams.clock.live, "decode", seen)
     reign = _Reign(settings)
     assert reign.last is not None and reign.last.number == 22
     assert reign._compositor.base == context("2")
@@ -74,7 +74,7 @@ def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, mon
 def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
     settings = deployment(kafka.bootstrap, tmp_path)
     reign = _Reign(settings)
-    monkeypatch.setattr(reading, "SILENCE_S", 0.2)
+    monkeypatch.setattr(restore_process, "SILENCE_S", 0.2)
     with pytest.raises(KafkaException, match=r"no record and no end of .*credit-policies/0, .*models/0, .*rates/0 came"):
-        list(reading.to_the_end(reign._context))  # all is read: nothing more comes
+        list(restore_process.to_the_end(reign._context))  # all is read: nothing more comes
     reign.close()

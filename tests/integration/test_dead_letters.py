@@ -20,24 +20,24 @@ from click.testing import CliRunner
 
 from schemas.events import payments as p
 from schemas.events.envelope import Event
-from streams import resend
-from streams.cli import duewatch
-from streams.codec import encode_event
-from streams.dead_letters import Choice, Letter
-from streams.processes import free_port, spawn
-from streams.resend import Mend
-from streams.send import send_all
+from streams.cli.main import duewatch
+from streams.clickhouse.query import ClickHouse, query
+from streams.dead_letters import resend
+from streams.dead_letters.listing import Choice, Letter
+from streams.dead_letters.resend import Mend
+from streams.kafka.codec import encode_event
+from streams.kafka.producer import send_all
+from streams.kafka.topics import create_topics
+from streams.process.children import free_port, spawn
 from streams.settings import Settings
-from streams.sql import ClickHouse, query
-from streams.topics import create_topics
-from tests.builders import event
-from tests.integration.portfolio import read_all, wait_for
+from tests.integration.support.portfolio import read_all, wait_for
+from tests.support.builders import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from streams.embedded import EmbeddedBroker
+    from streams.kafka.embedded import EmbeddedBroker
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 PATIENCE_S = 60.0

@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from agents.debtor.book import Book
+from agents.debtor.brain import Book
 from streams.engine import restore
-from streams.engine.reading import Readers, ReadingFailedError, count_of, read
-from tests.builders import Life, at, invoice
+from streams.engine.restore_process import Readers, ReadingFailedError, count_of, read
+from tests.support.builders import Life, at, invoice
 
 
 @pytest.fixture(params=["kafka", "embedded_broker"])

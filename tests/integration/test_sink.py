@@ -17,18 +17,18 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas.events import payments as p
-from streams.processes import Child, spawn
+from streams.clickhouse.query import query
+from streams.kafka.topics import create_topics, full_name
+from streams.process.children import Child, spawn
 from streams.settings import Settings
-from streams.sql import query
-from streams.topics import create_topics, full_name
-from tests.integration.ledgers import as_records, record, tick
+from tests.integration.support.ledgers import as_records, record, tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from schemas.clickhouse.rows import Record
-    from streams.embedded import EmbeddedBroker
+    from streams.kafka.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.embedded
 PATIENCE_S = 60.0

@@ -13,7 +13,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.debtor.book import Book
+from agents.debtor.brain import Book
 from agents.debtor.keys import split_key
 from agents.debtor.payments.decide import bucket_of
 from agents.debtor.payments.state import Item, Payment, Waiting
@@ -23,10 +23,10 @@ from schemas.events.decisions import DecisionMade
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import InvoiceIssued
 from schemas.events.policies import PolicyPublished
-from streams.codec import encode
-from tests.builders import Life, arrived, at, context, day, event, invoice, payment
-from tests.integration.ledgers import recompute
-from tests.property.portfolios import END, Queues, Run, Told, interleaved, portfolio
+from streams.kafka.codec import encode
+from tests.integration.support.ledgers import recompute
+from tests.property.support.portfolios import END, Queues, Run, Told, interleaved, portfolio
+from tests.support.builders import Life, arrived, at, context, day, event, invoice, payment
 
 seeds = st.integers(0, 2**32 - 1)
 ZERO = Decimal("0.00")

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from streams.engine import apply, plan
-from streams.engine.commit import commit
-from streams.engine.core import Engine
-from streams.engine.plan import Gathering
+from streams.engine import apply, slicing
+from streams.engine.engine import Engine
+from streams.engine.slicing import Gathering
+from streams.engine.transaction import commit
 from tests.simulation import broker, parts
 
 Mutant = Callable[[], Any]
@@ -34,7 +34,7 @@ def position_of_last_record() -> Any:
     original = Gathering._slice
 
     def shorter(self: Gathering, runs: Any, tick: Any) -> Any:
-        cut = [plan.Run(r.topic, r.start, r.records[-1].offset + 1 if r.records else r.start, r.records) for r in runs]
+        cut = [slicing.Run(r.topic, r.start, r.records[-1].offset + 1 if r.records else r.start, r.records) for r in runs]
         return original(self, cut, tick)
 
     return patch.object(Gathering, "_slice", shorter)
@@ -42,7 +42,7 @@ def position_of_last_record() -> Any:
 
 def tick_before_its_cut() -> Any:
     """A tick is applied as soon as it is read."""
-    return patch.object(plan, "is_reached", lambda *_: True)
+    return patch.object(slicing, "is_reached", lambda *_: True)
 
 
 def stale_ticks_count() -> Any:

@@ -18,10 +18,10 @@ from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.ids import stable_id
-from streams.codec import decode, encode, partition_of
-from streams.engine.fetch import UNDELIVERED, Fetcher
+from streams.engine.fetcher import UNDELIVERED, Fetcher
+from streams.kafka.codec import decode, encode, partition_of
+from streams.kafka.topics import full_name
 from streams.settings import Settings
-from streams.topics import full_name
 from tests.simulation.broker import SimConsumer
 from tests.simulation.loop import SimLoop
 

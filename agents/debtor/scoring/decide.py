@@ -8,8 +8,8 @@ from math import exp
 
 from msgspec.structs import replace
 
-from agents.debtor.scoring.assess import assessed, take_note, take_rating
-from agents.debtor.scoring.cells import (
+from agents.debtor.scoring.assessments import assessed, take_note, take_rating
+from agents.debtor.scoring.cell_model import (
     KEEP_DAYS,
     SHOCK_KEY,
     SWEEP_DAYS,
@@ -27,7 +27,6 @@ from agents.debtor.scoring.cells import (
 )
 from agents.debtor.scoring.counterfactual import otherwise
 from agents.debtor.scoring.default import cash_class, example_keys, least_default, p_default, risk_class
-from agents.debtor.scoring.dense import Prepared, features, prepared, state_parts, whole_numbers
 from agents.debtor.scoring.hazard import (
     INTERVALS,
     UP_TO_30,
@@ -40,7 +39,8 @@ from agents.debtor.scoring.hazard import (
 )
 from agents.debtor.scoring.reasons import CODES, Because
 from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Logit, Scored, ScoreState, Usual
-from agents.logistic import NEW_KEY, logit, sigmoid
+from agents.debtor.scoring.state_model import Prepared, features, prepared, state_parts, whole_numbers
+from agents.score_model import NEW_KEY, logit, sigmoid
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
 from schemas.outputs.scores import Band

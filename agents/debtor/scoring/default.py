@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from agents.debtor.scoring.per_model import per_model
+from agents.debtor.scoring.model_cache import per_model
 from schemas.events.insolvency import Stage
 from schemas.events.models import ModelPublished
 

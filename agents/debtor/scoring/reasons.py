@@ -6,9 +6,9 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from agents.debtor.german import STAGES_DE
+from agents.debtor.message_structs import written
 from agents.debtor.scoring.default import CERTAIN
-from agents.debtor.wording import STAGES_DE
-from agents.debtor.written import written
 from schemas.outputs.common import Reason, ReasonFamily
 
 if TYPE_CHECKING:

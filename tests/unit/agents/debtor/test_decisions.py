@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents.debtor.bank.decide import monday
-from agents.debtor.book import Book
+from agents.debtor.brain import Book
 from agents.debtor.state import decode, encode
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
 from schemas.events.customers import CustomerUpdated
@@ -18,7 +18,7 @@ from schemas.events.decisions import DecisionMade
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import PromiseMade
 from schemas.events.rates import RatesPublished
-from tests.builders import Life, at, context, day, event, invoice, payment
+from tests.support.builders import Life, at, context, day, event, invoice, payment
 
 D = Decimal
 
