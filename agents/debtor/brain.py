@@ -10,15 +10,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.brain import Arrived, Folded
+from agents.brain import FoldResult, Received
 from agents.debtor.event_order import local_day, order_key
 from agents.debtor.keys import OPENED, SCORE, SEPARATOR, WITHOUT_WAKE, split_key, wake_of
 from agents.debtor.outputs import deadline_failed
 from agents.debtor.react import react
 from agents.debtor.state import Opened, Row, decode, encode, opening_of, read_opened
-from agents.debtor.store.row_store import Shelf
+from agents.debtor.store.row_store import RowStore
 from agents.debtor.store.snapshot import prepare, read_prepared
-from agents.debtor.unit_of_work import Reaction, Wake
+from agents.debtor.unit_of_work import Deadline, Reaction
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Rejection
 
@@ -40,7 +40,7 @@ class Rows(Mapping[str, Row]):
 
     __slots__ = ("_customer_id", "_shelf", "changed", "seen", "written")
 
-    def __init__(self, shelf: Shelf, customer_id: str, at_hand: Mapping[str, Row]) -> None:
+    def __init__(self, shelf: RowStore, customer_id: str, at_hand: Mapping[str, Row]) -> None:
         self._shelf, self._customer_id = shelf, customer_id
         self.seen: dict[str, Row | None] = {**at_hand}
         self.changed: set[str] = set()
@@ -171,7 +171,7 @@ class Deadlines:
         return found
 
 
-class Book:
+class DebtorBrain:
     """One partition's debtors. Implements ``agents.brain.Brain``.
 
     The deadlines run ahead of ``keep``; a book whose fold was not kept is to be thrown away, as the engine does with everything
@@ -183,7 +183,7 @@ class Book:
     prepare = staticmethod(prepare)
 
     def __init__(self) -> None:
-        self._shelf = Shelf()
+        self._shelf = RowStore()
         self._at_hand: dict[str, dict[str, Row]] = {}
         self._folding: dict[str, Rows] = {}
         self._deadlines = Deadlines(self._wakes_of)
@@ -228,7 +228,7 @@ class Book:
     # -- fold
     def fold(
         self,
-        arrived: Sequence[Arrived],
+        arrived: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
@@ -237,9 +237,9 @@ class Book:
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
         before: datetime | None = None,
-    ) -> Folded:
+    ) -> FoldResult:
         """Apply a slice; see ``agents.brain.Brain.fold``."""
-        folded = Folded()
+        folded = FoldResult()
         zone = context.policy.time_zone
         if before is not None:
             self._deadlines.advance(local_day(before, zone))
@@ -255,14 +255,14 @@ class Book:
         self._write(folded)
         return folded
 
-    def _write(self, folded: Folded) -> None:
+    def _write(self, folded: FoldResult) -> None:
         for customer_id, rows in self._folding.items():
             seen, start = rows.seen, customer_id + SEPARATOR
             for row_key in rows.changed:
                 row = seen[row_key]
                 folded.rows[start + row_key] = rows.written[row_key] = None if row is None else encode(row)
 
-    def keep(self, folded: Folded) -> None:  # noqa: ARG002 - what it holds is at hand here, by debtor
+    def keep(self, folded: FoldResult) -> None:  # noqa: ARG002 - what it holds is at hand here, by debtor
         """The slice is committed."""
         at_hand, shelf = self._at_hand, self._shelf
         for customer_id, rows in self._folding.items():
@@ -276,7 +276,7 @@ class Book:
         self._folding.clear()
         shelf.tidy()
 
-    def _open_all_if_new(self, context: ContextSet, now: datetime | None, day: int, folded: Folded) -> None:
+    def _open_all_if_new(self, context: ContextSet, now: datetime | None, day: int, folded: FoldResult) -> None:
         """Going live, acting instead of observing, a new generation: every debtor gets its first limit, not only who moves.
 
         When that began is a row of its own: whoever takes the partition over goes on where this one stopped.
@@ -308,7 +308,7 @@ class Book:
         return rows
 
     def _apply(
-        self, one: Arrived, context: ContextSet, zone: str, folded: Folded, *, replay: bool, paused: frozenset[str]
+        self, one: Received, context: ContextSet, zone: str, folded: FoldResult, *, replay: bool, paused: frozenset[str]
     ) -> None:
         event = one.event
         customer_id = event.customer_id
@@ -340,7 +340,7 @@ class Book:
             folded.applied += 1
             self._take(customer_id, rows, reaction, folded)
 
-    def _take(self, customer_id: str, rows: Rows, reaction: Reaction, folded: Folded) -> None:
+    def _take(self, customer_id: str, rows: Rows, reaction: Reaction, folded: FoldResult) -> None:
         changes, seen = reaction.changes, rows.seen
         for row_key, row in changes.items():
             if row_key[:1] in WITHOUT_WAKE or row is None:
@@ -354,7 +354,7 @@ class Book:
             folded.outputs += reaction.outputs
 
     # -- deadlines
-    def _fire_all(self, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str]) -> bool:
+    def _fire_all(self, context: ContextSet, folded: FoldResult, budget: int, paused: frozenset[str]) -> bool:
         """Fire all deadlines that are due, at most ``budget``; tells whether any are left."""
         # A day at a time: an entry that no longer counts must not draw its debtor's later deadlines forward. Then the order
         # follows from the rows alone, and whoever has restored them fires the same in a slice as who has lived on.
@@ -365,7 +365,9 @@ class Book:
             budget -= self._fire(customer_id, context, folded, budget, paused, day)
         return False
 
-    def _fire(self, customer_id: str, context: ContextSet, folded: Folded, budget: int, paused: frozenset[str], last: int) -> int:
+    def _fire(
+        self, customer_id: str, context: ContextSet, folded: FoldResult, budget: int, paused: frozenset[str], last: int
+    ) -> int:
         """Fire one debtor's deadlines up to the day ``last``, in the order of day and row key; returns how many fired."""
         if not self._deadlines.has(customer_id):
             return 0
@@ -378,7 +380,7 @@ class Book:
                 self._to_open.discard(customer_id)
             fired += 1
             try:
-                reaction = self.react(rows, Wake(row_key, day), context, customer_id, day, paused)
+                reaction = self.react(rows, Deadline(row_key, day), context, customer_id, day, paused)
             except Exception as error:  # noqa: BLE001 - our fault: it is told, tried again the next day, and those behind it fire
                 folded.failed.append(
                     f"deadline {row_key or 'of the debtor'} of {customer_id}: {type(error).__name__}: {error}"[:500]

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from agents.brain import Arrived
+from agents.brain import Received
 from schemas.events.customers import CustomerUpdated
 from schemas.events.payments import InvoiceIssued, PaymentReceived
 
@@ -34,7 +34,7 @@ def local_day(at: datetime, zone: str) -> int:
     return at.toordinal() if zone == "UTC" else at.astimezone(_zone(zone)).toordinal()
 
 
-def order_key(arrived: Arrived, zone: str) -> tuple[Any, ...]:
+def order_key(arrived: Received, zone: str) -> tuple[Any, ...]:
     """Sorts the events of one step. What is neither master data, invoice nor payment keeps the order in which it was recorded."""
     event = arrived.event
     rank = _RANK.get(type(event.data), OTHERS)

@@ -30,7 +30,7 @@ CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
+class Deadline:
     """A deadline of one row: the end of the day before ``day`` has passed."""
 
     row_key: str
@@ -69,7 +69,7 @@ def start_of_day(day: int, zone: str) -> datetime:
 _first_day = lru_cache(maxsize=8)(local_day)
 
 
-class Case:
+class UnitOfWork:
     """Rows of one debtor (base and changes), the cause, the context, and the outputs so far."""
 
     __slots__ = (
@@ -81,7 +81,7 @@ class Case:
         self,
         customer_id: str,
         base: Mapping[str, Row],
-        cause: Event | Wake,
+        cause: Event | Deadline,
         context: ContextSet,
         day: int,
         paused: frozenset[str] = frozenset(),

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from agents.brain import Arrived, Folded
+from agents.brain import FoldResult, Received
 from agents.learner.decide import HORIZON_DAYS, for_publication, forecasts, in_order, learn_all
 from agents.learner.monitor import TALLIES, WATCH_ROW, Watch, Watched, is_watch_row, restore
 from agents.learner.state import ENDED, MODEL_ROW, PENDING, TAUGHT, LearnerState, Marker, Shared, from_row, to_row
@@ -28,7 +28,7 @@ class LearnerBrain:
         self._state = LearnerState(Shared(), {}, {}, {})
         self._watched = Watched()
         # What the last fold led to, so that ``keep`` need not read its own rows again.
-        self._ahead: tuple[Folded, LearnerState, Watched] | None = None
+        self._ahead: tuple[FoldResult, LearnerState, Watched] | None = None
 
     @property
     def model(self) -> Shared:
@@ -41,7 +41,7 @@ class LearnerBrain:
 
     def fold(
         self,
-        arrived: Sequence[Arrived],
+        arrived: Sequence[Received],
         now: datetime | None,  # noqa: ARG002 - what is published is dated by the log, not by the tick
         context: ContextSet,  # noqa: ARG002 - the learner decides nothing that a policy says
         *,
@@ -50,9 +50,9 @@ class LearnerBrain:
         wakes: int = 500,  # noqa: ARG002 - nothing here has a deadline
         paused: frozenset[str] = frozenset(),  # noqa: ARG002 - it decides nothing about debtors
         before: datetime | None = None,  # noqa: ARG002 - an example carries its dates
-    ) -> Folded:
+    ) -> FoldResult:
         """Learn what arrived; at most one model is published live, and one per step that ended in a replay."""
-        folded, state, watched = Folded(), self._state.copy(), self._watched.copy()
+        folded, state, watched = FoldResult(), self._state.copy(), self._watched.copy()
         if replay:
             for record in arrived:
                 _collect(folded, state, watched, record)
@@ -61,7 +61,7 @@ class LearnerBrain:
         self._ahead = (folded, state, watched)
         return folded
 
-    def keep(self, folded: Folded) -> None:
+    def keep(self, folded: FoldResult) -> None:
         if self._ahead is not None and self._ahead[0] is folded:
             _, state, self._watched = self._ahead
             self._state = state.kept()
@@ -97,7 +97,7 @@ def _apply(state: LearnerState, watched: Watched, key: str, value: bytes | None)
         raise ValueError(f"{key!r} is no row of the learner: its keys are {keys}")
 
 
-def _is_news(folded: Folded, state: LearnerState, record: Arrived, example: ExampleMatured) -> bool:
+def _is_news(folded: FoldResult, state: LearnerState, record: Received, example: ExampleMatured) -> bool:
     """Whether an example is to be learned: a copy teaches nothing, and what is older than the memory of copies is refused."""
     known = (state.fresh, state.taught, state.pending)
     if any(example.example_id in ids for ids in known):
@@ -110,7 +110,7 @@ def _is_news(folded: Folded, state: LearnerState, record: Arrived, example: Exam
     return True
 
 
-def _remember(folded: Folded, state: LearnerState, examples: Iterable[ExampleMatured]) -> None:
+def _remember(folded: FoldResult, state: LearnerState, examples: Iterable[ExampleMatured]) -> None:
     """Note what was learned; forget what lies behind the horizon."""
     newest = state.newest
     for example in examples:
@@ -125,7 +125,7 @@ def _remember(folded: Folded, state: LearnerState, examples: Iterable[ExampleMat
         folded.rows.update(dict.fromkeys((TAUGHT + i for i in gone), None))
 
 
-def _learn_live(folded: Folded, state: LearnerState, watched: Watched, arrived: Sequence[Arrived]) -> None:
+def _learn_live(folded: FoldResult, state: LearnerState, watched: Watched, arrived: Sequence[Received]) -> None:
     """Learn in the order of the log; markers mean nothing here."""
     examples: list[ExampleMatured] = []
     last: Event | None = None
@@ -145,7 +145,7 @@ def _learn_live(folded: Folded, state: LearnerState, watched: Watched, arrived: 
         _learn(folded, state, watched, examples, -1, last.id, last.recorded)
 
 
-def _collect(folded: Folded, state: LearnerState, watched: Watched, record: Arrived) -> None:
+def _collect(folded: FoldResult, state: LearnerState, watched: Watched, record: Received) -> None:
     """Keep an example until its step is over; a marker may end the step."""
     data = record.event.data
     if isinstance(data, ExampleMatured):
@@ -168,7 +168,7 @@ def _collect(folded: Folded, state: LearnerState, watched: Watched, record: Arri
     folded.applied += 1
 
 
-def _end_step(folded: Folded, state: LearnerState, watched: Watched, step: int) -> None:
+def _end_step(folded: FoldResult, state: LearnerState, watched: Watched, step: int) -> None:
     """All partitions are through: learn in D3's order and answer, also when there was nothing to learn."""
     learned = in_order(state.pending.values())
     cause = state.ended[max(state.ended)]
@@ -180,7 +180,7 @@ def _end_step(folded: Folded, state: LearnerState, watched: Watched, step: int) 
 
 
 def _learn(
-    folded: Folded,
+    folded: FoldResult,
     state: LearnerState,
     watched: Watched,
     examples: Sequence[ExampleMatured],
@@ -199,7 +199,7 @@ def _learn(
         folded.outputs.append(Output("model-quality", "", kind, output_id, recorded, recorded, data, causation_id=cause))
 
 
-def _publish(folded: Folded, model: Shared, cause: str, recorded: datetime) -> None:
+def _publish(folded: FoldResult, model: Shared, cause: str, recorded: datetime) -> None:
     folded.rows[MODEL_ROW] = to_row(model)
     # The step is part of the id: a step without examples has the version of the one before, but is an answer of its own.
     output_id = stable_id("model", model.version, model.step)
@@ -207,6 +207,6 @@ def _publish(folded: Folded, model: Shared, cause: str, recorded: datetime) -> N
     folded.outputs.append(Output("models", "shared", MODEL_TYPE, output_id, recorded, recorded, published, causation_id=cause))
 
 
-def _reject(folded: Folded, record: Arrived) -> None:
+def _reject(folded: FoldResult, record: Received) -> None:
     reason = f"the learner reads examples and end-of-step markers, not {record.event.type}: send it to its own topic"
     folded.rejected.append((record, Rejection(reason)))

@@ -16,7 +16,7 @@ from streams.clickhouse.query import ClickHouse, escaped
 from streams.engine.restore import offsets
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, compare_fields, read_json, shown
-from streams.recompute.journal import Log, Read
+from streams.recompute.journal import Log, LoggedRecord
 from streams.terminal.progress import Bar
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class _Events:
                 self.twice.append(Difference("events", row["customer_id"], f"{topic} {row['id']}", "rows", "1", "2 or more"))
             self._rows[key] = _Row(int(row["partition"]), int(row["offset"]), row["customer_id"], int(row["crc"]))
 
-    def compare(self, read: Read, partition: int, dead: Collection[int]) -> Iterator[Difference]:
+    def compare(self, read: LoggedRecord, partition: int, dead: Collection[int]) -> Iterator[Difference]:
         """One record of the log."""
         if read.value is None or identity(self._topic, partition, read.key, read.headers, read.value) in dead:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.event_order import local_day
 from agents.debtor.keys import split_key
 from agents.debtor.state import Header
@@ -49,7 +49,7 @@ def audit_replayed(settings: Settings, clickhouse: ClickHouse, away: str, bar: B
     count, altered = _altered(clickhouse)
     if altered:
         return altered, {"events of ClickHouse": count}
-    book = Book()
+    book = DebtorBrain()
     records = sorted(records_of(clickhouse), key=lambda record: (record.day, record.order))
     fold = Fold(replay_context(records), book=book)
     versions = {fold.context.policy.version}
@@ -102,7 +102,7 @@ def compare_outputs(clickhouse: ClickHouse, outputs: Iterable[Output]) -> Iterat
         yield Difference("outputs", row["customer_id"], f"{topic.replace('-', '_')} {ident}", "id", ABSENT, ident)
 
 
-def _amounts(settings: Settings, clickhouse: ClickHouse, book: Book, day: int) -> Iterator[Difference]:
+def _amounts(settings: Settings, clickhouse: ClickHouse, book: DebtorBrain, day: int) -> Iterator[Difference]:
     headers = {split_key(key)[0]: row for key, row in book.rows() if isinstance(row, Header)}
     cut = Cut(dict.fromkeys(DEBTOR_SOURCES, NEVER), day, 0, headers, ())
     found, _ = compare_cuts(settings.changed(partitions=1), clickhouse, {0: cut})

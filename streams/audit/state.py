@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agents.brain import Folded
+from agents.brain import FoldResult
 from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
-from streams.engine.partition_task import Standing, read_standing
+from streams.engine.partition_task import Checkpoint, read_standing
 from streams.engine.restore import read_rows
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, compare_fields, read_json, shown
-from streams.recompute.journal import Refolded, refold, take_rows
+from streams.recompute.journal import RecomputedSlice, refold, take_rows
 from streams.terminal.progress import Bar
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class _OtherCode:
         """In words."""
         return f"version {', '.join(sorted(self.versions))} of the code decided on them, this is {CODE_VERSION}"
 
-    def look(self, one: Refolded) -> None:
+    def look(self, one: RecomputedSlice) -> None:
         """At a slice."""
         if one.journal.code_version != CODE_VERSION:
             self.versions.add(one.journal.code_version)
@@ -126,7 +126,7 @@ def _joins(reached: dict[str, int], runs: Iterable[Run], subject: str, number: i
         reached[run.topic] = run.end
 
 
-def _counted(agent: str, partition: int, told: SliceCommitted, folded: Folded, rejected: int) -> Iterator[Difference]:
+def _counted(agent: str, partition: int, told: SliceCommitted, folded: FoldResult, rejected: int) -> Iterator[Difference]:
     """The journal's own figures against those of the fold."""
     again = {
         "applied": folded.applied,
@@ -141,7 +141,7 @@ def _counted(agent: str, partition: int, told: SliceCommitted, folded: Folded, r
             )
 
 
-def _stands(standing: Standing, reached: Mapping[str, int], subject: str) -> Iterator[Difference]:
+def _stands(standing: Checkpoint, reached: Mapping[str, int], subject: str) -> Iterator[Difference]:
     """The positions in the state against the last runs of the journal."""
     for topic, end in reached.items():
         if standing.positions.get(topic) != end:

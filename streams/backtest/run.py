@@ -15,8 +15,8 @@ from typing import IO, Any, Self
 
 import orjson
 
-from agents.brain import Arrived, Folded
-from agents.debtor.brain import Book
+from agents.brain import FoldResult, Received
+from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
 from agents.version import CODE_VERSION
 from schemas.base import Contract, format_time
@@ -91,26 +91,28 @@ class Writer:
 class Fold:
     """Debtors and learner in one process, a step at a time: what worker, learner and clock do together."""
 
-    def __init__(self, context: ContextSet, hear: Callable[[Event], None] = lambda _: None, book: Book | None = None) -> None:
+    def __init__(
+        self, context: ContextSet, hear: Callable[[Event], None] = lambda _: None, book: DebtorBrain | None = None
+    ) -> None:
         """``hear`` is told every event that could be decoded, before it is applied; ``book``: one that somebody looks into."""
         self.context = context
         self._hear = hear
         self.rows: dict[str, bytes] = {}
         self.applied = self.duplicates = 0
-        self._book, self._learner = book or Book(), LearnerBrain()
+        self._book, self._learner = book or DebtorBrain(), LearnerBrain()
         self._offsets: Counter[tuple[str, int]] = Counter()
 
     def step(self, step: Step) -> list[Output]:
         """Fold a step and learn from it; returns what goes out, dead letters among it."""
         self.context = with_published(self.context, step.records)
         outputs: list[Output] = []
-        arrived: list[Arrived] = []
+        arrived: list[Received] = []
         raw: dict[tuple[str, int, int], Record] = {}
         for record in step.records:
             if record.topic not in DEBTOR_SOURCES:
                 continue  # the context, read by the clock
             one = self._decode(record)
-            if isinstance(one, Arrived):
+            if isinstance(one, Received):
                 arrived.append(one)
                 raw[one.topic, one.partition, one.offset] = record
             else:
@@ -126,7 +128,7 @@ class Fold:
             arrived = []
         return outputs + self._learn([o for o in outputs if o.topic == "training-examples"], step)
 
-    def _decode(self, record: Record) -> Arrived | Output:
+    def _decode(self, record: Record) -> Received | Output:
         partition = partition_for(record, PARTITIONS)
         offset = self._offsets[record.topic, partition]
         self._offsets[record.topic, partition] += 1
@@ -134,9 +136,9 @@ class Fold:
         if isinstance(event, Rejection):
             return _dead_letter(record, partition, offset, event)
         self._hear(event)
-        return Arrived(record.topic, partition, offset, event)
+        return Received(record.topic, partition, offset, event)
 
-    def _kept(self, folded: Folded) -> list[Output]:
+    def _kept(self, folded: FoldResult) -> list[Output]:
         self._book.keep(folded)
         self.applied += folded.applied
         self.duplicates += folded.duplicates
@@ -155,7 +157,7 @@ class Fold:
         ended = StepEnded(step=step.number, partition=0, partitions=1)
         events = [_event_of(o.id, o.type, o.time, o.data) for o in examples if isinstance(o.data, ExampleMatured)]
         events.append(_event_of(f"step-{step.number}", "duewatch.step.ended.v1", step.end, ended))
-        arrived = [Arrived("training-examples", 0, n, event) for n, event in enumerate(events)]
+        arrived = [Received("training-examples", 0, n, event) for n, event in enumerate(events)]
         folded = self._learner.fold(arrived, step.end, self.context, replay=True, step=step.number)
         self._learner.keep(folded)
         for output in folded.outputs:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from agents.debtor.message_structs import written
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import Cell, Facts, Features, ScoreState
+from agents.debtor.scoring.state import Cell, Features, ScoreInputs, ScoreState
 from agents.learner.decide import for_publication, learn_all
 from agents.learner.state import Shared
 from agents.score_model import sigmoid
@@ -66,7 +66,7 @@ class _Run:
         about = table.history.customers
         self._country = {c: fact.country for c, fact in about.items()}
         self._group = {c: fact.group_id for c, fact in about.items()}
-        self._bands, self._facts = Bands(), Facts()
+        self._bands, self._facts = Bands(), ScoreInputs()
 
     def score(self, i: int) -> None:
         table, customer = self._table, self._table.customers[i]

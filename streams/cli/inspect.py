@@ -221,9 +221,9 @@ def dead_letters_list(
       duewatch dead-letters list --data ./demo --limit 20
       duewatch dead-letters list --open --topic payments --reason "not above zero"
     """
-    from streams.dead_letters.listing import Choice, list_deadlines, list_letters
+    from streams.dead_letters.listing import Selection, list_deadlines, list_letters
 
-    choice, asked = Choice((), topic, reason, field, "open" if only_open else None), asked_clickhouse(data, clickhouse)
+    choice, asked = Selection((), topic, reason, field, "open" if only_open else None), asked_clickhouse(data, clickhouse)
     click.echo(list_letters(choice, asked, limit))
     if not (topic or reason or field) and (failed := list_deadlines(asked, limit, only_open=only_open)):
         click.echo(failed)
@@ -286,16 +286,16 @@ def dead_letters_replay(
       duewatch dead-letters replay payments/3/1742 --value mended.json
       duewatch dead-letters replay --all
     """
-    from streams.dead_letters.listing import Choice
-    from streams.dead_letters.resend import Mend, parse_attribute, parse_set, resend
+    from streams.dead_letters.listing import Selection
+    from streams.dead_letters.resend import Correction, parse_attribute, parse_set, resend
     from streams.errors import UsageError
 
     if not (named or topic or reason or field or every):
         raise UsageError("nothing is chosen: name places, or choose by --topic, --reason, --field, or --all")
     # Those that are named are told of whatever became of them; of the others only the open ones are meant.
-    choice = Choice(named, topic, reason, field, None if named else "open")
+    choice = Selection(named, topic, reason, field, None if named else "open")
     mended = None if value is None else value.read_bytes().rstrip(b"\n")
-    mend = Mend(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, mended)
+    mend = Correction(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, mended)
     lines, is_done = resend(deployment(kafka, prefix), choice, mend, asked_clickhouse(data, clickhouse), dry_run=dry_run)
     click.echo("\n".join(lines))
     sys.exit(0 if is_done else 1)

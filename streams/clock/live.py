@@ -151,7 +151,7 @@ class LiveClock:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="clock")
-        self._reign: _Reign | None = None
+        self._reign: _LeaderTerm | None = None
         self._rest_until = 0.0
 
     async def tick(self) -> None:
@@ -174,12 +174,12 @@ class LiveClock:
 
     def _tick(self) -> None:
         if self._reign is None:
-            self._reign = _Reign(self._settings)
+            self._reign = _LeaderTerm(self._settings)
             log.info("clock.taken_over", last=self._reign.last.number if self._reign.last else None)
         self._reign.tick(datetime.now(UTC))
 
 
-class _Reign:
+class _LeaderTerm:
     """The time of one leader, from its fencing of the one before."""
 
     def __init__(self, settings: Settings) -> None:

@@ -24,7 +24,7 @@ _COLUMNS = "id, topic, partition, offset, reason, field, key, raw, headers, code
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterEntry:
     """A dead letter, its bytes as they came. ``state``: open, replayed, refused again; ``replayed_as``: where it lies by now."""
 
     id: str
@@ -46,7 +46,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """Which dead letters; what is None leaves nothing out. ``named``: places (TOPIC/PARTITION/OFFSET) or ids."""
 
     named: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ def list_deadlines(asked: ClickHouse, limit: int, *, only_open: bool = False) ->
     )
 
 
-def list_letters(choice: Choice, asked: ClickHouse, limit: int) -> str:
+def list_letters(choice: Selection, asked: ClickHouse, limit: int) -> str:
     """A line for each: place, where in which file it was read, what is wrong, what became of it."""
     columns, order = (
         "topic, partition, offset, reason, headers, state, replayed_as",
@@ -112,7 +112,7 @@ def list_letters(choice: Choice, asked: ClickHouse, limit: int) -> str:
     where = choice.condition()
     rows = _rows(f"SELECT {columns} FROM dead_letters WHERE {where} ORDER BY {order} LIMIT {limit:d}", asked)  # noqa: S608 - quoted
     if not rows:
-        return "there are no dead letters" + ("" if choice == Choice() else " like that")
+        return "there are no dead letters" + ("" if choice == Selection() else " like that")
     return "\n".join(map(_line, rows))
 
 
@@ -152,22 +152,22 @@ def show_letter(place: str, asked: ClickHouse, *, raw: bool = False) -> str | by
     return "\n".join(lines)
 
 
-def find(place: str, asked: ClickHouse) -> Letter:
+def find(place: str, asked: ClickHouse) -> DeadLetterEntry:
     """The dead letter that lay at TOPIC/PARTITION/OFFSET, or has that id. Raises UserError when there is none."""
-    found = choose(Choice((place,)), asked)
+    found = choose(Selection((place,)), asked)
     if not found:
         raise UserError(f"there is no dead letter at {place}: `duewatch dead-letters list` shows them")
     return found[-1]
 
 
-def choose(choice: Choice, asked: ClickHouse) -> list[Letter]:
+def choose(choice: Selection, asked: ClickHouse) -> list[DeadLetterEntry]:
     """Those that are meant, in the order in which they lay in their topics; of one place, the latest last."""
     sql = f"SELECT {_COLUMNS} FROM dead_letters WHERE {choice.condition()} ORDER BY topic, partition, offset, recorded_time"  # noqa: S608 - quoted
     return [_letter(row) for row in _rows(sql, asked)]
 
 
-def _letter(row: dict[str, Any]) -> Letter:
-    return Letter(
+def _letter(row: dict[str, Any]) -> DeadLetterEntry:
+    return DeadLetterEntry(
         id=row["id"],
         topic=row["topic"],
         partition=int(row["partition"]),

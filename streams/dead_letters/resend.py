@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.clickhouse.rows import REPLAY_OF
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
-from streams.dead_letters.listing import Choice, Letter, choose, positions
+from streams.dead_letters.listing import DeadLetterEntry, Selection, choose, positions
 from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UsageError, UserError
 from streams.kafka.admin import require_kafka
@@ -39,7 +39,7 @@ _LEFT_BEHIND = frozenset({REPLAY_OF, UNREADABLE, ORIGIN, FAULT})
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class Correction:
     """What to change before it goes out; the same for all that are chosen. ``value``: the whole record, for a single one."""
 
     fields: tuple[tuple[str, Any], ...] = ()
@@ -50,15 +50,15 @@ class Mend:
     value: bytes | None = None
 
     def __bool__(self) -> bool:
-        return self != Mend()
+        return self != Correction()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ResendResult:
     """What became of one: a line for people, and the record if it is to go out."""
 
     line: str
-    record: Letter | None = None
+    record: DeadLetterEntry | None = None
     refused: bool = False
 
 
@@ -91,7 +91,9 @@ def parse_attribute(text: str) -> tuple[str, str]:
     return name.removeprefix("ce_"), told
 
 
-def resend(settings: Settings, choice: Choice, mend: Mend, asked: ClickHouse, *, dry_run: bool = False) -> tuple[list[str], bool]:
+def resend(
+    settings: Settings, choice: Selection, mend: Correction, asked: ClickHouse, *, dry_run: bool = False
+) -> tuple[list[str], bool]:
     """A line for each that was chosen, and whether all that was to go out went. Raises UserError, KafkaException.
 
     What is still refused by this version of the code does not go out: it would only come back.
@@ -113,23 +115,25 @@ def resend(settings: Settings, choice: Choice, mend: Mend, asked: ClickHouse, *,
     return lines, not refused
 
 
-def _judge(letter: Letter, mend: Mend, sent: dict[str, str]) -> Told:
+def _judge(letter: DeadLetterEntry, mend: Correction, sent: dict[str, str]) -> ResendResult:
     if letter.topic not in TOPICS or TOPICS[letter.topic].direction != "in":
-        return Told(f"{letter.place}  not sent: {letter.topic} is no source topic, nothing is sent into it by hand", refused=True)
+        return ResendResult(
+            f"{letter.place}  not sent: {letter.topic} is no source topic, nothing is sent into it by hand", refused=True
+        )
     if letter.state == "refused again":
-        return Told(f"{letter.place}  not sent: refused again as {letter.replayed_as}, mend that one", refused=True)
+        return ResendResult(f"{letter.place}  not sent: refused again as {letter.replayed_as}, mend that one", refused=True)
     if letter.state != "open":
-        return Told(f"{letter.place}  not sent again: {letter.state} as {letter.replayed_as}")
+        return ResendResult(f"{letter.place}  not sent again: {letter.state} as {letter.replayed_as}")
     if letter.id in sent:
-        return Told(f"{letter.place}  not sent again: it lies at {sent[letter.id]}")
+        return ResendResult(f"{letter.place}  not sent again: it lies at {sent[letter.id]}")
     record = mended(letter, mend)
     answer = decode(record.topic, record.key, record.value, record.headers)
     if isinstance(answer, Rejection):
-        return Told(f"{letter.place}  not sent, still refused: {answer.reason}", refused=True)
-    return Told(f"{letter.place}  {'mended' if mend else 'as it came'}", record)
+        return ResendResult(f"{letter.place}  not sent, still refused: {answer.reason}", refused=True)
+    return ResendResult(f"{letter.place}  {'mended' if mend else 'as it came'}", record)
 
 
-def mended(letter: Letter, mend: Mend) -> Letter:
+def mended(letter: DeadLetterEntry, mend: Correction) -> DeadLetterEntry:
     """The record to send in its place. Raises UserError where a field is to be set and the record is no JSON object."""
     key = letter.key if mend.key is None else mend.key.encode()
     record = replace(letter, key=key, value=letter.value if mend.value is None else mend.value)
@@ -149,7 +153,7 @@ def mended(letter: Letter, mend: Mend) -> Letter:
     return replace(record, headers=[*headers, (REPLAY_OF, letter.id.encode())])
 
 
-def _object(record: Letter) -> dict[str, Any]:
+def _object(record: DeadLetterEntry) -> dict[str, Any]:
     try:
         found = orjson.loads(record.value)
     except orjson.JSONDecodeError:
@@ -178,12 +182,14 @@ def _changed(body: Any, fields: Sequence[tuple[str, Any]], place: str) -> Any:
     return body
 
 
-def _send(settings: Settings, letters: Sequence[Letter]) -> None:
+def _send(settings: Settings, letters: Sequence[DeadLetterEntry]) -> None:
     with progress_bar("dead letters sent", len(letters)) as bar:
         send_all(settings, ((one.topic, one.key, one.value, one.headers) for one in letters), lambda: bar.advance(1))
 
 
-def _sent_already(settings: Settings, letters: Sequence[Letter], held: dict[tuple[str, str, int], int]) -> dict[str, str]:
+def _sent_already(
+    settings: Settings, letters: Sequence[DeadLetterEntry], held: dict[tuple[str, str, int], int]
+) -> dict[str, str]:
     """Id of a dead letter -> where the record lies that was sent in its place, as far as ClickHouse does not know it yet."""
     if not letters:
         return {}

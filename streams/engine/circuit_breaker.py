@@ -12,7 +12,7 @@ AT_LEAST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Outcomes:
+class CircuitBreaker:
     """The last ``count`` records, at most WINDOW: a bit each, 1 = broken, the newest is the lowest."""
 
     count: int = 0
@@ -31,7 +31,7 @@ class Outcomes:
         """
         return self.count >= AT_LEAST and self.broken * 2 > self.count
 
-    def after(self, records: Sequence[Record], broken: Collection[int] = ()) -> Outcomes:
+    def after(self, records: Sequence[Record], broken: Collection[int] = ()) -> CircuitBreaker:
         """With these records behind the others; ``broken``: their offsets."""
         last = records[-WINDOW:]
         bits = self.bits
@@ -40,18 +40,18 @@ class Outcomes:
                 bits = bits << 1 | (record.offset in broken)
         else:
             bits <<= len(last)
-        return Outcomes(min(WINDOW, self.count + len(last)), bits & ((1 << WINDOW) - 1))
+        return CircuitBreaker(min(WINDOW, self.count + len(last)), bits & ((1 << WINDOW) - 1))
 
     def as_row(self) -> list[int | str]:
         """For JSON: the count, and the bits in hexadecimal."""
         return [self.count, f"{self.bits:x}"]
 
 
-def read_outcomes(row: Sequence[int | str]) -> Outcomes:
+def read_outcomes(row: Sequence[int | str]) -> CircuitBreaker:
     """What ``as_row`` wrote.
 
     >>> read_outcomes(Outcomes(3, 5).as_row())
     Outcomes(count=3, bits=5)
     """
     count, bits = row
-    return Outcomes(int(count), int(str(bits), 16))
+    return CircuitBreaker(int(count), int(str(bits), 16))

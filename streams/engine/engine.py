@@ -25,11 +25,11 @@ from schemas.events.clock import ContextSet, SourceResumed, Ticked
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.engine import restore
-from streams.engine.apply import Applier
+from streams.engine.apply import SliceProcessor
 from streams.engine.fetcher import Arrival, Fetcher, Place
-from streams.engine.partition_task import Tenure, begin
-from streams.engine.rate_limiter import Pace
-from streams.engine.restore_process import Readers
+from streams.engine.partition_task import PartitionTask, begin
+from streams.engine.rate_limiter import RateLimiter
+from streams.engine.restore_process import RestoreProcesses
 from streams.engine.slicing import GapError, Record, Rules, Slice
 from streams.engine.spec import AgentSpec
 from streams.engine.transaction import Stage
@@ -57,10 +57,10 @@ def _context_of(value: bytes) -> ContextSet:
 
 
 @dataclass(eq=False, slots=True)
-class Work:
+class SliceJob:
     """A slice on its way through the agent."""
 
-    tenure: Tenure
+    tenure: PartitionTask
     made: Slice
     begun: bool = False
 
@@ -73,10 +73,10 @@ class Engine:
     ) -> None:
         self.app, self.spec, self.settings, self.metrics = app, spec, settings, metrics
         self.slices = app.channel(maxsize=0)
-        self.tenures: dict[int, Tenure] = {}
+        self.tenures: dict[int, PartitionTask] = {}
         self.wanted: set[int] = set()
         self._names = {name: full_name(settings.prefix, name) for name in TOPICS}
-        self._applier = Applier(spec, settings.prefix, self._names, metrics, commits, stage)
+        self._applier = SliceProcessor(spec, settings.prefix, self._names, metrics, commits, stage)
         self._short = {self._names[name]: name for name in spec.topics}
         self._kafka = settings.for_librdkafka()
         self._pool = ThreadPoolExecutor(spec.partitions + 4, thread_name_prefix=spec.name)
@@ -85,10 +85,10 @@ class Engine:
         self._losses: Counter[int] = Counter()
         self._taking: set[int] = set()
         self._restores = asyncio.Semaphore(RESTORES_AT_ONCE)
-        self._readers = Readers()
-        self._waiting: dict[Tenure, None] = {}
-        self._works: set[Work] = set()
-        self._pace = Pace(settings.slices_per_second, self.concurrency)
+        self._readers = RestoreProcesses()
+        self._waiting: dict[PartitionTask, None] = {}
+        self._works: set[SliceJob] = set()
+        self._pace = RateLimiter(settings.slices_per_second, self.concurrency)
         self._alarm: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -150,7 +150,7 @@ class Engine:
         for number in self._taking if not straight else self._taking - self.wanted:
             self._losses[number] += 1
 
-    def _drop(self, tenure: Tenure) -> None:
+    def _drop(self, tenure: PartitionTask) -> None:
         """End a tenure, if it still stands."""
         if self.tenures.get(tenure.partition) is tenure:
             del self.tenures[tenure.partition]
@@ -193,7 +193,7 @@ class Engine:
         if number in self.wanted and number not in self.tenures:
             self._spawn(self._settle_later(delay_s))
 
-    def _start(self, tenure: Tenure) -> None:
+    def _start(self, tenure: PartitionTask) -> None:
         """Its rows are there and whoever had the partition is fenced: read on from its positions."""
         if self._fetcher is None:
             kafka = {**self._kafka, "fetch.wait.max.ms": str(self.settings.fetch_wait_ms)}
@@ -203,12 +203,12 @@ class Engine:
         resting = [(self._names[topic], tenure.partition) for topic in tenure.resting]
         self._fetcher.open(tenure, self._places(tenure), self._short, resting)
 
-    def _restored(self, number: int) -> Tenure:
+    def _restored(self, number: int) -> PartitionTask:
         """In a thread of the pool, whose clients and processes may run on any core."""
         with everywhere():
             return self._restore(number)
 
-    def _restore(self, number: int) -> Tenure:
+    def _restore(self, number: int) -> PartitionTask:
         """Fence whoever had the partition, then read its rows back."""
         timeout_ms = int(1000 * (60.0 if self.spec.replay else self.settings.transaction_timeout_s))
         producer = restore.fenced_producer(self._kafka, f"{full_name(self.settings.prefix, self.spec.name)}-{number}", timeout_ms)
@@ -233,7 +233,7 @@ class Engine:
                 tenure.move(topic, offset)
         return tenure
 
-    def _places(self, tenure: Tenure) -> dict[Place, int]:
+    def _places(self, tenure: PartitionTask) -> dict[Place, int]:
         positions = {**tenure.gathering.fetched, self.spec.clock: tenure.clock_fetched}
         return {(self._names[topic], tenure.partition): offset for topic, offset in positions.items()}
 
@@ -241,9 +241,9 @@ class Engine:
 
     def _arrived(self, arrivals: list[Arrival]) -> None:
         """Take what was read. A gap ends the tenure: it begins again from its committed positions."""
-        tenures: dict[Tenure, None] = {}
+        tenures: dict[PartitionTask, None] = {}
         for owner, topic, records, after, size in arrivals:
-            tenure = cast("Tenure", owner)
+            tenure = cast("PartitionTask", owner)
             if self.tenures.get(tenure.partition) is not tenure:
                 continue  # of a tenure that has ended
             try:
@@ -264,11 +264,11 @@ class Engine:
         if owner is None:
             self._spawn(self.app.crash(error))
             return
-        tenure = cast("Tenure", owner)
+        tenure = cast("PartitionTask", owner)
         if self.tenures.get(tenure.partition) is tenure:
             self._give_up(tenure, error)
 
-    def _regulate(self, tenure: Tenure) -> None:
+    def _regulate(self, tenure: PartitionTask) -> None:
         """Stop fetching what enough is held of, and go on with what is wanted again."""
         if self._fetcher is None:
             return
@@ -283,7 +283,7 @@ class Engine:
                 tenure.resting.add(topic)
                 self._fetcher.pause(tenure, (self._names[topic], tenure.partition))
 
-    def _ticked(self, tenure: Tenure, records: Sequence[Record], after: int) -> None:
+    def _ticked(self, tenure: PartitionTask, records: Sequence[Record], after: int) -> None:
         first = records[0].offset if records else after
         if first < tenure.clock_fetched:
             raise GapError(f"{self.spec.clock}: fetched from {first}, expected {tenure.clock_fetched}")
@@ -309,7 +309,7 @@ class Engine:
 
     # -- handing out
 
-    def _offer(self, tenure: Tenure) -> None:
+    def _offer(self, tenure: PartitionTask) -> None:
         """Put an idle partition that may have something to apply at the end of the queue."""
         if not tenure.busy and (tenure.more or tenure.gathering.waits()):
             self._waiting.setdefault(tenure)
@@ -333,7 +333,7 @@ class Engine:
             if made is not None:
                 self._pace.spend(loop.time())
                 tenure.busy = True
-                work = Work(tenure, made)
+                work = SliceJob(tenure, made)
                 self._works.add(work)
                 self._regulate(tenure)
                 self._spawn(self.slices.send(value=work))
@@ -344,7 +344,7 @@ class Engine:
 
     # -- applying
 
-    async def apply(self, work: Work) -> None:
+    async def apply(self, work: SliceJob) -> None:
         """Fold and commit one slice; called by the agent. A failed, fenced or unknown commit ends the tenure."""
         if work.begun:
             return  # sent again in a rebalance
@@ -387,7 +387,7 @@ class Engine:
         )
         self.metrics.set_paused(self.spec.sources, self.paused)
 
-    def _give_up(self, tenure: Tenure, error: Exception, delay_s: float = RETAKE_DELAY_S) -> None:
+    def _give_up(self, tenure: PartitionTask, error: Exception, delay_s: float = RETAKE_DELAY_S) -> None:
         """End the tenure. If the partition is still ours after the delay, it is taken over again.
 
         A worker that was fenced learns with a later heartbeat that it lost the partition; without the delay two workers would

@@ -11,21 +11,21 @@ import orjson
 from agents.brain import Brain, RestoresAll
 from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
-from streams.engine.circuit_breaker import Outcomes, read_outcomes
-from streams.engine.slicing import Applied, Gathering, Rules
+from streams.engine.circuit_breaker import CircuitBreaker, read_outcomes
+from streams.engine.slicing import Applied, Rules, SliceBuffer
 from streams.process.garbage import give_back
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
 
-    from streams.engine.restore_process import Found
+    from streams.engine.restore_process import RestoredRows
 
 POSITIONS, CONTEXT, PAUSED = "\x00positions", "\x00context", "\x00paused"
 """Keys of the engine's own rows; those of a brain never begin with NUL."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Checkpoint:
     """Where a partition stands: committed with every slice. ``number`` is that of the last slice."""
 
     positions: Mapping[str, int] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Standing:
     number: int = 0
     context: ContextSet | None = None
     paused: frozenset[str] = frozenset()
-    outcomes: Mapping[str, Outcomes] = field(default_factory=dict)
+    outcomes: Mapping[str, CircuitBreaker] = field(default_factory=dict)
     """Per source topic, of its last records (D10)."""
 
     def position_row(self) -> bytes:
@@ -45,11 +45,11 @@ class Standing:
         return orjson.dumps({"positions": dict(self.positions), "tick": tick, "number": self.number, "outcomes": outcomes})
 
 
-def read_standing(rows: Mapping[str, bytes]) -> Standing:
+def read_standing(rows: Mapping[str, bytes]) -> Checkpoint:
     """The standing that the engine's own rows tell; a new partition's when there are none."""
     row: dict[str, Any] = orjson.loads(rows.get(POSITIONS, b"{}"))
     tick = row.get("tick")
-    return Standing(
+    return Checkpoint(
         positions=row.get("positions", {}),
         applied=Applied(tick["number"], parse_time(tick["time"]), tick["step"]) if tick else None,
         number=row.get("number", 0),
@@ -60,14 +60,14 @@ def read_standing(rows: Mapping[str, bytes]) -> Standing:
 
 
 @dataclass(eq=False)
-class Tenure:
+class PartitionTask:
     """A partition while it is ours. Every take-over makes a new one, so that what is left of an old one is recognised."""
 
     partition: int
     brain: Brain
     producer: Producer
-    standing: Standing
-    gathering: Gathering
+    standing: Checkpoint
+    gathering: SliceBuffer
     clock: str
     clock_fetched: int = 0
     busy: bool = False
@@ -88,11 +88,11 @@ def begin(
     partition: int,
     brain: Brain,
     producer: Producer,
-    found: Found,
+    found: RestoredRows,
     sources: tuple[str, ...],
     clock: str,
     rules: Rules,
-) -> Tenure:
+) -> PartitionTask:
     """A tenure from what was restored: the brain gets its rows, the engine reads its own."""
     standing = read_standing(found.own)
     if isinstance(brain, RestoresAll) and found.prepared is not None:
@@ -103,7 +103,7 @@ def begin(
         brain.restore(key, value)
     # A topic that is new to the agent begins at its start.
     standing = replace(standing, positions=dict.fromkeys((*sources, clock), 0) | dict(standing.positions))
-    gathering = Gathering(
+    gathering = SliceBuffer(
         sources=sources,
         rules=rules,
         positions={topic: standing.positions[topic] for topic in sources},
@@ -111,4 +111,4 @@ def begin(
         knows_context=standing.context is not None,
         paused=set(standing.paused),
     )
-    return Tenure(partition, brain, producer, standing, gathering, clock, standing.positions[clock])
+    return PartitionTask(partition, brain, producer, standing, gathering, clock, standing.positions[clock])

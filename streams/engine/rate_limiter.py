@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Pace:
+class RateLimiter:
     """At most ``per_second`` on average, ``burst`` at once; times are seconds of one clock, handed in.
 
     The generic cell rate algorithm (ITU-T I.371): the time at which the next one would be due if they came evenly.

@@ -43,7 +43,7 @@ class ReadingFailedError(RuntimeError):
     """The process that was to read has failed; the message holds the end of what it said."""
 
 
-class Found(msgspec.Struct):
+class RestoredRows(msgspec.Struct):
     """A partition's rows: the engine's ``own``, and the brain's as they are (``rows``) or ``prepared``."""
 
     own: dict[str, bytes]
@@ -51,7 +51,7 @@ class Found(msgspec.Struct):
     prepared: bytes | None = None
 
 
-class Order(msgspec.Struct):
+class RestoreRequest(msgspec.Struct):
     """What the process is to read. ``prepare``: MODULE:NAME."""
 
     kafka: dict[str, str]
@@ -147,14 +147,14 @@ def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str,
     return rows
 
 
-def read(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare | None) -> Found:
+def read(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare | None) -> RestoredRows:
     """Read in this process; with ``prepare`` the brain's rows are prepared. Raises KafkaException."""
     if prepare is None:
         rows = read_rows(kafka, topic, partition)
-        return Found({key: rows.pop(key) for key in [key for key in rows if key[:1] == OWN]}, rows)
+        return RestoredRows({key: rows.pop(key) for key in [key for key in rows if key[:1] == OWN]}, rows)
     own: dict[str, bytes] = {}
     prepared = prepare(_theirs(records(kafka, topic, partition), own))
-    return Found(own, prepared=prepared)
+    return RestoredRows(own, prepared=prepared)
 
 
 def _theirs(read: Iterable[tuple[str, bytes | None]], own: dict[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
@@ -166,16 +166,16 @@ def _theirs(read: Iterable[tuple[str, bytes | None]], own: dict[str, bytes]) -> 
             own[record[0]] = record[1]
 
 
-class Readers:
+class RestoreProcesses:
     """The processes that read for one engine, one for each partition. Any thread may call."""
 
     def __init__(self) -> None:
         self._children: set[subprocess.Popen[bytes]] = set()
         self._changing, self._ended = Lock(), False
 
-    def read(self, kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare) -> Found:
+    def read(self, kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare) -> RestoredRows:
         """Read in a process of its own; ``prepare`` is a function of a module. Raises ReadingFailedError."""
-        order = Order(dict(kafka), topic, partition, f"{prepare.__module__}:{prepare.__qualname__}")
+        order = RestoreRequest(dict(kafka), topic, partition, f"{prepare.__module__}:{prepare.__qualname__}")
         with tempfile.TemporaryFile() as said, self._begun(said) as child:
             with suppress(BrokenPipeError):  # then its status tells
                 cast("IO[bytes]", child.stdin).write(msgspec.json.encode(order) + b"\n")
@@ -187,7 +187,7 @@ class Readers:
                 said.seek(0)
                 told = said.read().decode(errors="replace").strip()[-500:]
                 raise ReadingFailedError(f"{' '.join(PROGRAM)} for {topic} {partition} {_how(status)}: {told}")
-        return msgspec.msgpack.decode(answer, type=Found)
+        return msgspec.msgpack.decode(answer, type=RestoredRows)
 
     def _begun(self, said: IO[bytes]) -> subprocess.Popen[bytes]:
         with self._changing:
@@ -222,7 +222,7 @@ def _how(status: int) -> str:
 def main() -> None:
     """Answer one order, and be gone: nothing is collected, nothing taken apart at the end."""
     gc.disable()
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=RestoreRequest)
     Thread(target=_end_with_the_worker, daemon=True).start()
     found = read(order.kafka, order.topic, order.partition, resolve_name(order.prepare))
     sys.stdout.buffer.write(msgspec.msgpack.encode(found))

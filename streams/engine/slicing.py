@@ -93,7 +93,7 @@ class GapError(Exception):
 
 
 @dataclass
-class Gathering:
+class SliceBuffer:
     """What has arrived for one partition and is not applied yet. Changed by ``arrived``, ``ticked``, ``take`` and ``pause`` only.
 
     A topic that is paused (D10) keeps what is held of it: it is neither fetched nor taken, and no tick waits for it.

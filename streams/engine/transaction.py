@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import orjson
 
-from agents.brain import Folded
+from agents.brain import FoldResult
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Output, Rejection
 from schemas.events.models import StepEnded
 from schemas.ids import stable_id
 from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged, kept
-from streams.engine.circuit_breaker import Outcomes
-from streams.engine.partition_task import CONTEXT, PAUSED, POSITIONS, Standing
+from streams.engine.circuit_breaker import CircuitBreaker
+from streams.engine.partition_task import CONTEXT, PAUSED, POSITIONS, Checkpoint
 from streams.engine.slicing import Order, Record, Slice
 from streams.kafka.codec import encode
 
@@ -35,7 +35,7 @@ Stage = Callable[[str], None]
 """Called with ``before``, ``written`` and ``committed``: tests raise here what a broker or a kill would do."""
 
 
-class Message(NamedTuple):
+class OutgoingRecord(NamedTuple):
     """``topic`` without prefix; ``partition`` -1 = by the key."""
 
     topic: str
@@ -45,13 +45,13 @@ class Message(NamedTuple):
     headers: list[tuple[str, str | bytes | None]]
 
 
-class Written(NamedTuple):
+class SliceWrites(NamedTuple):
     """All that one slice writes: ``rows`` into ``partition`` of the topic ``state`` (None = delete), and ``messages``."""
 
     state: str
     partition: int
     rows: Mapping[str, bytes | None]
-    messages: Sequence[Message]
+    messages: Sequence[OutgoingRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class WriterId:
     """Who writes: quoted in everything that the engine itself sends."""
 
     agent: str
@@ -90,14 +90,14 @@ def _as_row(context: ContextSet) -> bytes:
 
 
 def compose(
-    origin: Origin, made: Slice, after: Standing, before: Standing, folded: Folded, rejected: Sequence[Rejected]
-) -> Written:
+    origin: WriterId, made: Slice, after: Checkpoint, before: Checkpoint, folded: FoldResult, rejected: Sequence[Rejected]
+) -> SliceWrites:
     """All that one slice writes: changed rows, the engine's rows, outputs, dead letters, the step's end, the journal."""
     rows = {**folded.rows, POSITIONS: after.position_row()}
     if made.context:
         rows[CONTEXT] = _as_row(made.context)
     time = after.applied.time if after.applied else EPOCH
-    messages: list[Message] = []
+    messages: list[OutgoingRecord] = []
     if after.paused != before.paused or made.resumed:
         rows[PAUSED] = orjson.dumps(sorted(after.paused))
         messages += _pause_changes(origin, made, after, before, time)
@@ -106,19 +106,19 @@ def compose(
     if made.tick and origin.order == "replay":
         messages.append(_step_ended(origin, made.tick.step, time))
     messages.append(_journal(origin, made, after, folded, len(rejected), time))
-    return Written(origin.state_topic, origin.partition, rows, messages)
+    return SliceWrites(origin.state_topic, origin.partition, rows, messages)
 
 
-def _output(output: Output, partition: int = -1) -> Message:
+def _output(output: Output, partition: int = -1) -> OutgoingRecord:
     value, headers = encode(output)
-    return Message(output.topic, value, output.key.encode() or None, partition, cast("Any", headers))
+    return OutgoingRecord(output.topic, value, output.key.encode() or None, partition, cast("Any", headers))
 
 
-def _own(topic: str, key: str, name: str, output_id: str, time: datetime, data: Contract, partition: int = -1) -> Message:
+def _own(topic: str, key: str, name: str, output_id: str, time: datetime, data: Contract, partition: int = -1) -> OutgoingRecord:
     return _output(Output(topic=topic, key=key, type=name, id=output_id, time=time, recorded=time, data=data), partition)
 
 
-def _dead_letter(origin: Origin, one: Rejected, time: datetime) -> Message:
+def _dead_letter(origin: WriterId, one: Rejected, time: datetime) -> OutgoingRecord:
     record = one.record
     # A sender may put anything into a time stamp.
     recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if 0 < (record.timestamp or 0) < LATEST_MS else None
@@ -140,7 +140,9 @@ def _dead_letter(origin: Origin, one: Rejected, time: datetime) -> Message:
     return _own("dead-letters", "", "duewatch.record.rejected.v1", letter_id, recorded_at or time, data)
 
 
-def _pause_changes(origin: Origin, made: Slice, after: Standing, before: Standing, time: datetime) -> Iterator[Message]:
+def _pause_changes(
+    origin: WriterId, made: Slice, after: Checkpoint, before: Checkpoint, time: datetime
+) -> Iterator[OutgoingRecord]:
     """Alerts for whoever runs the system, on ``dead-letters``: who reads there is who can mend what is broken."""
     for topic in made.resumed:
         yield _pause_change(origin, topic, "resumed", after, before, time)
@@ -149,9 +151,9 @@ def _pause_changes(origin: Origin, made: Slice, after: Standing, before: Standin
 
 
 def _pause_change(
-    origin: Origin, topic: str, state: Literal["paused", "resumed"], after: Standing, judged: Standing, time: datetime
-) -> Message:
-    outcomes = judged.outcomes.get(topic, Outcomes())
+    origin: WriterId, topic: str, state: Literal["paused", "resumed"], after: Checkpoint, judged: Checkpoint, time: datetime
+) -> OutgoingRecord:
+    outcomes = judged.outcomes.get(topic, CircuitBreaker())
     resume = f"duewatch dead-letters resume {topic} {origin.partition} --owner NAME"
     action = f"see `duewatch dead-letters list`, have the sender mended, then `{resume}`" if state == "paused" else "none"
     data = SourcePauseChanged(
@@ -169,13 +171,15 @@ def _pause_change(
     return _own("dead-letters", "", "duewatch.source.pause_changed.v1", change_id, time, data)
 
 
-def _step_ended(origin: Origin, step: int, time: datetime) -> Message:
+def _step_ended(origin: WriterId, step: int, time: datetime) -> OutgoingRecord:
     data = StepEnded(step=step, partition=origin.partition, partitions=origin.partitions)
     marker_id = stable_id("step", origin.partition, step)
     return _own("training-examples", str(origin.partition), "duewatch.step.ended.v1", marker_id, time, data)
 
 
-def _journal(origin: Origin, made: Slice, after: Standing, folded: Folded, rejected: int, time: datetime) -> Message:
+def _journal(
+    origin: WriterId, made: Slice, after: Checkpoint, folded: FoldResult, rejected: int, time: datetime
+) -> OutgoingRecord:
     data = SliceCommitted(
         agent=origin.agent,
         partition=origin.partition,
@@ -197,7 +201,7 @@ def _journal(origin: Origin, made: Slice, after: Standing, folded: Folded, rejec
     return _own("journal", str(origin.partition), "duewatch.slice.committed.v1", slice_id, time, data, origin.partition)
 
 
-def commit(producer: Producer, written: Written, names: Mapping[str, str], stage: Stage | None = None) -> None:
+def commit(producer: Producer, written: SliceWrites, names: Mapping[str, str], stage: Stage | None = None) -> None:
     """One transaction with all of it. Whatever it raises, the outcome counts as unknown."""
     if stage:
         stage("before")
@@ -211,7 +215,7 @@ def commit(producer: Producer, written: Written, names: Mapping[str, str], stage
         stage("committed")
 
 
-def _produce(producer: Producer, written: Written, names: Mapping[str, str]) -> None:
+def _produce(producer: Producer, written: SliceWrites, names: Mapping[str, str]) -> None:
     """Queue all messages. By position: the library takes three times as long to find arguments by their names."""
     produce, state, partition = producer.produce, names[written.state], written.partition
     for key, value in written.rows.items():

@@ -11,15 +11,15 @@ import orjson
 from agents.debtor import outputs
 from agents.debtor.keys import SCORE
 from agents.debtor.state import Header, Row
-from agents.debtor.unit_of_work import Case, Wake
+from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from agents.version import CODE_VERSION
 from schemas.events.clock import ContextSet
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.scores import ScoreComputed
-from streams.explain.reproduce import Decided, Explained, Seen
+from streams.explain.reproduce import Decided, Explained, RecordedDecision
 from streams.kafka.codec import encode
 from streams.recompute.difference import compare_fields
-from streams.recompute.journal import Refolded
+from streams.recompute.journal import RecomputedSlice
 
 _LIMIT_PARAMETERS = {
     "opening_limit": ("limits.opening_limit", "limits.terms_days", "limits.review_days"),
@@ -65,7 +65,7 @@ def parameters(context: ContextSet, data: Decided) -> dict[str, str]:
     return told
 
 
-def looked_at(seen: Seen, data: Decided) -> dict[str, Any]:
+def looked_at(seen: RecordedDecision, data: Decided) -> dict[str, Any]:
     """What the rule looked at, after the cause: features of a score, facts of an alert, standing of a limit."""
     after = seen.after
     if isinstance(data, ScoreComputed):
@@ -76,7 +76,7 @@ def looked_at(seen: Seen, data: Decided) -> dict[str, Any]:
             score = after.get(SCORE)
             told = {} if score is None else {name: getattr(score, name) for name in score.__struct_fields__}
         return {name: plain(value) for name, value in told.items()}
-    case = Case(data.customer_id, after, seen.cause, seen.context, seen.day)
+    case = UnitOfWork(data.customer_id, after, seen.cause, seen.context, seen.day)
     header = seen.before.get("")
     if isinstance(header, Header):
         case.started_with = header
@@ -125,7 +125,7 @@ def as_dict(made: Explained) -> dict[str, Any]:
     return told
 
 
-def _slice(one: Refolded) -> dict[str, Any]:
+def _slice(one: RecomputedSlice) -> dict[str, Any]:
     return {
         "partition": one.journal.partition,
         "number": one.number,
@@ -137,9 +137,9 @@ def _slice(one: Refolded) -> dict[str, Any]:
     }
 
 
-def _cause(seen: Seen, one: Refolded | None) -> dict[str, Any]:
+def _cause(seen: RecordedDecision, one: RecomputedSlice | None) -> dict[str, Any]:
     cause = seen.cause
-    if isinstance(cause, Wake):
+    if isinstance(cause, Deadline):
         return {"kind": "deadline", "id": seen.output.causation_id, "row": row_name(cause.row_key), "day": cause.day}
     arrived = one.arrived if one is not None else ()
     place = next((f"{a.topic}/{a.partition}/{a.offset}" for a in arrived if a.event.id == cause.id), None)
@@ -173,7 +173,7 @@ def row_name(row_key: str) -> str:
     return row_key or "header"
 
 
-def changes(seen: Seen) -> Iterator[tuple[str, str, Any, Any]]:
+def changes(seen: RecordedDecision) -> Iterator[tuple[str, str, Any, Any]]:
     """(row, field, before, after) of all that the cause changed."""
     for key, row in sorted(seen.reaction.changes.items()):
         was = seen.before.get(key)
@@ -184,7 +184,7 @@ def changes(seen: Seen) -> Iterator[tuple[str, str, Any, Any]]:
             yield row_name(key), name, old, new
 
 
-def _contributions(data: Decided, seen: Seen) -> list[dict[str, Any]]:
+def _contributions(data: Decided, seen: RecordedDecision) -> list[dict[str, Any]]:
     """Of the score itself, or of the debtor's last one, which a limit or an alert looks at."""
     if isinstance(data, ScoreComputed):
         score = data

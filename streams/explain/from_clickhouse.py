@@ -16,7 +16,7 @@ from streams.backtest.run import Fold
 from streams.clickhouse.query import ClickHouse
 from streams.connectors.records import Record, record_of
 from streams.errors import UserError
-from streams.explain.reproduce import TOPICS, Emitted, Explained, Witness, asked_for, decided
+from streams.explain.reproduce import TOPICS, Explained, PublishedDecision, RecordingBrain, asked_for, decided
 from streams.kafka.codec import json_of
 from streams.replay.context import replay_context
 from streams.replay.sources import cut_at
@@ -36,7 +36,7 @@ def explain_replayed(clickhouse: ClickHouse, wanted: str, away: str) -> Explaine
     row, topic = _find(clickhouse, wanted)
     ends = ends_of_the_replay(clickhouse, away)
     records = sorted(records_of(clickhouse), key=lambda record: (record.day, record.order))
-    witness = Witness(row["id"])
+    witness = RecordingBrain(row["id"])
     fold = Fold(replay_context(records), book=witness)
     with progress_bar("explain", len(records)) as bar:
         for step in cut_at(records, ends):
@@ -95,11 +95,13 @@ def records_of(clickhouse: ClickHouse) -> Iterator[Record]:
         yield record_of(row["topic"], {k: v for k, v in told.items() if v}, orjson.loads(row["data"]), recorded.date())
 
 
-def _compared(output: Output, witness: Witness, row: dict[str, Any], topic: str) -> Explained:
+def _compared(output: Output, witness: RecordingBrain, row: dict[str, Any], topic: str) -> Explained:
     now = columns_of(output)
     differs = [(name, row[name], ours) for name, ours in now.items() if name in row and not is_alike(row[name], ours)]
     place = f"{topic}/{row['partition']}/{row['offset']}"
-    emitted = Emitted(topic, place, output.id, output.type, decided(REGISTRY[topic].contracts[output.type], json_of(output.data)))
+    emitted = PublishedDecision(
+        topic, place, output.id, output.type, decided(REGISTRY[topic].contracts[output.type], json_of(output.data))
+    )
     return Explained(emitted, witness.seen, None, frozenset({row["code_version"]}), differs)
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from confluent_kafka import TopicPartition
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.react import react
 from agents.debtor.state import Row
-from agents.debtor.unit_of_work import Reaction, Wake
+from agents.debtor.unit_of_work import Deadline, Reaction
 from agents.version import CODE_VERSION
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
@@ -26,7 +26,7 @@ from streams.errors import UserError
 from streams.kafka.codec import decode, encode, partition_of
 from streams.kafka.topics import full_name
 from streams.recompute.difference import compare_fields
-from streams.recompute.journal import Log, Read, Refolded, refold
+from streams.recompute.journal import Log, LoggedRecord, RecomputedSlice, refold
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -39,7 +39,7 @@ NAMED_BY = {"limit-changes": "limit_change_id", "limit-proposals": "limit_change
 
 
 @dataclass(frozen=True, slots=True)
-class Emitted:
+class PublishedDecision:
     """A decision as it went out; ``place`` is TOPIC/PARTITION/OFFSET, the topic without prefix."""
 
     topic: str
@@ -47,16 +47,16 @@ class Emitted:
     id: str
     type: str
     data: Decided
-    record: Read | None = None
+    record: LoggedRecord | None = None
     """As it lies in its topic; None where only ClickHouse has it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordedDecision:
     """One run of ``react`` that led to the decision."""
 
     before: Mapping[str, Row]
-    cause: Event | Wake
+    cause: Event | Deadline
     day: int
     context: ContextSet
     reaction: Reaction
@@ -75,20 +75,20 @@ class Seen:
         return rows
 
 
-class Witness(Book):
+class RecordingBrain(DebtorBrain):
     """A book that looks on while it is folded, until the decision comes out."""
 
     def __init__(self, wanted: str) -> None:
         super().__init__()
         self._wanted = wanted
         self._score: Output | None = None
-        self.seen: Seen | None = None
+        self.seen: RecordedDecision | None = None
         self.react = self._look_on
 
     def _look_on(
         self,
         state: Mapping[str, Row],
-        cause: Event | Wake,
+        cause: Event | Deadline,
         context: ContextSet,
         customer_id: str,
         day: int,
@@ -100,7 +100,7 @@ class Witness(Book):
             if output.topic == "scores" and getattr(output.data, "invoice_id", "") is None:
                 self._score = output
             if output.id == self._wanted and self.seen is None:
-                self.seen = Seen(before, cause, day, context, reaction, output, self._score)
+                self.seen = RecordedDecision(before, cause, day, context, reaction, output, self._score)
         return reaction
 
 
@@ -108,9 +108,9 @@ class Witness(Book):
 class Explained:
     """A decision, and how it came about. ``seen`` and ``slice_`` are None where it could not be made again."""
 
-    emitted: Emitted
-    seen: Seen | None
-    slice_: Refolded | None
+    emitted: PublishedDecision
+    seen: RecordedDecision | None
+    slice_: RecomputedSlice | None
     versions: frozenset[str]
     """Of the code that this debtor's state came from, up to the decision."""
     differs: list[tuple[str, Any, Any]] = field(default_factory=list)
@@ -130,7 +130,7 @@ class Explained:
 
 
 # -- the decision
-def find(settings: Settings, wanted: str, clickhouse: ClickHouse | None = None) -> Emitted:
+def find(settings: Settings, wanted: str, clickhouse: ClickHouse | None = None) -> PublishedDecision:
     """The decision of that id. ClickHouse, where there is one, tells its place; else the topics are read. Raises UserError."""
     found = (clickhouse and _place(settings, wanted, clickhouse)) or _scan(settings, wanted)
     if found is None:
@@ -148,7 +148,7 @@ def asked_for(topic: str, wanted: str) -> str:
     return f"(id = {quoted} OR {NAMED_BY[topic]} = {quoted})" if topic in NAMED_BY else f"id = {quoted}"
 
 
-def _place(settings: Settings, wanted: str, clickhouse: ClickHouse) -> Emitted | None:
+def _place(settings: Settings, wanted: str, clickhouse: ClickHouse) -> PublishedDecision | None:
     for topic in TOPICS:
         table, condition = topic.replace("-", "_") + "_raw", asked_for(topic, wanted)
         asked = f"SELECT partition, toString(offset) AS offset FROM {table} WHERE {condition} ORDER BY time LIMIT 1"  # noqa: S608
@@ -161,7 +161,7 @@ def _place(settings: Settings, wanted: str, clickhouse: ClickHouse) -> Emitted |
     return None  # of another broker, perhaps
 
 
-def _scan(settings: Settings, wanted: str) -> Emitted | None:
+def _scan(settings: Settings, wanted: str) -> PublishedDecision | None:
     """Look for it in the topics, from their starts."""
     names = {full_name(settings.prefix, topic): topic for topic in TOPICS}
     places = [TopicPartition(name, partition, 0) for name in names for partition in range(settings.partitions)]
@@ -169,7 +169,7 @@ def _scan(settings: Settings, wanted: str) -> Emitted | None:
     try:
         consumer.assign(places)
         for message in to_the_end(consumer):
-            record = Read.of(message)
+            record = LoggedRecord.of(message)
             topic = names[message.topic() or ""]
             if _is_named(topic, record, wanted):
                 return _emitted(topic, message.partition() or 0, record)
@@ -178,7 +178,7 @@ def _scan(settings: Settings, wanted: str) -> Emitted | None:
     return None
 
 
-def _is_named(topic: str, record: Read, wanted: str) -> bool:
+def _is_named(topic: str, record: LoggedRecord, wanted: str) -> bool:
     name = wanted.encode()
     if ("ce_id", name) in record.headers:
         return True
@@ -187,11 +187,11 @@ def _is_named(topic: str, record: Read, wanted: str) -> bool:
     return bool(orjson.loads(record.value or b"{}").get(NAMED_BY[topic]) == wanted)
 
 
-def _emitted(topic: str, partition: int, record: Read) -> Emitted:
+def _emitted(topic: str, partition: int, record: LoggedRecord) -> PublishedDecision:
     event = decode(topic, record.key, record.value, record.headers)
     if not isinstance(event, Event) or not isinstance(event.data, Decided):
         raise UserError(f"{topic}/{partition}/{record.offset} cannot be read: {event}")
-    return Emitted(topic, f"{topic}/{partition}/{record.offset}", event.id, event.type, event.data, record)
+    return PublishedDecision(topic, f"{topic}/{partition}/{record.offset}", event.id, event.type, event.data, record)
 
 
 def decided(contract: type[Contract], value: bytes) -> Decided:
@@ -203,7 +203,7 @@ def decided(contract: type[Contract], value: bytes) -> Decided:
 
 
 # -- made again
-def explain(settings: Settings, emitted: Emitted, advance: Callable[[int], None] = lambda _: None) -> Explained:
+def explain(settings: Settings, emitted: PublishedDecision, advance: Callable[[int], None] = lambda _: None) -> Explained:
     """Fold the debtor up to the decision; where that does not give it, with all debtors of its partition, as the worker did."""
     made = _again(settings, emitted, {emitted.data.customer_id}, advance)
     if made.is_equal is False:
@@ -211,11 +211,13 @@ def explain(settings: Settings, emitted: Emitted, advance: Callable[[int], None]
     return made
 
 
-def _again(settings: Settings, emitted: Emitted, customers: set[str] | None, advance: Callable[[int], None]) -> Explained:
+def _again(
+    settings: Settings, emitted: PublishedDecision, customers: set[str] | None, advance: Callable[[int], None]
+) -> Explained:
     customer = emitted.data.customer_id
-    witness = Witness(emitted.id)
+    witness = RecordingBrain(emitted.id)
     versions = {emitted.data.code_version}
-    found: Refolded | None = None
+    found: RecomputedSlice | None = None
     partition = partition_of(customer.encode(), settings.partitions)
     for one in refold(settings, "debtor", partition, customers=customers, brain=witness):
         advance(1)
@@ -230,7 +232,7 @@ def _again(settings: Settings, emitted: Emitted, customers: set[str] | None, adv
     return Explained(emitted, witness.seen, found, frozenset(versions), differs)
 
 
-def differences(record: Read, output: Output) -> Iterator[tuple[str, Any, Any]]:
+def differences(record: LoggedRecord, output: Output) -> Iterator[tuple[str, Any, Any]]:
     """Field by field where the bytes are not the same: (field, as it went out, as it is made now)."""
     value, headers = encode(output)
     if value != record.value:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from agents.brain import Arrived, Brain, Folded
-from agents.debtor.brain import Book
+from agents.brain import Brain, FoldResult, Received
+from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
@@ -48,7 +48,7 @@ class RefoldError(UserError):
     """The logs do not hold what the journal names; the message says where."""
 
 
-class Read(NamedTuple):
+class LoggedRecord(NamedTuple):
     """A record as the log holds it (``streams.engine.slicing.Record``)."""
 
     offset: int
@@ -58,13 +58,13 @@ class Read(NamedTuple):
     timestamp: int
 
     @classmethod
-    def of(cls, message: Message) -> Read:
+    def of(cls, message: Message) -> LoggedRecord:
         """What a consumer got."""
         return cls(message.offset() or 0, message.key(), message.value(), read_headers(message), message.timestamp()[1])
 
 
 @dataclass(frozen=True, slots=True)
-class Refolded:
+class RecomputedSlice:
     """One slice, folded again. Its rows are in the brain once the next one is asked for.
 
     ``rejected``: what could not be decoded, then what the brain refused. ``at_ms``: when the journal record was written, by the
@@ -72,9 +72,9 @@ class Refolded:
     """
 
     journal: SliceCommitted
-    folded: Folded
+    folded: FoldResult
     rejected: Sequence[Rejected]
-    arrived: Sequence[Arrived]
+    arrived: Sequence[Received]
     tick: Ticked | None
     """The tick in force after the slice."""
     context: ContextSet
@@ -94,7 +94,7 @@ def refold(
     customers: Collection[str] | None = None,
     until: int | None = None,
     brain: Brain | None = None,
-) -> Iterator[Refolded]:
+) -> Iterator[RecomputedSlice]:
     """Fold the slices of one partition of an agent again, from the first one to ``until`` or the journal's present end.
 
     ``customers``: apply only records with these keys; others are skipped before they are decoded. Live, a slice fires at most 500
@@ -127,7 +127,7 @@ def take_rows(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -> No
 
 def agent_specs(settings: Settings) -> tuple[AgentSpec, ...]:
     """The agents of a deployment."""
-    return specs(settings, Book, LearnerBrain)
+    return specs(settings, DebtorBrain, LearnerBrain)
 
 
 def _spec(settings: Settings, agent: str) -> AgentSpec:
@@ -164,10 +164,10 @@ class _Fold:
         self._spec, self._partition, self._brain, self._keys = spec, partition, brain, keys
         self._context: ContextSet | None = None
         self._tick: Ticked | None = None
-        self._before: Folded | None = None
+        self._before: FoldResult | None = None
         self._paused: frozenset[str] = frozenset()
 
-    def again(self, logs: _Logs, told: SliceCommitted, at_ms: int) -> Refolded:
+    def again(self, logs: _Logs, told: SliceCommitted, at_ms: int) -> RecomputedSlice:
         """As ``Engine`` folds: decode, fold with what was in force; kept when the next slice comes."""
         if self._before is not None:
             self._brain.keep(self._before)
@@ -197,10 +197,10 @@ class _Fold:
         raw = {(run.topic, record.offset): record for run, read in records for record in read} if folded.rejected else {}
         rejected += [Rejected(one.topic, raw[one.topic, one.offset], reason) for one, reason in folded.rejected]
         self._before, self._paused = folded, frozenset(told.paused)
-        return Refolded(told, folded, rejected, arrived, self._tick, self._context, at_ms)
+        return RecomputedSlice(told, folded, rejected, arrived, self._tick, self._context, at_ms)
 
 
-def _check_count(logs: _Logs, told: SliceCommitted, records: Sequence[tuple[Run, Sequence[Read]]]) -> None:
+def _check_count(logs: _Logs, told: SliceCommitted, records: Sequence[tuple[Run, Sequence[LoggedRecord]]]) -> None:
     """A slice tells of how many records it consisted: fewer are left where retention or compaction was there since."""
     there, were = sum(len(read) for _, read in records), told.applied + told.duplicates + told.rejected
     if there == were:
@@ -254,7 +254,7 @@ class Log:
         self.name, self.partition = name, partition
         self._consumer = reader({**settings.for_librdkafka(), "queued.max.messages.kbytes": QUEUED_KBYTES})
         self._consumer.assign([TopicPartition(self.name, partition, start)])
-        self._records: deque[Read] = deque()
+        self._records: deque[LoggedRecord] = deque()
         self._end = -1
         """Where the log ended when its end was last met."""
 
@@ -276,11 +276,11 @@ class Log:
         """The oldest offset that the log still has."""
         return self._consumer.get_watermark_offsets(TopicPartition(self.name, self.partition), timeout=10.0)[0]
 
-    def take(self, start: int, end: int) -> list[Read]:
+    def take(self, start: int, end: int) -> list[LoggedRecord]:
         """The records in [start, end); ranges must ascend. Raises RefoldError when they do not come."""
         return list(self.each(start, end))
 
-    def each(self, start: int, end: int) -> Iterator[Read]:
+    def each(self, start: int, end: int) -> Iterator[LoggedRecord]:
         """The same, one by one."""
         while start < end and (record := self.next(end)) is not None:
             if record.offset >= end:
@@ -289,7 +289,7 @@ class Log:
             if record.offset >= start:
                 yield record
 
-    def next(self, end: int = 0) -> Read | None:
+    def next(self, end: int = 0) -> LoggedRecord | None:
         """The next record; None where the log ends at or behind ``end``. Raises RefoldError when the broker is silent."""
         deadline = monotonic() + SILENCE_S
         while not self._records:
@@ -307,7 +307,7 @@ class Log:
     def _take(self, message: Message) -> None:
         error = message.error()
         if error is None:
-            self._records.append(Read.of(message))
+            self._records.append(LoggedRecord.of(message))
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
             self._end = message.offset() or 0
         else:
@@ -325,7 +325,7 @@ class _Clock:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._ahead: deque[Read] = deque()
+        self._ahead: deque[LoggedRecord] = deque()
         self._contexts: dict[str, bytes] = {}
 
     def tick(self, offset: int) -> Ticked:
@@ -355,10 +355,10 @@ class _Clock:
                 return Ticked.model_validate_json(record.value or b"").step >= 0
         return False
 
-    def _next(self, end: int) -> Read | None:
+    def _next(self, end: int) -> LoggedRecord | None:
         return self._ahead.popleft() if self._ahead else self._log.next(end)
 
-    def _note(self, record: Read) -> None:
+    def _note(self, record: LoggedRecord) -> None:
         if CONTEXT in record.headers and record.value:
             self._contexts[msgspec.json.decode(record.value, type=_Named).version] = record.value
 

@@ -71,9 +71,9 @@ def build_app(
 
 
 def _debtor() -> Brain:
-    from agents.debtor.brain import Book
+    from agents.debtor.brain import DebtorBrain
 
-    return Book()
+    return DebtorBrain()
 
 
 def _learner() -> Brain:

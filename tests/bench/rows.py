@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SCORE, SEPARATOR, split_key
 from agents.debtor.payments.state import Item as PaymentItem
 from agents.debtor.state import decode
@@ -29,7 +29,7 @@ class Templates(NamedTuple):
 
 def folded_rows(made: Workload, partition: int = 0) -> dict[str, bytes]:
     """What the state topic of a partition holds after the workload."""
-    book, rows, now = Book(), dict[str, bytes](), None
+    book, rows, now = DebtorBrain(), dict[str, bytes](), None
     for cut in cuts(made):
         if cut.partition != partition:
             continue

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from agents.debtor.event_order import local_day
-from agents.debtor.payments.state import Payment, Stub
+from agents.debtor.payments.state import Payment, SeenMarker
 from agents.debtor.react import react
 from agents.debtor.state import Row, decode, encode
-from agents.debtor.unit_of_work import Wake
+from agents.debtor.unit_of_work import Deadline
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
 
@@ -96,7 +96,7 @@ class Debtors:
             value = read(f"{DUE}{day}")
             for key in sorted({*(_LIST.decode(value) if value else ()), *due.pop(day, ())}):
                 if getattr(rows.get(key), "wake", 0) == day:
-                    outputs += self._take(rows, due, react(rows, Wake(key, day), self._context, customer_id, day))
+                    outputs += self._take(rows, due, react(rows, Deadline(key, day), self._context, customer_id, day))
             if value:
                 write(f"{DUE}{day}", None)
         if told is None or int(told) < self._day:
@@ -107,7 +107,7 @@ class Debtors:
     def _take(rows: Rows, due: dict[int, list[str]], reaction: Any) -> list[Output]:
         for key, row in reaction.changes.items():
             wake = getattr(row, "wake", 0)
-            if wake and not isinstance(row, Stub | Payment) and wake != getattr(rows.get(key), "wake", 0):
+            if wake and not isinstance(row, SeenMarker | Payment) and wake != getattr(rows.get(key), "wake", 0):
                 due.setdefault(wake, []).append(key)
             rows.put(key, row)
         outputs: list[Output] = reaction.outputs

@@ -17,7 +17,7 @@ from zlib import crc32
 import msgspec
 import orjson
 
-from agents.brain import Arrived
+from agents.brain import Received
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Rejection
 from schemas.registry import DEBTOR_SOURCES
@@ -246,14 +246,14 @@ def _pop(waiting: list[Ticked], reached: dict[str, int]) -> Ticked | None:
     return None
 
 
-def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Arrived]:
+def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
     """The slice's events as a brain gets them. Raises ValueError for a record that is none: the workload has no broken ones."""
     arrived = []
     for offset, record in cut.events:
         event = decode(record.topic, record.key, record.value, record.headers, cut.partition, partitions)
         if isinstance(event, Rejection):
             raise ValueError(f"{record.topic} {offset}: {event.reason}")  # noqa: TRY004 - it says what is wrong with the value
-        arrived.append(Arrived(record.topic, cut.partition, offset, event))
+        arrived.append(Received(record.topic, cut.partition, offset, event))
     return arrived
 
 

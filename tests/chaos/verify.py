@@ -20,7 +20,7 @@ from streams.clickhouse.client import open_client
 from streams.engine.restore_process import read_rows, reader, to_the_end
 from streams.kafka.codec import encode
 from streams.kafka.topics import full_name, partitions_of
-from streams.recompute.journal import Refolded, RefoldError, refold, take_rows
+from streams.recompute.journal import RecomputedSlice, RefoldError, refold, take_rows
 from tests.integration.support.ledgers import Oracle, recompute
 from tests.integration.support.portfolio import header
 
@@ -168,7 +168,13 @@ def _state(settings: Settings, agent: str, state: str, partition: int, applied: 
 
 
 def _note(
-    settings: Settings, agent: str, partition: int, one: Refolded, reached: dict[str, int], applied: Applied, found: Findings
+    settings: Settings,
+    agent: str,
+    partition: int,
+    one: RecomputedSlice,
+    reached: dict[str, int],
+    applied: Applied,
+    found: Findings,
 ) -> None:
     for run in one.journal.runs:
         if run.start != reached.get(run.topic, 0):

@@ -10,9 +10,9 @@ from confluent_kafka import KafkaException, Producer
 import streams.clock.live
 from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
-from streams.clock.live import ClockWriter, _Reign
+from streams.clock.live import ClockWriter, _LeaderTerm
 from streams.engine import restore_process
-from streams.engine.partition_task import CONTEXT, POSITIONS, Standing
+from streams.engine.partition_task import CONTEXT, POSITIONS, Checkpoint
 from streams.engine.slicing import Applied
 from streams.kafka.codec import decode
 from streams.kafka.topics import full_name
@@ -37,7 +37,9 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
     for number in range(20):
         tick(writer, number, "1")
     at = {int(message.offset() or 0) for message in read_all(settings, "clock-single")}
-    standing = Standing({"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1"))
+    standing = Checkpoint(
+        {"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
+    )
     for number in range(20, 23):
         tick(writer, number, "2" if number == 22 else "1")
     rows = {POSITIONS: standing.position_row(), CONTEXT: context("1").model_dump_json().encode()}
@@ -53,7 +55,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
         return decode(*told)
 
     monkeypatch.setattr(streams.clock.live, "decode", seen)
-    reign = _Reign(settings)
+    reign = _LeaderTerm(settings)
     assert reign.last is not None and reign.last.number == 22
     assert reign._compositor.base == context("2")
     assert len(read) == 4, "three ticks and a context"
@@ -62,7 +64,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
 
 @pytest.mark.slow
 def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
-    reign = _Reign(deployment(kafka.bootstrap, tmp_path))
+    reign = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
     reign.tick(FIRST)
     monkeypatch.setattr(type(reign._context), "lost", True)
     with pytest.raises(KafkaException, match="ALL_BROKERS_DOWN"):
@@ -73,7 +75,7 @@ def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, mon
 @pytest.mark.slow
 def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
     settings = deployment(kafka.bootstrap, tmp_path)
-    reign = _Reign(settings)
+    reign = _LeaderTerm(settings)
     monkeypatch.setattr(restore_process, "SILENCE_S", 0.2)
     with pytest.raises(KafkaException, match=r"no record and no end of .*credit-policies/0, .*models/0, .*rates/0 came"):
         list(restore_process.to_the_end(reign._context))  # all is read: nothing more comes

@@ -7,8 +7,8 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from agents.brain import Arrived
-from agents.debtor.brain import Book
+from agents.brain import Received
+from agents.debtor.brain import DebtorBrain
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
@@ -153,16 +153,16 @@ def context(action: str = "act", **policy: Any) -> ContextSet:
     return ContextSet(version="test", policy=PolicyPublished.model_validate({"version": "test", "action": action, **policy}))
 
 
-def arrived(*events: Event) -> list[Arrived]:
+def arrived(*events: Event) -> list[Received]:
     """Events as the engine hands them over."""
-    return [Arrived("payments", 0, n, e) for n, e in enumerate(events)]
+    return [Received("payments", 0, n, e) for n, e in enumerate(events)]
 
 
 class Life:
     """A book that lives through days: tell it events and how far the clock is; look at what came out."""
 
     def __init__(self, ctx: ContextSet | None = None) -> None:
-        self.book, self.context = Book(), ctx or context()
+        self.book, self.context = DebtorBrain(), ctx or context()
         self.outputs: list[Output] = []
         self.rejections: list[str] = []
         self.duplicates = 0

@@ -7,20 +7,20 @@ from msgspec.structs import replace
 from agents.debtor import outputs
 from agents.debtor.handlers import labels
 from agents.debtor.payments import decide as payments
-from agents.debtor.payments.state import Item, Payment, SalesDay, Stub
+from agents.debtor.payments.state import Item, Payment, SalesDay, SeenMarker
 from agents.debtor.scoring.state import Features
 from agents.debtor.state import Row
-from agents.debtor.unit_of_work import Case, Wake
+from agents.debtor.unit_of_work import Deadline, UnitOfWork
 
 
 def is_forgotten(row: Row | None) -> bool:
     """Whether a row's deadline is that of its horizon: nothing follows from forgetting."""
     if isinstance(row, Item):
         return not row.open and row.late >= 0 and row.default >= 0 and row.wake >= row.expires
-    return isinstance(row, Payment | Stub) or (isinstance(row, SalesDay) and not row.in_window)
+    return isinstance(row, Payment | SeenMarker) or (isinstance(row, SalesDay) and not row.in_window)
 
 
-def fire(case: Case, wake: Wake) -> bool:
+def fire(case: UnitOfWork, wake: Deadline) -> bool:
     """Apply a deadline; tells whether anything can follow from it."""
     row = case.get(wake.row_key)
     if isinstance(row, Item):
@@ -33,7 +33,7 @@ def fire(case: Case, wake: Wake) -> bool:
     return True
 
 
-def _item_due(case: Case, row_key: str, item: Item) -> None:
+def _item_due(case: UnitOfWork, row_key: str, item: Item) -> None:
     """Labels that mature, and ageing, of one invoice."""
     day, invoice_id = case.day, row_key[2:]
     due = max(item.due, item.issued)
@@ -52,7 +52,7 @@ def _item_due(case: Case, row_key: str, item: Item) -> None:
     case.put(row_key, replace(item, wake=payments.next_wake(item, day, case.policy.alerts.overdue_days)))
 
 
-def _sales_age(case: Case, row_key: str, sales: SalesDay) -> bool:
+def _sales_age(case: UnitOfWork, row_key: str, sales: SalesDay) -> bool:
     """A day of sales leaves the window of 90 days; later it is forgotten."""
     _, currency, issued = row_key.split("/")
     balance = case.balance(currency)

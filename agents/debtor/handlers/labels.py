@@ -12,15 +12,15 @@ from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring.state import ROW_PREFIX, Cell, Features
-from agents.debtor.unit_of_work import Case
+from agents.debtor.unit_of_work import UnitOfWork
 
 
-def cell_of(case: Case) -> Callable[[str], Any]:
+def cell_of(case: UnitOfWork) -> Callable[[str], Any]:
     """Looks up the debtor's amount cells by their keys."""
     return lambda key: case.get(ROW_PREFIX + key)
 
 
-def learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
+def learn_late(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
     """Whether it was late (1) is known: the debtor's cells learn it at once, the shared model by an example."""
     features: Features | None = case.get(f"f/{invoice_id}")
     if features is None:
@@ -40,7 +40,7 @@ def learn_late(case: Case, invoice_id: str, item: Item, label: int) -> Item:
     return replace(item, late=label)
 
 
-def _sweep_cells(case: Case) -> None:
+def _sweep_cells(case: UnitOfWork) -> None:
     """Twice a year, forget amounts that did not come again."""
     day, score = case.day, case.score
     if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
@@ -51,7 +51,7 @@ def _sweep_cells(case: Case) -> None:
         case.set_score(replace(score, swept=day))
 
 
-def correct_label(case: Case, invoice_id: str, label: int) -> None:
+def correct_label(case: UnitOfWork, invoice_id: str, label: int) -> None:
     """A payment was returned, or one that had come in time became known only later: the label that was learned was wrong."""
     item: Item | None = case.get(f"i/{invoice_id}")
     features: Features | None = case.get(f"f/{invoice_id}")
@@ -69,7 +69,7 @@ def correct_label(case: Case, invoice_id: str, label: int) -> None:
     case.rescore = True
 
 
-def invoice_ages(case: Case, row_key: str, features: Features) -> bool:
+def invoice_ages(case: UnitOfWork, row_key: str, features: Features) -> bool:
     """An interval after the due day has ended, or the time in which a defaulted amount may still come in."""
     invoice_id = row_key[2:]
     item: Item | None = case.get(f"i/{invoice_id}")
@@ -91,7 +91,7 @@ def invoice_ages(case: Case, row_key: str, features: Features) -> bool:
     return False
 
 
-def _learn_loss(case: Case, row_key: str, item: Item, features: Features) -> bool:
+def _learn_loss(case: UnitOfWork, row_key: str, item: Item, features: Features) -> bool:
     share = scoring.share_lost(features, item.amount - item.paid - item.credited)
     if share is not None:
         example = outputs.loss_example(case, row_key[2:], item, share)
@@ -100,7 +100,7 @@ def _learn_loss(case: Case, row_key: str, item: Item, features: Features) -> boo
     return False
 
 
-def learn_default(case: Case, invoice_id: str, item: Item, label: int) -> Item:
+def learn_default(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
     """Whether it defaulted (1) is known; of what did, the work-out time begins in which some of it may still come in."""
     features: Features | None = case.get(f"f/{invoice_id}")
     if features is not None:

@@ -6,7 +6,7 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from agents.debtor.scoring.state import Facts, Note, Rating, ScoreState
+from agents.debtor.scoring.state import Note, Rating, ScoreInputs, ScoreState
 from agents.score_model import logit
 from schemas.events.assessments import NoteMade, RatingReceived
 
@@ -52,7 +52,7 @@ def take_note(score: ScoreState, fact: NoteMade) -> ScoreState:
     return replace(score, note=Note({"good": -1.0, "neutral": 0.0, "bad": 1.0}[fact.stance], day, fact.note_id))
 
 
-def assessed(score: ScoreState, facts: Facts) -> Facts:
+def assessed(score: ScoreState, facts: ScoreInputs) -> ScoreInputs:
     """The facts with what others say as of their day: the mean of the ratings in force, the note as far as it still counts."""
     if not score.ratings and score.note is None:
         return facts

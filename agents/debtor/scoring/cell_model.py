@@ -11,7 +11,7 @@ from math import log, sqrt
 from msgspec.structs import replace
 
 from agents.debtor.scoring.calendar import day_class
-from agents.debtor.scoring.state import Active, Cell, Change, Features, Learned, ScoreState, Surprise
+from agents.debtor.scoring.state import Active, Cell, Change, Cusum, Features, Learned, ScoreState
 from agents.score_model import DRIFT, NEW, NEW_KEY, SHARED_PRIORS, sigmoid, step
 from schemas.events.models import ModelPublished
 
@@ -213,7 +213,7 @@ def _counted(days: tuple[float, ...], late: int) -> tuple[float, float, float, f
     return tuple(bins)  # type: ignore[return-value]
 
 
-def _surprised(state: Surprise, day: int, label: int, q: float) -> tuple[Surprise, Change | None]:
+def _surprised(state: Cusum, day: int, label: int, q: float) -> tuple[Cusum, Change | None]:
     """Add a residual to its maturity day; the first label of another day closes the day and may raise an alarm.
 
     Page's CUSUM (1954), two-sided, on the day's standardised sum of residuals.
@@ -231,7 +231,7 @@ def _surprised(state: Surprise, day: int, label: int, q: float) -> tuple[Surpris
             change = Change(up_since if later else down_since, day, later)
             up = down = 0.0
         residual, noise, labels = 0.0, 0.0, 0
-    return Surprise(day, residual + (label - q), noise + q * (1.0 - q), labels + 1, up, down, up_since, down_since), change
+    return Cusum(day, residual + (label - q), noise + q * (1.0 - q), labels + 1, up, down, up_since, down_since), change
 
 
 def correct_late(active: Active, label: int, score: ScoreState, get: Get) -> tuple[ScoreState, dict[str, Cell]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from agents.debtor.scoring.cell_model import Cells
 from agents.debtor.scoring.model_cache import per_model
-from agents.debtor.scoring.state import Active, Facts, ScoreState
+from agents.debtor.scoring.state import Active, ScoreInputs, ScoreState
 from agents.score_model import ALL_LABELS, ALL_LATE, FEATURES, PRIOR_WEIGHTS, UNIT, fitted, share_of_cells
 from schemas.events.models import ModelPublished
 
@@ -95,7 +95,7 @@ def _days_past_due(days: int) -> float:
     return log1p(days)
 
 
-def features(active: Active, own: Cells, score: ScoreState, facts: Facts, base: Prepared) -> bytes:
+def features(active: Active, own: Cells, score: ScoreState, facts: ScoreInputs, base: Prepared) -> bytes:
     """The state features of an invoice as it is issued, a signed byte each, in the order of ``FEATURES``."""
     lately = score.lately
     every = base.all_rate

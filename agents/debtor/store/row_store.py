@@ -68,7 +68,7 @@ def mark_of(row_key: str) -> bytes:
     return crc32(row_key.encode()).to_bytes(4, sys.byteorder)[:_MARK]
 
 
-class Parcel(msgspec.Struct, array_like=True, gc=False):
+class PackedRows(msgspec.Struct, array_like=True, gc=False):
     """A debtor at rest. ``late``: rows that came after ``block``, an open map in msgpack; ``marks`` are of both."""
 
     header: bytes | None
@@ -102,20 +102,20 @@ class Parcel(msgspec.Struct, array_like=True, gc=False):
         return len(self.late) > max(LATE_BYTES, min(len(self.block), 1 << 15))
 
 
-def parcel_of(rows: dict[str, bytes]) -> Parcel:
+def parcel_of(rows: dict[str, bytes]) -> PackedRows:
     """Put a debtor's rows away; takes the header out of ``rows``."""
     header = rows.pop("", None)
-    return Parcel(header, pack(rows), marks_of(rows))
+    return PackedRows(header, pack(rows), marks_of(rows))
 
 
-class Shelf:
+class RowStore:
     """Written rows by debtor. Not for two threads at once."""
 
     def __init__(self, at_hand: int = ROWS_AT_HAND) -> None:
         self._at_hand = at_hand
         self._open: dict[str, dict[str, bytes]] = {}
         """The last touched last."""
-        self._parcels: dict[str, Parcel] = {}
+        self._parcels: dict[str, PackedRows] = {}
         self._rows = 0
         """In ``_open``, as far as counted: when a debtor was opened or last written."""
 
@@ -191,7 +191,7 @@ class Shelf:
         self._rows += len(rows) - before
 
     @staticmethod
-    def _write_packed(parcel: Parcel, row_key: str, value: bytes | None) -> bool:
+    def _write_packed(parcel: PackedRows, row_key: str, value: bytes | None) -> bool:
         """Whether the row could be written without unpacking the others."""
         if not row_key:
             parcel.header = value
@@ -203,7 +203,7 @@ class Shelf:
             parcel.append(row_key, mark, value)
         return True
 
-    def put_away(self, parcels: Mapping[str, Parcel]) -> None:
+    def put_away(self, parcels: Mapping[str, PackedRows]) -> None:
         """Keep debtors that are not there yet."""
         self._parcels.update(parcels)
 

@@ -7,18 +7,18 @@ from collections.abc import Iterable
 import msgspec
 
 from agents.debtor.keys import OPENED, SEPARATOR, wake_of
-from agents.debtor.store.row_store import Parcel, parcel_of
+from agents.debtor.store.row_store import PackedRows, parcel_of
 
 
-class Prepared(msgspec.Struct, array_like=True):
+class Snapshot(msgspec.Struct, array_like=True):
     """``firsts``: day -> the debtors whose first deadline is on it. ``opened``: the partition's row of that name."""
 
-    parcels: dict[str, Parcel]
+    parcels: dict[str, PackedRows]
     firsts: dict[int, list[str]]
     opened: bytes | None
 
 
-read_prepared = msgspec.msgpack.Decoder(Prepared).decode
+read_prepared = msgspec.msgpack.Decoder(Snapshot).decode
 """What ``prepare`` wrote."""
 
 
@@ -35,7 +35,7 @@ def prepare(records: Iterable[tuple[str, bytes | None]]) -> bytes:
         else:
             mine[row_key] = value
     opened = debtors.pop("", {}).get(OPENED.removeprefix(SEPARATOR))
-    prepared = Prepared({}, {}, opened)
+    prepared = Snapshot({}, {}, opened)
     while debtors:  # what is packed is let go at once
         customer_id, mine = debtors.popitem()
         if first := min(filter(None, map(wake_of, mine, mine.values())), default=0):

@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from streams.engine.restore import fenced_producer
 from streams.kafka.codec import encode
 from streams.process.garbage import keep_many_rows
@@ -36,7 +36,7 @@ class Slice(tuple[int, Written]):
 
 def written(made: Workload) -> list[list[Slice]]:
     """By partition: what each slice writes."""
-    books, found = [Book() for _ in range(PARTITIONS)], [list[Slice]() for _ in range(PARTITIONS)]
+    books, found = [DebtorBrain() for _ in range(PARTITIONS)], [list[Slice]() for _ in range(PARTITIONS)]
     now: list[datetime | None] = [None] * PARTITIONS
     for cut in cuts(made):
         if cut.tick is not None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SEPARATOR, split_key
 from agents.debtor.state import encode as written
 from schemas.ids import stable_id
@@ -54,13 +54,13 @@ def measure(folder: Path) -> dict[str, Any]:
 class Lane(NamedTuple):
     """A book, and what makes its next event."""
 
-    book: Book
+    book: DebtorBrain
     event: Callable[[], Sent]
 
 
 def of_debtors(made: Workload, given: Templates, count: int) -> Lane:
     """Events of any of so many debtors."""
-    book, source = Book(), Source(made.ending)
+    book, source = DebtorBrain(), Source(made.ending)
     restore(book, given, count)
     chance = random.Random(count)
     return Lane(book, lambda: source.mixed(name_of(chance.randrange(count))))
@@ -71,7 +71,7 @@ def seasoned(made: Workload, given: Templates) -> Templates:
 
     With few debtors the first round would do it for all, with many every event would be a debtor's first.
     """
-    book, source, count = Book(), Source(made.ending), len(given.debtors)
+    book, source, count = DebtorBrain(), Source(made.ending), len(given.debtors)
     restore(book, given, count)
     for customer in map(name_of, range(count)):
         apply(book, made, [source.booking(customer), source.invoice(customer, keep=True), source.payment(*source.open.pop())])
@@ -80,7 +80,7 @@ def seasoned(made: Workload, given: Templates) -> Templates:
 
 def of_items(made: Workload, given: Templates, count: int) -> Lane:
     """Events of one debtor, who has so many open items all the time."""
-    book, source = Book(), Source(made.ending)
+    book, source = DebtorBrain(), Source(made.ending)
     restore(book, given, 1)
     customer = name_of(0)
     for number in range(0, count, SLICE):
@@ -89,7 +89,7 @@ def of_items(made: Workload, given: Templates, count: int) -> Lane:
     return Lane(book, lambda: source.pay_or_invoice(customer))
 
 
-def restore(book: Book, given: Templates, debtors: int) -> None:
+def restore(book: DebtorBrain, given: Templates, debtors: int) -> None:
     """As a worker that takes a partition over."""
     rows = cloned(given, debtors, debtors * ITEMS_A_DEBTOR)
     theirs = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
@@ -110,7 +110,7 @@ def costs(made: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
     return {count: us(min(spent[1:]), EVENTS) for count, spent in rounds.items()}
 
 
-def apply(book: Book, made: Workload, events: Sequence[Sent]) -> None:
+def apply(book: DebtorBrain, made: Workload, events: Sequence[Sent]) -> None:
     """One slice. Raises ValueError when the brain refuses an event: its cost would be another."""
     arrived = decoded(Cut(0, list(enumerate(events)), None), partitions=1)
     folded = book.fold(arrived, made.ending, made.context, replay=False)

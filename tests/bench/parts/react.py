@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from agents.brain import Arrived
-from agents.debtor.brain import Book
+from agents.brain import Received
+from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
@@ -44,7 +44,7 @@ class Spent:
 
 def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
     """Everything once, from empty books."""
-    spent, books = Spent(), [Book() for _ in range(PARTITIONS)]
+    spent, books = Spent(), [DebtorBrain() for _ in range(PARTITIONS)]
     now: list[datetime | None] = [None] * PARTITIONS
     clock, cpu = time.perf_counter, time.process_time()
     start = clock()
@@ -107,7 +107,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 def learning(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
     """What the learner spends on each example, a hundred at a time, and how many examples an event leads to."""
-    books, outputs = [Book() for _ in range(PARTITIONS)], []
+    books, outputs = [DebtorBrain() for _ in range(PARTITIONS)], []
     now: list[datetime | None] = [None] * PARTITIONS
     events = 0
     for cut in slices:
@@ -135,7 +135,7 @@ def learn(outputs: Sequence[Output], context: ContextSet) -> None:
             value, headers = encode(output)
             event = decode(output.topic, output.key.encode(), value, headers)
             if isinstance(event, Event):
-                arrived.append(Arrived(output.topic, 0, 0, event))
+                arrived.append(Received(output.topic, 0, 0, event))
         learned = learner.fold(arrived, None, context, replay=False)
         learner.keep(learned)
         for output in learned.outputs:

@@ -36,11 +36,11 @@ def _slowly(records: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, 
 def main() -> None:
     """Of `python -c` it is imported: the function that prepares must be found by its module's name."""
     # Here, because those that only read need none of it.
-    from agents.debtor.brain import Book
+    from agents.debtor.brain import DebtorBrain
     from streams.cli import main as cli
     from streams.engine import restore
 
     restore.MANY_ROWS = 1
-    Book.prepare = staticmethod(prepare)
+    DebtorBrain.prepare = staticmethod(prepare)
     sys.argv[0] = "duewatch"
     cli.main()

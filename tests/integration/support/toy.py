@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import orjson
 
-from agents.brain import Arrived, Folded
+from agents.brain import FoldResult, Received
 from schemas.events.clock import ContextSet
 from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Output
@@ -32,7 +32,7 @@ class ToyBrain:
 
     def fold(
         self,
-        arrived: Sequence[Arrived],
+        arrived: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
@@ -41,8 +41,8 @@ class ToyBrain:
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
         before: datetime | None = None,
-    ) -> Folded:
-        folded = Folded(applied=len(arrived))
+    ) -> FoldResult:
+        folded = FoldResult(applied=len(arrived))
         changed: dict[str, tuple[int, str]] = {}
         for one in arrived:
             customer = one.event.customer_id or "?"
@@ -64,7 +64,7 @@ class ToyBrain:
         folded.rows = {customer: orjson.dumps(row) for customer, row in changed.items()}
         return folded
 
-    def keep(self, folded: Folded) -> None:
+    def keep(self, folded: FoldResult) -> None:
         for key, value in folded.rows.items():
             self.restore(key, value)
 
@@ -81,7 +81,7 @@ class ToyLearner:
 
     def fold(
         self,
-        arrived: Sequence[Arrived],
+        arrived: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
@@ -90,8 +90,8 @@ class ToyLearner:
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
         before: datetime | None = None,
-    ) -> Folded:
-        folded = Folded(applied=len(arrived))
+    ) -> FoldResult:
+        folded = FoldResult(applied=len(arrived))
         ended = {number: set(partitions) for number, partitions in self.ended.items()}
         for one in arrived:
             data = one.event.data
@@ -107,7 +107,7 @@ class ToyLearner:
                 )
         return folded
 
-    def keep(self, folded: Folded) -> None:
+    def keep(self, folded: FoldResult) -> None:
         for key, value in folded.rows.items():
             self.restore(key, value)
 

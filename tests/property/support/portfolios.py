@@ -9,8 +9,8 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from agents.brain import Arrived, Folded
-from agents.debtor.brain import Book
+from agents.brain import FoldResult, Received
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import split_key
 from schemas.base import Contract
 from schemas.events import bank, customers, decisions, insolvency
@@ -188,7 +188,7 @@ class Run:
     """A book that is told a stream, slice by slice, as the engine does: a slice is judged as of the tick applied before."""
 
     context: ContextSet = field(default_factory=context)
-    book: Book = field(default_factory=Book)
+    book: DebtorBrain = field(default_factory=DebtorBrain)
     outputs: list[Output] = field(default_factory=list)
     accepted: list[Event] = field(default_factory=list)
     rejected: list[tuple[Event, str]] = field(default_factory=list)
@@ -203,13 +203,13 @@ class Run:
         """One slice: records, then perhaps a tick."""
         before = None if self.day is None else at(self.day)
         self.day = self.day if tick is None else tick
-        arrived = [Arrived(one.topic, 0, n, one.event) for n, one in enumerate(slice_)]
+        arrived = [Received(one.topic, 0, n, one.event) for n, one in enumerate(slice_)]
         now = None if self.day is None else at(self.day)
         folded = self.book.fold(arrived, now, self.context, replay=False, wakes=1 << 30, before=before)
         self.book.keep(folded)
         self._take(arrived, folded)
 
-    def _take(self, arrived: list[Arrived], folded: Folded) -> None:
+    def _take(self, arrived: list[Received], folded: FoldResult) -> None:
         assert folded.applied + folded.duplicates + len(folded.rejected) == len(arrived)
         self.outputs += folded.outputs
         self.duplicates += folded.duplicates
@@ -245,7 +245,7 @@ class Run:
 
     def restored(self) -> Run:
         """Another worker that takes over: what was written, and nothing else."""
-        book = Book()
+        book = DebtorBrain()
         for key, row in self.rows.items():
             book.restore(key, row)
         outputs, accepted, rejected = list(self.outputs), list(self.accepted), list(self.rejected)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import orjson
 import pytest
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from schemas.events.envelope import Event
 from schemas.registry import DEBTOR_SOURCES
 from tests.bench import rows, rules
@@ -179,7 +179,7 @@ def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(made)
 
         outputs = debtors.apply(customer, decoded_one(event), read, write)
         found |= {output.id for output in outputs if output.causation_id == decoded_one(event).id}
-    books, wanted, now = [Book() for _ in range(PARTITIONS)], set(), [None] * PARTITIONS
+    books, wanted, now = [DebtorBrain() for _ in range(PARTITIONS)], set(), [None] * PARTITIONS
     for cut in cuts(made, most=1):
         event_ids = {decoded_one(event).id for _, event in cut.events}
         folded = books[cut.partition].fold(decoded(cut), now[cut.partition], made.context, replay=False)

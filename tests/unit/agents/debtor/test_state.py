@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SCORE, SEPARATOR, split_key, wake_of
 from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of
 from schemas.events.payments import DunningSent
@@ -80,7 +80,7 @@ def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_fi
 
 
 def test_a_restored_row_stays_as_it_was_written_until_it_is_touched():
-    book = Book()
+    book = DebtorBrain()
     book.restore("c-1\x1fi/never", b'{"wake":0,"this is":"no item"}')
     assert list(book._shelf) == ["c-1"]
     with pytest.raises(Exception, match="missing required field"):

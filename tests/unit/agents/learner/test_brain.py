@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.brain import Arrived, Brain, Folded
+from agents.brain import Brain, FoldResult, Received
 from agents.learner import decide as deciding
 from agents.learner.brain import LearnerBrain
 from agents.learner.decide import for_publication, in_order, learn, learn_all
@@ -51,9 +51,9 @@ examples = st.lists(
 )
 
 
-def arrived(*bodies: Contract) -> list[Arrived]:
+def arrived(*bodies: Contract) -> list[Received]:
     return [
-        Arrived("training-examples", 0, i, Event(f"id-{i}", type(b).__name__, "s", NOON, NOON + timedelta(seconds=i), b, ""))
+        Received("training-examples", 0, i, Event(f"id-{i}", type(b).__name__, "s", NOON, NOON + timedelta(seconds=i), b, ""))
         for i, b in enumerate(bodies)
     ]
 
@@ -62,14 +62,14 @@ def ended(step: int, partition: int, partitions: int = 2) -> StepEnded:
     return StepEnded(step=step, partition=partition, partitions=partitions)
 
 
-def fold(brain: LearnerBrain, *bodies: Contract, replay: bool = False, keep: bool = True) -> Folded:
+def fold(brain: LearnerBrain, *bodies: Contract, replay: bool = False, keep: bool = True) -> FoldResult:
     folded = brain.fold(arrived(*bodies), NOON, CONTEXT, replay=replay)
     if keep:
         brain.keep(folded)
     return folded
 
 
-def published(folded: Folded) -> list[ModelPublished]:
+def published(folded: FoldResult) -> list[ModelPublished]:
     return [output.data for output in folded.outputs if isinstance(output.data, ModelPublished)]
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from agents.brain import Folded
+from agents.brain import FoldResult
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import Balance
 from agents.debtor.state import Header
@@ -19,7 +19,7 @@ from streams.audit.run import Report
 from streams.errors import UsageError, UserError
 from streams.metrics import Metrics
 from streams.recompute.difference import Difference
-from streams.recompute.journal import Refolded
+from streams.recompute.journal import RecomputedSlice
 from streams.settings import Settings
 from tests.support.builders import context
 
@@ -127,13 +127,13 @@ def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch):
         sink_wait.deployed(Settings(prefix="c"))
 
 
-def slice_of(code_version: str, *customers: str) -> Refolded:
+def slice_of(code_version: str, *customers: str) -> RecomputedSlice:
     journal = SliceCommitted(
         agent="debtor", partition=0, number=1, runs=(), order="arrival", tick=None, tick_offset=None, context_version="c",
         code_version=code_version, applied=0, duplicates=0, rejected=0, outputs=0,
     )  # fmt: skip
-    folded = Folded(rows={f"{customer}\x1f": b"{}" for customer in customers})
-    return Refolded(journal, folded, (), (), None, context(), 0)
+    folded = FoldResult(rows={f"{customer}\x1f": b"{}" for customer in customers})
+    return RecomputedSlice(journal, folded, (), (), None, context(), 0)
 
 
 def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told():

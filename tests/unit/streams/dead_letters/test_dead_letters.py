@@ -13,8 +13,8 @@ from schemas.events.envelope import Event
 from streams.cli.main import duewatch
 from streams.clickhouse.query import ClickHouse
 from streams.dead_letters import listing, resend
-from streams.dead_letters.listing import Choice
-from streams.dead_letters.resend import Mend
+from streams.dead_letters.listing import Selection
+from streams.dead_letters.resend import Correction
 from streams.errors import UsageError, UserError
 from streams.kafka.codec import decode
 from streams.settings import Settings
@@ -83,7 +83,7 @@ def there(monkeypatch):
     return there
 
 
-def replay(mend=Mend(), choice=Choice(("payments/3/1742",)), **options):  # noqa: B008 - frozen values
+def replay(mend=Correction(), choice=Selection(("payments/3/1742",)), **options):  # noqa: B008 - frozen values
     return resend.resend(Settings(), choice, mend, HERE, **options)
 
 
@@ -113,18 +113,18 @@ def test_what_is_not_there_is_told(there):
 
 def test_a_list_says_what_became_of_each(there):
     there.are(letter(), letter(1, state="replayed", replayed_as="payments/3/2001"))
-    first, second = listing.list_letters(Choice(), HERE, 50).splitlines()
+    first, second = listing.list_letters(Selection(), HERE, 50).splitlines()
     assert first == "payments/3/1742  amount: -5 is not above zero"
     assert second.endswith("[replayed: payments/3/2001]")
 
 
 def test_of_a_record_that_lay_in_a_file_the_line_is_told(there):
     there.are(letter(headers=(*INVOICE.headers, ("duewatch-origin", b"M%C3%A4rz 100%25.csv line 207"))))
-    listed = listing.list_letters(Choice(), HERE, 50)
+    listed = listing.list_letters(Selection(), HERE, 50)
     assert listed == "payments/3/1742 (März 100%.csv line 207)  amount: -5 is not above zero"
     assert "from:    März 100%.csv line 207\n" in str(listing.show_letter("payments/3/1742", HERE))
     there.are(letter(headers=(*INVOICE.headers, ("duewatch-origin", b"\x1b[2J\xff"))))
-    assert "(\\x1b[2J\\ufffd)" in listing.list_letters(Choice(), HERE, 50)
+    assert "(\\x1b[2J\\ufffd)" in listing.list_letters(Selection(), HERE, 50)
 
 
 def test_what_goes_out_again_lay_in_no_file_and_its_fault_is_not_told_any_more(there):
@@ -136,12 +136,12 @@ def test_what_goes_out_again_lay_in_no_file_and_its_fault_is_not_told_any_more(t
 def test_a_topic_that_is_none_is_told(there):
     there.are()
     with pytest.raises(UsageError, match="'payment' is no topic: name one of payments"):
-        listing.list_letters(Choice(topic="payment"), HERE, 50)
+        listing.list_letters(Selection(topic="payment"), HERE, 50)
 
 
 def test_what_people_write_stays_a_text_in_the_question(there):
     there.are()
-    listing.list_letters(Choice((), "payments", "it's \\", "amount", "open"), HERE, 50)
+    listing.list_letters(Selection((), "payments", "it's \\", "amount", "open"), HERE, 50)
     assert "positionCaseInsensitiveUTF8(reason, 'it\\'s \\\\')" in there.asked[0]
     assert "(topic = 'payments') AND (field = 'amount') AND (state = 'open')" in there.asked[0]
 
@@ -165,14 +165,14 @@ def test_of_a_replay_that_was_refused_too_only_the_last_letter_is_named(there):
 
 def test_a_field_is_mended(there):
     there.are(letter(value=with_amount("-5")), letter(1, value=with_amount("-6")))
-    lines, _ = replay(Mend(fields=(("amount", "12.50"),)), Choice(reason="above zero"))
+    lines, _ = replay(Correction(fields=(("amount", "12.50"),)), Selection(reason="above zero"))
     assert lines[0].endswith("mended")
     assert [orjson.loads(value)["amount"] for _, _, value, _ in there.sent] == ["12.50", "12.50"]
 
 
 def test_attributes_and_key_are_mended_in_binary_mode(there):
     there.are(letter())
-    replay(Mend(attributes=(("id", "erp-new"),), fields=(("customer_id", "c2"),), key="c2"))
+    replay(Correction(attributes=(("id", "erp-new"),), fields=(("customer_id", "c2"),), key="c2"))
     [(_, key, value, headers)] = there.sent
     event = decode("payments", key, value, headers)
     assert isinstance(event, Event)
@@ -182,7 +182,7 @@ def test_attributes_and_key_are_mended_in_binary_mode(there):
 def test_attributes_and_fields_are_mended_in_structured_mode(there):
     sent = next(s for s in golden() if s.headers == STRUCTURED and b'"duewatch.payment.received.v1"' in (s.value or b""))
     there.are(letter(value=sent.value, headers=sent.headers))
-    replay(Mend(attributes=(("id", "erp-new"),), fields=(("reference", "R1"), ("amount", "99999.00"))))
+    replay(Correction(attributes=(("id", "erp-new"),), fields=(("reference", "R1"), ("amount", "99999.00"))))
     [(_, key, value, headers)] = there.sent
     event = decode("payments", key, value, headers)
     assert isinstance(event, Event)
@@ -192,7 +192,7 @@ def test_attributes_and_fields_are_mended_in_structured_mode(there):
 def test_an_element_of_a_list_is_mended(there):
     sent = [s for s in golden() if ("ce_type", b"duewatch.payment.received.v1") in s.headers][1]
     there.are(letter(value=sent.value, headers=sent.headers))
-    replay(Mend(fields=(("allocations.1.amount", "1.00"),)))
+    replay(Correction(fields=(("allocations.1.amount", "1.00"),)))
     assert orjson.loads(there.sent[0][2])["allocations"][1]["amount"] == "1.00"
 
 
@@ -201,21 +201,21 @@ def test_a_field_that_has_no_place_is_told(there, path):
     sent = [s for s in golden() if ("ce_type", b"duewatch.payment.received.v1") in s.headers][1]
     there.are(letter(value=sent.value, headers=sent.headers))
     with pytest.raises(UserError, match=f"no place for {path}"):
-        replay(Mend(fields=((path, "1"),)))
+        replay(Correction(fields=((path, "1"),)))
 
 
 def test_what_is_no_json_is_mended_in_a_file(there):
     there.are(letter(value=b"{broken"))
     with pytest.raises(UserError, match="--value"):
-        replay(Mend(fields=(("amount", "1"),)))
-    lines, is_done = replay(Mend(value=with_amount("12.50")))
+        replay(Correction(fields=(("amount", "1"),)))
+    lines, is_done = replay(Correction(value=with_amount("12.50")))
     assert is_done and lines[0].endswith("mended")
 
 
 def test_one_mended_record_stands_for_one_letter_only(there):
     there.are(letter(), letter(1))
     with pytest.raises(UsageError, match="cannot stand for 2"):
-        replay(Mend(value=b"{}"))
+        replay(Correction(value=b"{}"))
 
 
 def test_what_is_still_refused_stays(there):

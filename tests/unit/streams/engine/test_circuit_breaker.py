@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.circuit_breaker import AT_LEAST, WINDOW, Outcomes, read_outcomes
+from streams.engine.circuit_breaker import AT_LEAST, WINDOW, CircuitBreaker, read_outcomes
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Read:
     timestamp: int = 0
 
 
-def counted(*runs: list[bool]) -> Outcomes:
+def counted(*runs: list[bool]) -> CircuitBreaker:
     """Outcomes after slices; True = broken."""
-    outcomes, offset = Outcomes(), 0
+    outcomes, offset = CircuitBreaker(), 0
     for run in runs:
         records = [Read(offset + number) for number in range(len(run))]
         outcomes = outcomes.after(records, {record.offset for record, broken in zip(records, run, strict=True) if broken})

@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events.clock import ContextSet, SourceResumed, Ticked
-from streams.engine.slicing import Applied, GapError, Gathering, Rules, Run, Slice, continues, is_reached, oldest_first, pop_below
+from streams.engine.slicing import (
+    Applied,
+    GapError,
+    Rules,
+    Run,
+    Slice,
+    SliceBuffer,
+    continues,
+    is_reached,
+    oldest_first,
+    pop_below,
+)
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CONTEXT = ContextSet(version="c1")
@@ -28,7 +39,7 @@ class Fetched:
 
 def gathering(order="arrival", *, knows_context=True, applied=None, paused=(), **rules):
     positions = {"payments": 0, "decisions": 0}
-    return Gathering(tuple(positions), Rules(order, **rules), positions, applied, knows_context, set(paused))
+    return SliceBuffer(tuple(positions), Rules(order, **rules), positions, applied, knows_context, set(paused))
 
 
 def records(start, end):

@@ -10,9 +10,9 @@ import pytest
 from agents.version import CODE_VERSION
 from schemas.outputs.limits import LimitChanged
 from streams.explain import describe, render, reproduce
-from streams.explain.reproduce import Emitted, Explained, Witness
+from streams.explain.reproduce import Explained, PublishedDecision, RecordingBrain
 from streams.kafka.codec import encode
-from streams.recompute.journal import Read
+from streams.recompute.journal import LoggedRecord
 from tests.support.builders import Life, context, invoice
 
 FIRST = invoice("I-1", 0, amount="900.00", due=10)
@@ -28,17 +28,17 @@ def live(life: Life) -> Life:
 LIFE = live(Life(context()))
 
 
-def record(output) -> Read:
+def record(output) -> LoggedRecord:
     value, headers = encode(output)
-    return Read(5, output.key.encode(), value, headers, 0)
+    return LoggedRecord(5, output.key.encode(), value, headers, 0)
 
 
-def emitted(output) -> Emitted:
+def emitted(output) -> PublishedDecision:
     return reproduce._emitted(output.topic, 0, record(output))
 
 
 def made_again(output, versions: frozenset[str] = frozenset({CODE_VERSION})) -> Explained:
-    witness = Witness(output.id)
+    witness = RecordingBrain(output.id)
     life = Life(context())
     life.book = witness
     live(life)
@@ -90,7 +90,7 @@ def test_a_decision_that_comes_out_otherwise_is_told_field_by_field():
     output = of("limit-changes", -1)
     value, headers = encode(output)
     other = orjson.dumps(orjson.loads(value) | {"new_limit": "1.00"})
-    lies = Read(5, b"c-1", other, headers, 0)
+    lies = LoggedRecord(5, b"c-1", other, headers, 0)
     went_out = reproduce._emitted(output.topic, 0, lies)
     seen = made_again(output).seen
     assert seen is not None

@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.brain import Arrived
-from agents.debtor.brain import Book
+from agents.brain import Received
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SEPARATOR
 from schemas.clickhouse.rows import Record, identity, rows_of
 from schemas.events.envelope import Event, Rejection
 from schemas.outputs.operations import KEPT_HEADERS, KEPT_VALUE, RecordRejected
 from schemas.registry import DEBTOR_SOURCES
 from streams.engine.restore import MAX_MESSAGE_BYTES
-from streams.engine.transaction import Origin, Rejected, _dead_letter
+from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import decode, encode, encode_event, to_structured
 from streams.kafka.codec import from_structured as event_of
 from tests.property.support.mutations import CHEAP, Sent, bad, deep, golden, large, many_headers, mutated
 from tests.support.builders import at, context
 
-ORIGIN = Origin("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
+ORIGIN = WriterId("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
 LONGEST_REASON = 1_000
 MOST_SECONDS = 5.0
 """Not a timing but a bound: a message of a megabyte takes some milliseconds, one that hangs takes for ever."""
@@ -93,11 +93,11 @@ class Folder:
     """One book for all: what a message leaves behind must not break the ones after it."""
 
     def __init__(self) -> None:
-        self.book, self.context, self.number = Book(), context(), 0
+        self.book, self.context, self.number = DebtorBrain(), context(), 0
 
     def fold(self, sent: Sent, event: Event) -> None:
         self.number += 1
-        one = Arrived(sent.topic, 0, self.number, event)
+        one = Received(sent.topic, 0, self.number, event)
         folded = self.book.fold([one], at(self.number // 50), self.context, replay=False, wakes=1 << 30)
         assert folded.applied + folded.duplicates + len(folded.rejected) == 1
         for _, rejection in folded.rejected:
@@ -110,9 +110,9 @@ class Folder:
         check_rows(self.book, folded.rows)
 
 
-def check_rows(book: Book, written: dict[str, bytes | None]) -> None:
+def check_rows(book: DebtorBrain, written: dict[str, bytes | None]) -> None:
     """What was written, read again, is what the book holds."""
-    again, kept = Book(), dict(book.rows())
+    again, kept = DebtorBrain(), dict(book.rows())
     for key, value in written.items():
         again.restore(key, value)
     for key, row in again.rows():

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import orjson
 import pytest
 
-from agents.brain import Arrived
-from agents.debtor.brain import Book
+from agents.brain import Received
+from agents.debtor.brain import DebtorBrain
 from schemas.clickhouse.rows import Record, rows_of
 from schemas.events.envelope import Event, Rejection
-from streams.engine.transaction import Origin, Rejected, _dead_letter
+from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import MAX_BYTES, decode, encode
 from tests.property.support.mutations import STRUCTURED, Sent, golden
 from tests.support.builders import Life, at, context
@@ -141,7 +141,7 @@ def test_a_reason_can_be_printed_whatever_the_fields_are_called():
 def test_a_reason_can_be_printed_whatever_ids_contain(character):
     event = read(with_fields(CANCELLED, invoice_id=f"i{character}1"))
     if isinstance(event, Event):
-        folded = Book().fold([Arrived("payments", 0, 0, event)], at(0), context(), replay=False)
+        folded = DebtorBrain().fold([Received("payments", 0, 0, event)], at(0), context(), replay=False)
         [(_, rejection)] = folded.rejected
         assert rejection.reason.isprintable()
     else:
@@ -165,7 +165,7 @@ def test_a_whole_number_fits_the_column_and_the_json_that_it_goes_to(kind, field
 def test_an_output_is_no_larger_than_a_topic_takes():
     event = read(with_header(INVOICE, "ce_correlationid", b"x" * (MAX_BYTES - 800)))
     if isinstance(event, Event):
-        for output in Book().fold([Arrived("payments", 0, 0, event)], at(0), context(), replay=False).outputs:
+        for output in DebtorBrain().fold([Received("payments", 0, 0, event)], at(0), context(), replay=False).outputs:
             value, headers = encode(output)
             assert len(value) + sum(len(name) + len(told) for name, told in headers) < 1_000_000
 
@@ -180,12 +180,12 @@ def test_money_that_waits_makes_no_row_larger_than_a_message_may_be():
     payment = example("duewatch.payment.received.v1")
     event = read(with_fields(payment, payment_id="p" * 128, amount="80.00", allocations=parts))
     if isinstance(event, Event):
-        folded = Book().fold([Arrived("payments", 0, 0, event)], at(0), context(), replay=False)
+        folded = DebtorBrain().fold([Received("payments", 0, 0, event)], at(0), context(), replay=False)
         assert len(folded.rows["c-1042\x1fw/I"] or b"") <= MAX_BYTES
 
 
 @pytest.mark.parametrize("timestamp", [2**53, 2**62])
 def test_a_dead_letter_is_written_whatever_time_stamp_its_record_bears(timestamp):
-    origin = Origin("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
+    origin = WriterId("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
     record = SimpleNamespace(offset=7, key=b"k", value=b"v", headers=(), timestamp=timestamp)
     assert _dead_letter(origin, Rejected("payments", record, Rejection("a reason of some length")), at(0)).value

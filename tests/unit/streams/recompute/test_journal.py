@@ -10,7 +10,7 @@ from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.errors import UsageError
 from streams.recompute import journal
-from streams.recompute.journal import CONTEXT, SLICE, TICK, Log, Read, RefoldError
+from streams.recompute.journal import CONTEXT, SLICE, TICK, Log, LoggedRecord, RefoldError
 from streams.settings import Settings
 from tests.support.builders import at, payment
 
@@ -18,7 +18,7 @@ from tests.support.builders import at, payment
 class FakeLog(Log):
     """A log in memory, with the interface of ``Log``."""
 
-    def __init__(self, name: str, records: Sequence[Read], first: int = 0) -> None:
+    def __init__(self, name: str, records: Sequence[LoggedRecord], first: int = 0) -> None:
         self.name, self.partition, self._there, self._first = name, 0, list(records), first
 
     def first(self) -> int:
@@ -27,19 +27,19 @@ class FakeLog(Log):
     def close(self) -> None:
         pass
 
-    def each(self, start: int, end: int) -> Iterator[Read]:
+    def each(self, start: int, end: int) -> Iterator[LoggedRecord]:
         while self._there and self._there[0].offset < end:
             record = self._there.pop(0)
             if record.offset >= start:
                 yield record
 
-    def next(self, end: int = 0) -> Read | None:
+    def next(self, end: int = 0) -> LoggedRecord | None:
         return self._there.pop(0) if self._there else None
 
 
-def clock_record(offset: int, data: Ticked | ContextSet) -> Read:
+def clock_record(offset: int, data: Ticked | ContextSet) -> LoggedRecord:
     kind = TICK if isinstance(data, Ticked) else CONTEXT
-    return Read(offset, b"0", data.model_dump_json().encode(), [kind], 0)
+    return LoggedRecord(offset, b"0", data.model_dump_json().encode(), [kind], 0)
 
 
 def tick(number: int, step: int = -1) -> Ticked:
@@ -54,8 +54,8 @@ def committed(number: int, **changes: object) -> SliceCommitted:
     return SliceCommitted.model_validate(told | changes)
 
 
-def journal_record(offset: int, told: SliceCommitted) -> Read:
-    return Read(offset, b"0", told.model_dump_json().encode(), [SLICE], 1_000 + offset)
+def journal_record(offset: int, told: SliceCommitted) -> LoggedRecord:
+    return LoggedRecord(offset, b"0", told.model_dump_json().encode(), [SLICE], 1_000 + offset)
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def test_the_first_tick_tells_a_replay_from_a_live_deployment_and_is_read_again(
     assert clock.context("c").version == "c"
 
 
-def paid(number: int) -> Read:
+def paid(number: int) -> LoggedRecord:
     from streams.kafka.codec import encode_event
 
     value, headers = encode_event(payment(f"p{number}", 0, {}, amount="5.00", customer=f"c-{number % 2}"))
-    return Read(number, f"c-{number % 2}".encode(), value, headers, 0)
+    return LoggedRecord(number, f"c-{number % 2}".encode(), value, headers, 0)
 
 
 def a_partition(logs: dict[str, FakeLog], *, lost: int = 0, first: int = 0) -> None:

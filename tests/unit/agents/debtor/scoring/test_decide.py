@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from agents.debtor.german import STAGES_DE
 from agents.debtor.scoring import decide
 from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
-from agents.debtor.scoring.reasons import CODES, MOST_REASONS, Because, explain
-from agents.debtor.scoring.state import Cell, Change, Facts, LastScore, Logit, Scored, ScoreState
+from agents.debtor.scoring.reasons import CODES, MOST_REASONS, ReasonInputs, explain
+from agents.debtor.scoring.state import Cell, Change, LastScore, Logit, Scored, ScoreInputs, ScoreState
 from agents.score_model import FEATURES, PRIOR_WEIGHTS
 from schemas.events.insolvency import STAGES
 from schemas.events.models import ModelPublished
@@ -26,7 +26,7 @@ from schemas.outputs.scores import Band
 BANDS: tuple[Band, ...] = ("strong", "medium", "weak")
 probabilities = st.floats(0, 1).map(lambda p: round(p, 6))
 facts = st.builds(
-    Facts,
+    ScoreInputs,
     days_past_due=st.integers(0, 4000),
     shock=st.booleans(),
     bank=st.booleans(),
@@ -43,7 +43,7 @@ def no_cell(_key: str) -> Cell | None:
     return None
 
 
-def debtor(known: Facts, score: ScoreState | None = None, model: ModelPublished | None = None) -> Scored:
+def debtor(known: ScoreInputs, score: ScoreState | None = None, model: ModelPublished | None = None) -> Scored:
     return decide.score_debtor(score or ScoreState(), None, known, model or ModelPublished(), bands=RULES)
 
 
@@ -56,13 +56,15 @@ def test_a_score_is_defined_for_whatever_is_known(known):
 
 
 def test_with_nothing_known_it_is_the_prior():
-    scored = debtor(Facts())
+    scored = debtor(ScoreInputs())
     assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.005, False, "medium")
     assert [reason.code for reason in scored.told.reasons] == ["new_debtor"]
 
 
 def test_bank_data_alone_move_the_score():
-    unseen, steady, shock = (debtor(known) for known in (Facts(), Facts(bank=True), Facts(bank=True, shock=True)))
+    unseen, steady, shock = (
+        debtor(known) for known in (ScoreInputs(), ScoreInputs(bank=True), ScoreInputs(bank=True, shock=True))
+    )
     assert steady.p_default < unseen.p_default < shock.p_default
     assert shock.p_late > unseen.p_late
     assert "cash_flow_shock" in {reason.code for reason in shock.told.reasons}
@@ -71,7 +73,7 @@ def test_bank_data_alone_move_the_score():
 @given(facts, forecasts, st.integers(0, 9), st.floats(0, 5))
 def test_reasons_add_up_to_the_log_odds(known, forecast, labels, lift):
     known = msgspec.structs.replace(known, stage="opened", certain=True)
-    found, published = explain(forecast.contributions, Because(known, labels, None, "hedge"), lift)
+    found, published = explain(forecast.contributions, ReasonInputs(known, labels, None, "hedge"), lift)
     assert 1 <= len(found) <= MOST_REASONS
     assert sum(reason.contribution for reason in found) == pytest.approx(published + round(lift, 6), abs=1e-9)
     assert published == pytest.approx(forecast.total, abs=1e-5)
@@ -80,7 +82,7 @@ def test_reasons_add_up_to_the_log_odds(known, forecast, labels, lift):
 
 def test_the_largest_influences_are_named_and_the_rest_is_other():
     parts = (-0.5, 2.0, 0.1, -1.0, 0.4, 0.0, 0.6, 0.0, 0.0, -0.2)
-    found, _ = explain(parts, Because(Facts(), 9, None, "hedge"))
+    found, _ = explain(parts, ReasonInputs(ScoreInputs(), 9, None, "hedge"))
     assert [(r.code, r.contribution, r.family) for r in found] == [
         ("weekday_rhythm", 2.0, "follow-up"),
         ("recent_delays", -1.0, "good"),
@@ -94,7 +96,7 @@ def test_the_largest_influences_are_named_and_the_rest_is_other():
 
 def test_the_starting_point_is_not_told_as_a_rate_of_late_invoices():
     for start, goes in ((0.4, "raises"), (-0.4, "lowers")):
-        found, _ = explain((start, *(0.0,) * (len(CODES) - 1)), Because(Facts(), 9, None, "hedge"))
+        found, _ = explain((start, *(0.0,) * (len(CODES) - 1)), ReasonInputs(ScoreInputs(), 9, None, "hedge"))
         assert found[0].text.endswith(f"{goes} the probability") and "invoices" not in found[0].text
 
 
@@ -103,14 +105,14 @@ def test_an_overdue_invoice_that_lowers_the_probability_is_no_alarm():
     told = {}
     for contribution in (0.3, -0.3):
         parts[CODES.index("overdue_now")] = contribution
-        told[contribution] = explain(tuple(parts), Because(Facts(days_past_due=3), 9, None, "hedge")).reasons[0]
+        told[contribution] = explain(tuple(parts), ReasonInputs(ScoreInputs(days_past_due=3), 9, None, "hedge")).reasons[0]
     assert told[0.3].text == "An open invoice is at least 3 days past due"
     assert "says little" in told[-0.3].text and "wenig" in str(told[-0.3].text_de)
 
 
 @pytest.mark.parametrize("stage", sorted(CERTAIN))
 def test_an_insolvency_is_told_in_german_with_german_words_for_its_stage(stage):
-    reason = explain((0.0,) * len(CODES), Because(Facts(stage=stage, certain=True), 9, None, "hedge"), 1.0).reasons[0]
+    reason = explain((0.0,) * len(CODES), ReasonInputs(ScoreInputs(stage=stage, certain=True), 9, None, "hedge"), 1.0).reasons[0]
     assert STAGES_DE[stage] in str(reason.text_de) and f" {stage}" not in str(reason.text_de)
 
 
@@ -140,8 +142,8 @@ def test_probabilities_that_would_read_alike_get_another_decimal():
 
 
 def test_while_an_insolvency_is_certain_only_its_end_changes_the_band():
-    facts = Facts(stage="opened", certain=True)
-    for known, told in ((facts, True), (Facts(stage="opened"), False), (Facts(stage="closed", certain=True), False)):
+    facts = ScoreInputs(stage="opened", certain=True)
+    for known, told in ((facts, True), (ScoreInputs(stage="opened"), False), (ScoreInputs(stage="closed", certain=True), False)):
         found = decide.otherwise("weak", 0.99, 0.99, EDGES, ready=True, least_default=decide.least_default(known))
         assert ("withdrawn or the proceedings closed" in found.text) is told
         assert ("zurückgenommen oder das Verfahren beendet" in found.text_de) is told
@@ -150,25 +152,25 @@ def test_while_an_insolvency_is_certain_only_its_end_changes_the_band():
 def test_a_change_of_behaviour_is_a_reason_while_it_is_news():
     change = Change(since=date(2026, 3, 2).toordinal(), day=1000, later=True)
     for today, told in ((1000, True), (1090, True), (1091, False)):
-        codes = [r.code for r in explain((0.0,) * len(CODES), Because(Facts(day=today), 9, change, "hedge")).reasons]
+        codes = [r.code for r in explain((0.0,) * len(CODES), ReasonInputs(ScoreInputs(day=today), 9, change, "hedge")).reasons]
         assert (codes == ["behaviour_changed"]) is told
-    reason = explain((0.0,) * len(CODES), Because(Facts(day=1000), 9, change, "hedge")).reasons[0]
+    reason = explain((0.0,) * len(CODES), ReasonInputs(ScoreInputs(day=1000), 9, change, "hedge")).reasons[0]
     assert (reason.family, "later than expected since 2026-03-02" in reason.text) == ("delays", True)
 
 
 def test_where_the_model_fails_the_plain_late_rate_counts_and_says_so():
     score = ScoreState(cells={"c": Cell(-3.0, 0.1, 0, 1)}, labels=15, late=12)
-    scored = debtor(Facts(), score, ModelPublished(scorer="late_rate", bias=2.0))
+    scored = debtor(ScoreInputs(), score, ModelPublished(scorer="late_rate", bias=2.0))
     assert scored.p_late == pytest.approx((12 + 5 * 0.4) / 20, abs=1e-6)
     assert scored.told.reasons[0].code == "late_rate_only"
     keys = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
-    invoice = decide.score_invoice(keys, score, Facts(), no_cell, ModelPublished(scorer="late_rate"), bands=RULES)
+    invoice = decide.score_invoice(keys, score, ScoreInputs(), no_cell, ModelPublished(scorer="late_rate"), bands=RULES)
     assert invoice.p_late == scored.p_late
     assert len(invoice.features.x) == len(FEATURES)
 
 
 def test_rules_come_first_with_their_evidence():
-    known = Facts(days_past_due=40, stage="opened", certain=True, overdue_ids=("i-1",), notice_ids=("n-1",))
+    known = ScoreInputs(days_past_due=40, stage="opened", certain=True, overdue_ids=("i-1",), notice_ids=("n-1",))
     scored = debtor(known)
     assert (scored.told.reasons[0].code, scored.told.reasons[0].evidence) == ("insolvency", ("n-1",))
     assert scored.told.reasons[1].code == "new_debtor"
@@ -177,19 +179,19 @@ def test_rules_come_first_with_their_evidence():
 
 @given(st.sampled_from(sorted(CERTAIN)), probabilities)
 def test_a_certain_stage_sets_a_floor_and_a_possible_one_only_raises(stage, p_late):
-    certain, possible = (Facts(stage=stage, certain=c) for c in (True, False))
+    certain, possible = (ScoreInputs(stage=stage, certain=c) for c in (True, False))
     assert p_default(p_late, risk_class(certain, 0), certain, ModelPublished()) >= CERTAIN[stage]
     raised = p_default(p_late, risk_class(possible, 0), possible, ModelPublished())
     assert p_late * 0.04 - 1e-12 <= raised <= p_late
 
 
 def test_default_rises_with_days_past_due_before_any_label():
-    rates = [class_rate(ModelPublished(), risk_class(Facts(days_past_due=d), 9)) for d in (0, 1, 15, 31, 61, 91)]
+    rates = [class_rate(ModelPublished(), risk_class(ScoreInputs(days_past_due=d), 9)) for d in (0, 1, 15, 31, 61, 91)]
     assert rates == sorted(set(rates))
 
 
 def test_labels_of_a_class_move_it_and_its_children():
-    risk = risk_class(Facts(days_past_due=40), 9)
+    risk = risk_class(ScoreInputs(days_past_due=40), 9)
     taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 50_000.0)})
     assert class_rate(taught, risk) < 0.001 < class_rate(ModelPublished(), risk)
     assert class_keys(risk)[:2] == ("all", "all|31-60")
@@ -199,7 +201,7 @@ def test_labels_of_a_class_move_it_and_its_children():
 
 def test_a_risky_class_learns_its_rate_from_fewer_labels_than_a_safe_one():
     def moved_by_100_good_labels(days_past_due):
-        risk = risk_class(Facts(days_past_due=days_past_due), 9)
+        risk = risk_class(ScoreInputs(days_past_due=days_past_due), 9)
         taught = ModelPublished(default_counts={class_keys(risk)[1]: (0.0, 100.0)})
         return class_rate(taught, risk) / class_rate(ModelPublished(), risk)
 
@@ -248,9 +250,9 @@ def test_expected_loss_is_to_the_cent_and_never_negative():
 
 def test_a_debtors_score_is_that_of_its_usual_next_invoice():
     active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
-    invoice = decide.score_invoice(active, ScoreState(), Facts(), no_cell, ModelPublished(bias=0.3), bands=RULES)
+    invoice = decide.score_invoice(active, ScoreState(), ScoreInputs(), no_cell, ModelPublished(bias=0.3), bands=RULES)
     score = decide.issued(ScoreState(), invoice.forecast)
-    own = decide.score_debtor(score, None, Facts(), ModelPublished(bias=0.3), bands=RULES, group_id="g")
+    own = decide.score_debtor(score, None, ScoreInputs(), ModelPublished(bias=0.3), bands=RULES, group_id="g")
     assert (own.p_late, own.p_default, own.band) == (invoice.p_late, invoice.p_default, invoice.band)
 
 
@@ -264,7 +266,7 @@ def test_the_published_parts_of_an_invoice_add_up_to_its_probability(labels, lab
         score = learned.score
         cells.update(learned.cells)
     keys = decide.active(date(2026, 3, 27), Decimal(101), "DE", "g")
-    scored = decide.score_invoice(keys, score, Facts(days_past_due=15, bank=True), cells.get, model, bands=RULES)
+    scored = decide.score_invoice(keys, score, ScoreInputs(days_past_due=15, bank=True), cells.get, model, bands=RULES)
     x = decide.whole_numbers(scored.features.x)
     state = sum(w * k / 32 for w, k in zip(model.weights, x, strict=True))
     share = 1 / (1 + exp(-0.3))
@@ -276,14 +278,14 @@ def test_the_published_parts_of_an_invoice_add_up_to_its_probability(labels, lab
 def test_a_model_of_a_version_with_fewer_features_scores_as_if_it_had_learned_nothing_of_the_others():
     active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
     models = [ModelPublished(weights=PRIOR_WEIGHTS[:count], hedge=-3.0) for count in (len(FEATURES) - 1, len(FEATURES))]
-    fewer, all_ = (decide.score_invoice(active, ScoreState(), Facts(), no_cell, model, bands=RULES) for model in models)
+    fewer, all_ = (decide.score_invoice(active, ScoreState(), ScoreInputs(), no_cell, model, bands=RULES) for model in models)
     assert fewer == all_
 
 
 @given(st.integers(1, 200), st.sampled_from([-2.0, 2.0]))
 def test_evidence_overtakes_what_others_say(labels, rating):
     def effect(score: ScoreState) -> float:
-        return abs(debtor(Facts(rating=rating), score).forecast.total - debtor(Facts(), score).forecast.total)
+        return abs(debtor(ScoreInputs(rating=rating), score).forecast.total - debtor(ScoreInputs(), score).forecast.total)
 
     assert effect(ScoreState()) > 0.4
     assert effect(ScoreState(labels=labels)) <= effect(ScoreState(labels=labels - 1))
@@ -294,13 +296,13 @@ def test_a_debtor_without_labels_is_scored_as_new_debtors_paid_until_it_has_one_
     weights = tuple(-1.0 if feature.name == "new" else 0.0 for feature in FEATURES)
     model = ModelPublished(cells={"n:new": (-2.0, 0.01)}, weights=weights)
     keys = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
-    new, known = (decide.score_invoice(keys, ScoreState(labels=n), Facts(), no_cell, model, bands=RULES) for n in (0, 1))
+    new, known = (decide.score_invoice(keys, ScoreState(labels=n), ScoreInputs(), no_cell, model, bands=RULES) for n in (0, 1))
 
     assert new.forecast.total - known.forecast.total == pytest.approx(-1.5)  # cells and state model count half each
     told = {reason.code: reason for reason in new.told.reasons}["first_invoices"]
     assert (told.contribution, told.text) == (-1.5, "First invoices of debtors tend to be paid in time")
     assert "first_invoices" not in {reason.code for reason in known.told.reasons}
-    assert debtor(Facts(), ScoreState(), model).forecast.total == pytest.approx(new.forecast.total)
+    assert debtor(ScoreInputs(), ScoreState(), model).forecast.total == pytest.approx(new.forecast.total)
     # What it was when it was scored is what its label teaches, whatever has matured since.
     assert [decide.activate(s.features, Decimal(100)).shared[3:] for s in (new, known)] == [("n:new",), ()]
 
@@ -319,7 +321,7 @@ def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
 
 
 def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
-    scored = debtor(Facts())
+    scored = debtor(ScoreInputs())
     assert decide.moved(None, scored)
     last = LastScore(0.5, 0.005, "medium", False, 1, 0.5)
     assert not decide.moved(last, scored)
@@ -331,8 +333,8 @@ def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
 
 
 def test_the_slow_average_goes_half_the_way_in_thirty_days():
-    low = debtor(Facts(), ScoreState(cells={"c": Cell(-2.0, 0.1, 0, 1)}, labels=3))
-    high = debtor(Facts(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=3))
+    low = debtor(ScoreInputs(), ScoreState(cells={"c": Cell(-2.0, 0.1, 0, 1)}, labels=3))
+    high = debtor(ScoreInputs(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=3))
     last = decide.published(decide.published(None, low, 100), high, 110)
     assert decide.slow_average(last, 110) == low.p_late
     assert decide.slow_average(last, 140) == pytest.approx((low.p_late + high.p_late) / 2)
@@ -342,7 +344,7 @@ def test_the_slow_average_goes_half_the_way_in_thirty_days():
 
 
 def test_the_average_starts_anew_when_the_prior_ends():
-    prior, known = debtor(Facts()), debtor(Facts(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=1))
+    prior, known = debtor(ScoreInputs()), debtor(ScoreInputs(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=1))
     last = decide.published(decide.published(None, prior, 100), known, 110)
     assert decide.slow_average(last, 110) == known.p_late > prior.p_late
 
@@ -350,5 +352,5 @@ def test_the_average_starts_anew_when_the_prior_ends():
 def test_what_was_learned_survives_json():
     score = decide.issued(ScoreState(), Logit(0.1, 0.2, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0, 0.0, 0.0, 0.0)))
     assert msgspec.json.decode(msgspec.json.encode(score), type=ScoreState) == score
-    last = decide.published(None, debtor(Facts()), 9)
+    last = decide.published(None, debtor(ScoreInputs()), 9)
     assert msgspec.json.decode(msgspec.json.encode(last), type=LastScore) == last

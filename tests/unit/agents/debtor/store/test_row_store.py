@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.debtor.brain import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import OPENED
 from agents.debtor.state import encode
-from agents.debtor.store.row_store import LATE_BYTES, Shelf, parcel_of
+from agents.debtor.store.row_store import LATE_BYTES, RowStore, parcel_of
 from tests.support.builders import Life, arrived, at, invoice, payment
 
 changes = st.lists(
@@ -18,7 +18,7 @@ changes = st.lists(
 
 @given(changes, st.integers(0, 5))
 def test_a_shelf_is_a_dict_of_dicts_whatever_is_packed(changed, at_hand):
-    shelf, plain = Shelf(at_hand), dict[str, dict[str, bytes]]()
+    shelf, plain = RowStore(at_hand), dict[str, dict[str, bytes]]()
     for customer_id, rows in changed:
         shelf.write(customer_id, rows)
         merged = plain.get(customer_id, {}) | rows
@@ -37,7 +37,7 @@ def test_a_book_decides_alike_with_its_debtors_at_hand_and_packed():
 
     def live(at_hand: int) -> Life:
         life = Life()
-        life.book._shelf = Shelf(at_hand)
+        life.book._shelf = RowStore(at_hand)
         for n, _ in days:
             life.tell(*issued[n], now=at(n))
             life.tell(*paid[n], now=at(n + 1))
@@ -57,8 +57,8 @@ def test_what_is_restored_at_once_is_what_is_restored_row_by_row():
     life.book.keep(folded)
     for customer_id in life.book._shelf:
         rows |= {f"{customer_id}\x1f{row_key}": value for row_key, value in life.book._shelf.look(customer_id).items()}
-    at_once, one_by_one = Book(), Book()
-    at_once.restore_all(Book.prepare(rows.items()))
+    at_once, one_by_one = DebtorBrain(), DebtorBrain()
+    at_once.restore_all(DebtorBrain.prepare(rows.items()))
     for key, value in rows.items():
         one_by_one.restore(key, value)
     assert dict(at_once.rows()) == dict(one_by_one.rows()) == dict(life.book.rows())
@@ -67,7 +67,7 @@ def test_what_is_restored_at_once_is_what_is_restored_row_by_row():
 
 
 def test_a_debtor_at_rest_is_opened_only_for_rows_that_it_may_have():
-    shelf = Shelf(0)
+    shelf = RowStore(0)
     shelf.put_away({"c": parcel_of({"": b"h", "i/1": b"1", "i/2": b"2"})})
     assert shelf.read("c", "") == b"h" and shelf.read("c", "n/new") is None
     shelf.write("c", {"": b"H"})
@@ -80,7 +80,7 @@ def test_a_debtor_at_rest_is_opened_only_for_rows_that_it_may_have():
 
 
 def test_rows_that_come_late_are_packed_with_the_others_when_they_are_many():
-    shelf, many = Shelf(0), {f"n/{n}": b"%050d" % n for n in range(100)}
+    shelf, many = RowStore(0), {f"n/{n}": b"%050d" % n for n in range(100)}
     shelf.put_away({"c": parcel_of({"i/1": b"1"})})
     for row_key, value in many.items():
         shelf.write("c", {row_key: value})
@@ -90,9 +90,9 @@ def test_rows_that_come_late_are_packed_with_the_others_when_they_are_many():
 
 
 def test_of_each_key_the_last_record_is_prepared():
-    book = Book()
+    book = DebtorBrain()
     told = [("c\x1fi/1", b"{}"), ("c\x1fi/2", b"{}"), ("d\x1fi/1", b"{}"), ("c\x1fi/1", b'{"wake":9}'), ("d\x1fi/1", None)]
-    book.restore_all(Book.prepare([*told, ("c\x1fi/2", None)]))
+    book.restore_all(DebtorBrain.prepare([*told, ("c\x1fi/2", None)]))
     assert list(book._shelf) == ["c"] and book._shelf.look("c") == {"i/1": b'{"wake":9}'}
 
 
@@ -110,8 +110,8 @@ def test_a_restored_book_fires_as_one_that_lived_on(issued, cut):
     rows = {f"{c}\x1f{k}": v for c in lived.book._shelf for k, v in lived.book._shelf.look(c).items()}
     if lived.book._opened is not None:
         rows[OPENED] = encode(lived.book._opened)
-    books = (lived.book, Book(), Book())
-    books[1].restore_all(Book.prepare(rows.items()))
+    books = (lived.book, DebtorBrain(), DebtorBrain())
+    books[1].restore_all(DebtorBrain.prepare(rows.items()))
     for key, value in rows.items():
         books[2].restore(key, value)
     for later in (1, 3, 40, 41, 120, 500):
