@@ -85,13 +85,13 @@ lock: setup ## resolve the pinned dependencies again (linux x86_64; keeps locked
 	@$(COMPILE) pyproject.toml -o deploy/requirements.lock
 	@$(COMPILE) --extra embedded --group dev -c deploy/requirements.lock pyproject.toml -o deploy/requirements-dev.lock
 	@$(COMPILE) --group build -c deploy/requirements-dev.lock -o deploy/requirements-build.lock
-	@$(COMPILE) deploy/requirements-bench.in -o deploy/requirements-bench.lock
+	@$(COMPILE) tests/bench/requirements.in -o tests/bench/requirements.lock
 
 bench: setup ## how fast: react, the pipeline on Apache Kafka, two peers, the ceiling, latency, restore (long)
 	@$(MAKE) --silent --no-print-directory $(BENCH_READY) || echo "quixstreams cannot be installed here: that peer is left out" >&2
-	@$(PY) -W ignore -m deploy.bench $(ARGS)
+	@$(PY) -W ignore -m tests.bench $(ARGS)
 
-$(BENCH_READY): deploy/requirements-bench.lock
+$(BENCH_READY): tests/bench/requirements.lock
 	@$(PY) -m venv $(@D)
 	@$(UV) pip install --quiet --compile-bytecode --python $(@D)/bin/python --require-hashes -r $< \
 		|| $(@D)/bin/python -m pip install --quiet --require-hashes -r $<

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 
 
-class Arrived(NamedTuple):
+class Received(NamedTuple):
     """A decoded record and where it lay (topic without prefix)."""
 
     topic: str
@@ -24,7 +24,7 @@ class Arrived(NamedTuple):
 
 
 @dataclass(slots=True)
-class Folded:
+class FoldResult:
     """What one slice changes. ``rows``: key in the state topic -> encoded row, None = delete.
 
     ``rejected`` are records that could not be applied (dead letters). ``more``: deadlines that are due by the tick are left,
@@ -35,7 +35,7 @@ class Folded:
 
     rows: dict[str, bytes | None] = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
-    rejected: list[tuple[Arrived, Rejection]] = field(default_factory=list)
+    rejected: list[tuple[Received, Rejection]] = field(default_factory=list)
     applied: int = 0
     duplicates: int = 0
     duplicates_of: dict[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Brain(Protocol):
 
     def fold(
         self,
-        arrived: Sequence[Arrived],
+        arrived: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
@@ -80,7 +80,7 @@ class Brain(Protocol):
         wakes: int = 500,
         paused: frozenset[str] = frozenset(),
         before: datetime | None = None,
-    ) -> Folded:
+    ) -> FoldResult:
         """Fold records, then what is due by the tick ``now`` (None before the first). Total: never raises for what a record says.
 
         ``before`` is the tick that was applied before this slice (the same as ``now`` where the slice has none): records are
@@ -91,5 +91,20 @@ class Brain(Protocol):
         ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``keep``.
         """
 
-    def keep(self, folded: Folded) -> None:
+    def keep(self, folded: FoldResult) -> None:
         """The slice is committed: the memory takes its changes over."""
+
+
+class Slices(Protocol):
+    """An agent's engine, as the short files that know Faust see it."""
+
+    @property
+    def slices(self) -> Any:
+        """The channel on which slices come."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many slices, of different partitions, are in flight at once."""
+
+    async def apply(self, work: Any) -> None:
+        """Fold and commit one slice. Never raises: what fails begins again from what is committed."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 # Asked for by name, so that a command which never loaded Kafka or ClickHouse does not load them to fail.
 _ELSEWHERE = (
-    ("streams.processes", "ChildFailedError"),
-    ("streams.embedded", "EmbeddedBrokerMissingError"),
+    ("streams.process.children", "ChildFailedError"),
+    ("streams.kafka.embedded", "EmbeddedBrokerMissingError"),
     ("confluent_kafka", "KafkaException"),
     ("clickhouse_connect.driver.exceptions", "Error"),
     ("pydantic", "ValidationError"),

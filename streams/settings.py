@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.types import StringConstraints
 
 from schemas.base import blame
+from streams.clickhouse.discovery import DEFAULT_DATA
 from streams.errors import UsageError
-from streams.sink_file import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from streams.embedded import EmbeddedBroker
+from streams.kafka.embedded import EmbeddedBroker
 from tests.kafka.broker import KafkaBroker, KafkaUnavailableError
 
 if TYPE_CHECKING:

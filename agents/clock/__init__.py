@@ -1,0 +1,1 @@
+"""The clock: what a tick carries, and the timer that asks for it."""

@@ -9,18 +9,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor import learning, outputs
+from agents.debtor import outputs
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
-from agents.debtor.case import Case, Reaction
+from agents.debtor.handlers import labels
 from agents.debtor.insolvency import decide as insolvency
 from agents.debtor.insolvency.state import Notice
 from agents.debtor.limits import decide as limits
 from agents.debtor.payments import decide as payments
-from agents.debtor.payments.state import Item, Stub
+from agents.debtor.payments.state import Item, SeenMarker
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring.state import Features
 from agents.debtor.state import Master
+from agents.debtor.unit_of_work import Reaction, UnitOfWork
 from schemas.base import Contract
 from schemas.events.assessments import NoteMade, RatingReceived
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
@@ -43,7 +44,7 @@ from schemas.events.payments import (
 )
 
 
-def apply(case: Case, event: Event) -> Reaction | None:
+def apply(case: UnitOfWork, event: Event) -> Reaction | None:
     """Apply a fact once: refuse what is unknown, too old or contradicts what is known; pass over what is known already."""
     rule = _RULES.get(type(event.data))
     if rule is None:
@@ -70,11 +71,11 @@ def apply(case: Case, event: Event) -> Reaction | None:
     if rejection is not None:
         return Reaction(rejection=rejection)
     if row_key and row_key[0] == "n":
-        case.put(row_key, Stub(event.content, case.day + horizon))
+        case.put(row_key, SeenMarker(event.content, case.day + horizon))
     return None
 
 
-def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection | None:
+def _invoice_issued(case: UnitOfWork, fact: InvoiceIssued, content: str) -> Rejection | None:
     policy = case.policy
     case.post(
         payments.issue_invoice(
@@ -87,7 +88,7 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     active = scoring.active(
         fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0
     )
-    scored = scoring.score_invoice(active, case.score, facts, learning.cell_of(case), case.context.model, bands=policy.bands)
+    scored = scoring.score_invoice(active, case.score, facts, labels.cell_of(case), case.context.model, bands=policy.bands)
     case.put(f"f/{fact.invoice_id}", scored.features)
     oldest = min(case.header.oldest_sale or issued, issued)
     case.set_score(scoring.issued(case.score, scored.forecast))
@@ -99,7 +100,7 @@ def _invoice_issued(case: Case, fact: InvoiceIssued, content: str) -> Rejection 
     return None
 
 
-def _payment_received(case: Case, fact: PaymentReceived, content: str) -> Rejection | None:
+def _payment_received(case: UnitOfWork, fact: PaymentReceived, content: str) -> Rejection | None:
     wrong = payments.refused(fact.allocations, fact.currency, case.get)
     if wrong is not None:
         return wrong
@@ -111,22 +112,22 @@ def _payment_received(case: Case, fact: PaymentReceived, content: str) -> Reject
     paid = fact.paid_on.toordinal()
     for row_key, row in posting.rows.items():
         if isinstance(row, Item) and not row.open and row.late == 1 and paid <= max(row.due, row.issued):
-            learning.correct_label(case, row_key[2:], 0)
+            labels.correct_label(case, row_key[2:], 0)
     return None
 
 
-def _payment_returned(case: Case, fact: PaymentReturned, _: str) -> Rejection | None:
+def _payment_returned(case: UnitOfWork, fact: PaymentReturned, _: str) -> Rejection | None:
     posting = payments.return_payment(fact, case.header.balances, case.get, case.day, case.policy.alerts.overdue_days)
     if isinstance(posting, Rejection):
         return posting
     case.post(posting)
     for row_key, row in posting.rows.items():
         if isinstance(row, Item) and row.open and row.late == 0:
-            learning.correct_label(case, row_key[2:], 1)
+            labels.correct_label(case, row_key[2:], 1)
     return None
 
 
-def _credit_note_issued(case: Case, fact: CreditNoteIssued, _: str) -> Rejection | None:
+def _credit_note_issued(case: UnitOfWork, fact: CreditNoteIssued, _: str) -> Rejection | None:
     wrong = payments.refused(fact.allocations, fact.currency, case.get)
     if wrong is not None:
         return wrong
@@ -134,18 +135,18 @@ def _credit_note_issued(case: Case, fact: CreditNoteIssued, _: str) -> Rejection
     return None
 
 
-def _invoice_cancelled(case: Case, fact: InvoiceCancelled, _: str) -> Rejection | None:
+def _invoice_cancelled(case: UnitOfWork, fact: InvoiceCancelled, _: str) -> Rejection | None:
     return _close(case, fact.invoice_id, "cancelled")
 
 
-def _invoice_written_off(case: Case, fact: InvoiceWrittenOff, _: str) -> Rejection | None:
+def _invoice_written_off(case: UnitOfWork, fact: InvoiceWrittenOff, _: str) -> Rejection | None:
     refused = _close(case, fact.invoice_id, "written_off")
     if refused is None:
         case.put(f"i/{fact.invoice_id}", replace(case.get(f"i/{fact.invoice_id}"), lost=True))
     return refused
 
 
-def _close(case: Case, invoice_id: str, how: str) -> Rejection | None:
+def _close(case: UnitOfWork, invoice_id: str, how: str) -> Rejection | None:
     posting = payments.close_invoice(invoice_id, how, case.header.balances, case.get, case.day, case.policy.alerts.overdue_days)
     if isinstance(posting, Rejection):
         return posting
@@ -153,12 +154,12 @@ def _close(case: Case, invoice_id: str, how: str) -> Rejection | None:
     return None
 
 
-def _known_invoice(case: Case, invoice_id: str) -> Rejection | Item:
+def _known_invoice(case: UnitOfWork, invoice_id: str) -> Rejection | Item:
     item: Item | None = case.get(f"i/{invoice_id}")
     return item if item is not None else Rejection(f"invoice {invoice_id} is not known: send it first", "invoice_id")
 
 
-def _recovery_received(case: Case, fact: RecoveryReceived, _: str) -> Rejection | None:
+def _recovery_received(case: UnitOfWork, fact: RecoveryReceived, _: str) -> Rejection | None:
     item = _known_invoice(case, fact.invoice_id)
     if isinstance(item, Rejection):
         return item
@@ -170,7 +171,7 @@ def _recovery_received(case: Case, fact: RecoveryReceived, _: str) -> Rejection 
     return None
 
 
-def _dispute_opened(case: Case, fact: DisputeOpened, _: str) -> Rejection | None:
+def _dispute_opened(case: UnitOfWork, fact: DisputeOpened, _: str) -> Rejection | None:
     item = _known_invoice(case, fact.invoice_id)
     if isinstance(item, Rejection):
         return item
@@ -178,7 +179,7 @@ def _dispute_opened(case: Case, fact: DisputeOpened, _: str) -> Rejection | None
     return None
 
 
-def _dispute_closed(case: Case, fact: DisputeClosed, _: str) -> Rejection | None:
+def _dispute_closed(case: UnitOfWork, fact: DisputeClosed, _: str) -> Rejection | None:
     item = _known_invoice(case, fact.invoice_id)
     if isinstance(item, Rejection):
         return item
@@ -190,12 +191,12 @@ def _dispute_closed(case: Case, fact: DisputeClosed, _: str) -> Rejection | None
     return None
 
 
-def _only_noted(_case: Case, _fact: Contract, _content: str) -> Rejection | None:
+def _only_noted(_case: UnitOfWork, _fact: Contract, _content: str) -> Rejection | None:
     """A promise or a dunning letter: kept so that it counts once; what follows from it is the worklist's business."""
     return None
 
 
-def _transaction_booked(case: Case, fact: BankTransactionBooked, _: str) -> Rejection | None:
+def _transaction_booked(case: UnitOfWork, fact: BankTransactionBooked, _: str) -> Rejection | None:
     if fact.status == "booked":
         returned = fact.return_reason is not None
         bank = banking.book(
@@ -207,18 +208,18 @@ def _transaction_booked(case: Case, fact: BankTransactionBooked, _: str) -> Reje
     return None
 
 
-def _balance_reported(case: Case, fact: BankBalanceReported, _: str) -> Rejection | None:
+def _balance_reported(case: UnitOfWork, fact: BankBalanceReported, _: str) -> Rejection | None:
     case.set(bank=banking.report_balance(case.header.bank, fact.balance, fact.currency, fact.balance_on.toordinal()))
     return None
 
 
-def _insolvency_matched(case: Case, fact: InsolvencyMatched, _: str) -> Rejection | None:
+def _insolvency_matched(case: UnitOfWork, fact: InsolvencyMatched, _: str) -> Rejection | None:
     notice = Notice(fact.notice_id, fact.stage, fact.match == "certain", fact.published_on.toordinal())
     _set_insolvency(case, insolvency.take(case.header.insolvency, notice, fact.corrects))
     return None
 
 
-def _set_insolvency(case: Case, after: Any) -> None:
+def _set_insolvency(case: UnitOfWork, after: Any) -> None:
     was_default = insolvency.is_default(case.header.insolvency.stage)
     case.set(insolvency=after)
     case.rescore = True
@@ -228,7 +229,7 @@ def _set_insolvency(case: Case, after: Any) -> None:
                 case.put(row_key, replace(row, lost=True))
 
 
-def _customer_updated(case: Case, fact: CustomerUpdated, content: str) -> Rejection | None:
+def _customer_updated(case: UnitOfWork, fact: CustomerUpdated, content: str) -> Rejection | None:
     group = fact.group_id or fact.segment or fact.country
     recorded = case.at.isoformat()
     if recorded < case.header.master.recorded:
@@ -247,19 +248,19 @@ def _customer_updated(case: Case, fact: CustomerUpdated, content: str) -> Reject
     return None
 
 
-def _rating_received(case: Case, fact: RatingReceived, _: str) -> Rejection | None:
+def _rating_received(case: UnitOfWork, fact: RatingReceived, _: str) -> Rejection | None:
     case.set_score(scoring.take_rating(case.score, fact))
     case.rescore = True
     return None
 
 
-def _note_made(case: Case, fact: NoteMade, _: str) -> Rejection | None:
+def _note_made(case: UnitOfWork, fact: NoteMade, _: str) -> Rejection | None:
     case.set_score(scoring.take_note(case.score, fact))
     case.rescore = True
     return None
 
 
-def _decision_made(case: Case, fact: DecisionMade, _: str) -> Rejection | None:
+def _decision_made(case: UnitOfWork, fact: DecisionMade, _: str) -> Rejection | None:
     header = case.header
     if fact.action == "override" and fact.new_limit is not None and fact.expires_on is not None:  # the contract: it has both
         return _override(case, fact, fact.new_limit, fact.expires_on.toordinal())
@@ -278,7 +279,7 @@ def _decision_made(case: Case, fact: DecisionMade, _: str) -> Rejection | None:
     return None
 
 
-def _override(case: Case, fact: DecisionMade, limit: Decimal, until: int) -> Rejection | None:
+def _override(case: UnitOfWork, fact: DecisionMade, limit: Decimal, until: int) -> Rejection | None:
     if fact.currency != case.policy.currency:
         return Rejection(f"limits are kept in {case.policy.currency}, not in {fact.currency}", "currency")
     if not case.header.limit.is_open:
@@ -287,7 +288,7 @@ def _override(case: Case, fact: DecisionMade, limit: Decimal, until: int) -> Rej
     return None
 
 
-def _acknowledge(case: Case, fact: DecisionMade) -> Rejection | None:
+def _acknowledge(case: UnitOfWork, fact: DecisionMade) -> Rejection | None:
     for alert_type, alert in case.header.alerts.items():
         if alert.open and fact.subject in (alert.alert_id, alerting.fingerprint(alert_type, case.customer_id)):
             case.set(alerts={**case.header.alerts, alert_type: replace(alert, acknowledged_by=fact.owner)})
@@ -302,7 +303,7 @@ class _Rule:
     name: str
     prefix: str
     field: str | None
-    apply: Callable[[Case, Any, str], Rejection | None]
+    apply: Callable[[UnitOfWork, Any, str], Rejection | None]
 
     def row_key(self, event: Event) -> str:
         """The row under which this fact is known; "" = it replaces what was known."""

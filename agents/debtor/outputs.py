@@ -9,18 +9,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor.alerts import words
-from agents.debtor.alerts.decide import ACTIONS, Facts, Transition, fingerprint
+from agents.debtor.alerts import texts
+from agents.debtor.alerts.decide import ACTIONS, AlertInputs, Transition, fingerprint
 from agents.debtor.bank.decide import expected_inflow, signs
-from agents.debtor.case import Case, start_of_day
 from agents.debtor.insolvency.decide import is_alarm, is_default
-from agents.debtor.limits.decide import TEXTS, Change, Standing
+from agents.debtor.limits.decide import TEXTS, Change, LimitInputs
 from agents.debtor.limits.decide import open_limit as first_limit
+from agents.debtor.message_structs import written
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring import state as score_state
-from agents.debtor.written import written
+from agents.debtor.unit_of_work import UnitOfWork, start_of_day
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Output
 from schemas.events.models import ExampleMatured
@@ -39,7 +39,7 @@ RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""
 
 
-def risk_facts(case: Case) -> score_state.Facts:
+def risk_facts(case: UnitOfWork) -> score_state.ScoreInputs:
     """What the score looks at besides the debtor's labels."""
     header = case.header
     stage, certain = header.insolvency.stage, True
@@ -48,7 +48,7 @@ def risk_facts(case: Case) -> score_state.Facts:
     notices = tuple(n.notice_id for n in header.insolvency.notices[-3:]) if stage != "none" else ()
     rules = case.policy.alerts
     cash = signs(header.bank, rules.shock_threshold, rules.shock_warm_up_weeks)
-    facts = score_state.Facts(
+    facts = score_state.ScoreInputs(
         days_past_due=worst_days_past_due(header.balances),
         shock=cash.shock,
         bank=cash.known,
@@ -76,18 +76,18 @@ def _overdue_share(balances: dict[str, Balance]) -> float:
     return share
 
 
-def invoice_score(case: Case, fact: InvoiceIssued, scored: score_state.Scored) -> ScoreComputed:
+def invoice_score(case: UnitOfWork, fact: InvoiceIssued, scored: score_state.Scored) -> ScoreComputed:
     """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
     return _score(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
 
 
-def debtor_score(case: Case, scored: score_state.Scored) -> ScoreComputed:
+def debtor_score(case: UnitOfWork, scored: score_state.Scored) -> ScoreComputed:
     """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null if a rate is missing)."""
     return _score(case, scored, None, case.sums.open_amount, case.policy.currency, None)
 
 
 def _score(
-    case: Case,
+    case: UnitOfWork,
     scored: score_state.Scored,
     invoice_id: str | None,
     amount: Decimal | None,
@@ -139,7 +139,7 @@ def _payment_dates(
     return low, middle, high
 
 
-def _example_of(case: Case, target: str, invoice_id: str, item: Item, *number: str | int, **said: Any) -> ExampleMatured:
+def _example_of(case: UnitOfWork, target: str, invoice_id: str, item: Item, *number: str | int, **said: Any) -> ExampleMatured:
     """A label of an invoice; ``number``: what tells its examples of one target apart."""
     return _Example(
         customer_id=case.customer_id,
@@ -153,7 +153,7 @@ def _example_of(case: Case, target: str, invoice_id: str, item: Item, *number: s
 
 
 def late_example(
-    case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active, learned: score_state.Learned
+    case: UnitOfWork, invoice_id: str, item: Item, label: int, active: score_state.Active, learned: score_state.Learned
 ) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
     before, features = case.score, active.features
@@ -173,7 +173,7 @@ def late_example(
     )
 
 
-def corrected_example(case: Case, invoice_id: str, item: Item, label: int, active: score_state.Active) -> ExampleMatured:
+def corrected_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, active: score_state.Active) -> ExampleMatured:
     """The right label of an invoice whose example was wrong."""
     return _example_of(
         case,
@@ -189,30 +189,30 @@ def corrected_example(case: Case, invoice_id: str, item: Item, label: int, activ
     )
 
 
-def paid_example(case: Case, invoice_id: str, item: Item, paid: int, features: score_state.Features) -> ExampleMatured:
+def paid_example(case: UnitOfWork, invoice_id: str, item: Item, paid: int, features: score_state.Features) -> ExampleMatured:
     """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
     i = features.interval
     keys = scoring.interval_keys(features.group)[i]
     return _example_of(case, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
 
 
-def loss_example(case: Case, invoice_id: str, item: Item, share: float) -> ExampleMatured:
+def loss_example(case: UnitOfWork, invoice_id: str, item: Item, share: float) -> ExampleMatured:
     """What share of a defaulted amount never came."""
     return _example_of(case, "loss", invoice_id, item, label=1, keys=(), share=share)
 
 
-def default_example(case: Case, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
+def default_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
     """The label *default* for the shared rates of risk classes."""
     return _example_of(case, "default", invoice_id, item, label=1 if label else 0, keys=keys)
 
 
-def is_material(case: Case, item: Item) -> bool:
+def is_material(case: UnitOfWork, item: Item) -> bool:
     """Is the open rest large enough to count as a default? Where a rate is missing it is: better one too many."""
     rate = case.rate(item.currency)
     return rate is None or item.open * rate >= case.policy.default_amount
 
 
-def standing(case: Case) -> Standing:
+def standing(case: UnitOfWork) -> LimitInputs:
     """What the limit policy looks at."""
     header = case.header
     last, bank = header.last, header.bank
@@ -220,7 +220,7 @@ def standing(case: Case) -> Standing:
     for balance in header.balances.values():
         if balance.overdue_items:
             overdue = sums.overdue is None or sums.overdue >= case.policy.alerts.overdue_amount
-    return Standing(
+    return LimitInputs(
         band=last.band if last is not None else "medium",
         exposure=sums.exposure,
         sales_90d=sums.sales_90d,
@@ -239,7 +239,7 @@ def limit_reasons(codes: tuple[str, ...]) -> tuple[Reason, ...]:
     return tuple(_Reason(code=code, text=TEXTS[code][0], text_de=TEXTS[code][1]) for code in codes)
 
 
-def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
+def change_limit(case: UnitOfWork, change: Change, people: tuple[str, ...]) -> None:
     """Take a change of the limit over; announce it if it says anything, numbered without gaps."""
     before, after = case.header.limit, change.limit
     if not change.codes:  # made before the number was given: it keeps what was announced last
@@ -279,7 +279,7 @@ def change_limit(case: Case, change: Change, people: tuple[str, ...]) -> None:
         case.send("current-limits", "duewatch.limit.current.v1", data)
 
 
-def open_limit(case: Case) -> None:
+def open_limit(case: UnitOfWork) -> None:
     """The first change of a generation."""
     policy, header = case.policy, case.header
     change = first_limit(
@@ -292,12 +292,12 @@ def _expiry(day: int) -> date | None:
     return date.fromordinal(day) if day else None
 
 
-def alert_facts(case: Case) -> Facts:
+def alert_facts(case: UnitOfWork) -> AlertInputs:
     """What the alert rules look at."""
     header = case.header
     last = header.last
     average = scoring.slow_average(last, case.day)
-    return Facts(
+    return AlertInputs(
         exposure=case.sums.exposure,
         limit=header.limit.amount if header.limit.is_open else None,
         exposure_grew=case.exposure_grew,
@@ -313,7 +313,7 @@ def alert_facts(case: Case) -> Facts:
     )
 
 
-def send_alert(case: Case, transition: Transition) -> None:
+def send_alert(case: UnitOfWork, transition: Transition) -> None:
     """Announce that an alert was raised or cleared."""
     alert, alert_type = transition.alert, transition.alert_type
     raised = transition.state == "raised"
@@ -338,7 +338,7 @@ def send_alert(case: Case, transition: Transition) -> None:
     case.send("alerts", "duewatch.alert.raised.v1" if raised else "duewatch.alert.cleared.v1", data)
 
 
-def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
+def _alert_evidence(case: UnitOfWork, alert_type: str) -> tuple[str, ...]:
     header = case.header
     if alert_type == "overdue":
         return (case.cause_id, *header.overdue_ids)
@@ -347,27 +347,27 @@ def _alert_evidence(case: Case, alert_type: str) -> tuple[str, ...]:
     return (case.cause_id,)
 
 
-def _raised_because(case: Case, alert_type: str) -> Reason:
+def _raised_because(case: UnitOfWork, alert_type: str) -> Reason:
     header, currency = case.header, case.policy.currency
     if alert_type == "overdue":
-        said = words.overdue(case.overdue_items, case.policy.alerts.overdue_days, case.sums.overdue, currency)
+        said = texts.overdue(case.overdue_items, case.policy.alerts.overdue_days, case.sums.overdue, currency)
     elif alert_type == "score_drop":
         average = scoring.slow_average(header.last, case.day) or 0.0
-        said = words.score_drop(header.last.p_late if header.last else 0.0, average)
+        said = texts.score_drop(header.last.p_late if header.last else 0.0, average)
     elif alert_type == "over_limit":
-        said = words.over_limit(case.sums.exposure, header.limit.amount, currency)
+        said = texts.over_limit(case.sums.exposure, header.limit.amount, currency)
     elif alert_type == "cash_flow_shock":
-        said = words.cash_flow_shock(header.bank.last_inflow, expected_inflow(header.bank), header.bank.currency)
+        said = texts.cash_flow_shock(header.bank.last_inflow, expected_inflow(header.bank), header.bank.currency)
     else:
         insolvency = header.insolvency
         certain = is_alarm(insolvency.stage)
-        said = words.insolvency(insolvency.stage if certain else insolvency.possible, certain)
+        said = texts.insolvency(insolvency.stage if certain else insolvency.possible, certain)
     return _Reason(code=alert_type, text=said[0], text_de=said[1])
 
 
 @lru_cache(maxsize=16)
 def _cleared_because(alert_type: str) -> Reason:
-    return _Reason(code=f"{alert_type}_over", text=words.GONE[0], text_de=words.GONE[1])
+    return _Reason(code=f"{alert_type}_over", text=texts.GONE[0], text_de=texts.GONE[1])
 
 
 _KINDS = {"": "debtor", "i": "invoice", "f": "score", "s": "sales"}

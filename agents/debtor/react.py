@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.debtor import deadlines, facts, outputs
+from agents.debtor import facts, outputs
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.bank.state import Bank
-from agents.debtor.case import Case, Reaction, Wake
+from agents.debtor.handlers import deadlines
 from agents.debtor.limits import decide as limits
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.state import Header, Row
+from agents.debtor.unit_of_work import Deadline, Reaction, UnitOfWork
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event
 from schemas.outputs.alerts import Severity
@@ -22,7 +23,7 @@ from schemas.outputs.alerts import Severity
 
 def react(
     state: Mapping[str, Row],
-    cause: Event | Wake,
+    cause: Event | Deadline,
     context: ContextSet,
     customer_id: str,
     day: int,
@@ -33,10 +34,10 @@ def react(
     ``paused``: topics of the debtor that are not read for now (D10). Never raises for what an event says: what cannot be applied
     comes back as a rejection, what is known already as a duplicate.
     """
-    if isinstance(cause, Wake) and deadlines.is_forgotten(state.get(cause.row_key)):
+    if isinstance(cause, Deadline) and deadlines.is_forgotten(state.get(cause.row_key)):
         return Reaction({cause.row_key: None})
-    case = Case(customer_id, state, cause, context, day, paused)
-    if isinstance(cause, Wake):
+    case = UnitOfWork(customer_id, state, cause, context, day, paused)
+    if isinstance(cause, Deadline):
         if not deadlines.fire(case, cause):
             return Reaction(case.changes, case.outputs)
         is_due = not cause.row_key
@@ -49,7 +50,7 @@ def react(
     return Reaction(case.changes, case.outputs)
 
 
-def _conclude(case: Case, *, is_due: bool) -> None:
+def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
     """Bank week, score, limit, alerts, and the day of the next look. Writes the header if anything in it changed."""
     before = case.started_with
     _judge_bank(case)
@@ -79,7 +80,7 @@ def _bears_on_decisions(before: Header, after: Header) -> bool:
     )
 
 
-def _judge_bank(case: Case) -> None:
+def _judge_bank(case: UnitOfWork) -> None:
     bank, rules = case.header.bank, case.policy.alerts
     while bank.wake and bank.wake <= case.day:
         judged = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
@@ -90,12 +91,12 @@ def _judge_bank(case: Case) -> None:
         case.set(bank=bank)
 
 
-def _cash_class(case: Case, bank: Bank) -> str:
+def _cash_class(case: UnitOfWork, bank: Bank) -> str:
     rules = case.policy.alerts
     return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
-def _score_debtor(case: Case) -> None:
+def _score_debtor(case: UnitOfWork) -> None:
     header, model = case.header, case.context.model
     known = outputs.risk_facts(case)
     scored = scoring.score_debtor(case.score, header.last, known, model, bands=case.policy.bands, group_id=header.master.group)
@@ -104,7 +105,7 @@ def _score_debtor(case: Case) -> None:
         case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))
 
 
-def _decide_limit(case: Case) -> None:
+def _decide_limit(case: UnitOfWork) -> None:
     """Nothing moves before ``live_from``: the first limit is opened on what is known by then."""
     if not case.may_send:
         return
@@ -120,7 +121,7 @@ def _decide_limit(case: Case) -> None:
         outputs.change_limit(case, change, ())
 
 
-def _decide_alerts(case: Case, *, is_due: bool) -> dict[str, Severity]:
+def _decide_alerts(case: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
     if not case.may_send:
         return {}
     header, rules = case.header, case.policy.alerts
@@ -135,7 +136,7 @@ def _decide_alerts(case: Case, *, is_due: bool) -> dict[str, Severity]:
     return found
 
 
-def _is_alarming(case: Case) -> bool:
+def _is_alarming(case: UnitOfWork) -> bool:
     """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
     header = case.header
     return (

@@ -15,7 +15,7 @@ from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency
 from agents.debtor.keys import SCORE
 from agents.debtor.limits.state import Limit
-from agents.debtor.payments.state import Balance, Item, Payment, SalesDay, Stub, Waiting
+from agents.debtor.payments.state import Balance, Item, Payment, PendingAllocations, SalesDay, SeenMarker
 from agents.debtor.scoring.state import Cell, Features, LastScore, ScoreState
 
 ROW_VERSION = 2
@@ -64,10 +64,10 @@ class Opened(msgspec.Struct, frozen=True):
     day: int
 
 
-Row = Header | ScoreState | Item | Payment | Waiting | SalesDay | Features | Cell | Stub
+Row = Header | ScoreState | Item | Payment | PendingAllocations | SalesDay | Features | Cell | SeenMarker
 
 _KINDS: dict[str, type] = {
-    "": Header, SCORE: ScoreState, "i": Item, "p": Payment, "w": Waiting, "s": SalesDay, "f": Features, "x": Cell, "n": Stub,
+    "": Header, SCORE: ScoreState, "i": Item, "p": Payment, "w": PendingAllocations, "s": SalesDay, "f": Features, "x": Cell, "n": SeenMarker,
 }  # fmt: skip
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
 _ENCODER = msgspec.json.Encoder(decimal_format="string")

@@ -6,7 +6,7 @@ from typing import Any
 
 import faust
 
-from agents.port import Slices
+from agents.brain import Slices
 
 
 def register(app: faust.App, engine: Slices) -> None:

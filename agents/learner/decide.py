@@ -9,7 +9,7 @@ from math import exp, fsum, log1p
 import numpy as np
 
 from agents.learner.state import Numbers, Shared
-from agents.logistic import (
+from agents.score_model import (
     ALL_LABELS,
     ALL_LATE,
     BIAS_FLOOR,

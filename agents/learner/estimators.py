@@ -1,6 +1,6 @@
 """The learners as river estimators, so that river's metrics, pipelines and model selection work on them.
 
-They run the functions that the system runs (``agents.logistic``, ``agents.learner.decide``); the system itself needs no river.
+They run the functions that the system runs (``agents.score_model``, ``agents.learner.decide``); the system itself needs no river.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from river import base
 
 from agents.learner.decide import hedged, kalman_step, weigh
 from agents.learner.state import Numbers
-from agents.logistic import BIAS_FLOOR, SHARED_PRIORS, share_of_cells, sigmoid, step
+from agents.score_model import BIAS_FLOOR, SHARED_PRIORS, share_of_cells, sigmoid, step
 
 
 class _Binary(base.Classifier):
@@ -33,7 +33,7 @@ class CellsClassifier(_Binary):
     Parameters
     ----------
     variance
-        Of a cell before any label, where the feature is no family of shared cells (``agents.logistic.SHARED_PRIORS``).
+        Of a cell before any label, where the feature is no family of shared cells (``agents.score_model.SHARED_PRIORS``).
 
     Examples
     --------

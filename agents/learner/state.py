@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from agents.logistic import FEATURES, PRIOR_WEIGHTS, SHARED_PRIORS
+from agents.score_model import FEATURES, PRIOR_WEIGHTS, SHARED_PRIORS
 from schemas.events.models import ExampleMatured, Scorer
 
 MODEL_ROW, PENDING, ENDED, TAUGHT = "model", "pending/", "ended/", "taught/"

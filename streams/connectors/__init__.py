@@ -1,1 +1,1 @@
-"""Files and registries in: what they hold becomes records for the source topics."""
+"""Files in: what they hold becomes records for the source topics."""

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.registry import TOPIC_OF_TYPE, TOPICS
 from streams.errors import UserError
-from streams.headers import FAULT, ORIGIN
+from streams.kafka.headers import FAULT, ORIGIN
 
 Headers = list[tuple[str, bytes]]
 
@@ -59,7 +59,7 @@ class Record(NamedTuple):
 def order_within_day(attributes: dict[str, Any], data: dict[str, Any]) -> tuple[int, str, bytes]:
     """Rank and tie-break of D3: a hash of the id with amount and due date, never the id's magnitude or the file's order.
 
-    The debtor agent sorts a step again, by the same ranks (agents/debtor/order.py), since topics arrive beside each other.
+    The debtor agent sorts a step again, by the same ranks (agents/debtor/event_order.py), since topics arrive beside each other.
     """
     rank = _RANKS.get(str(attributes.get("type")), RANK_OTHER)
     text = f"{attributes.get('id')}\x1f{data.get('amount')}\x1f{data.get('due_on')}"

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from agents.brain import Arrived, Folded
+from agents.brain import FoldResult, Received
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Rejection
-from streams.codec import decode
-from streams.engine.commit import Origin, Rejected, Stage, commit, compose
-from streams.engine.outcomes import Outcomes
-from streams.engine.plan import GapError, Record, Slice, continues
+from streams.engine.circuit_breaker import CircuitBreaker
+from streams.engine.partition_task import Checkpoint, PartitionTask
+from streams.engine.slicing import GapError, Record, Slice, continues
 from streams.engine.spec import AgentSpec
-from streams.engine.tenure import Standing, Tenure
+from streams.engine.transaction import Rejected, Stage, WriterId, commit, compose
+from streams.kafka.codec import decode
 from streams.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ _FOLDING = Lock()
 
 def decoded(
     runs: Iterable[tuple[str, Iterable[Record]]], partition: int, partitions: int
-) -> tuple[list[Arrived], list[Rejected]]:
+) -> tuple[list[Received], list[Rejected]]:
     """What the records of a slice say, by topic in their order, and those that say nothing: for the engine and for a refold."""
-    arrived: list[Arrived] = []
+    arrived: list[Received] = []
     rejected: list[Rejected] = []
     for topic, records in runs:
         for record in records:
@@ -48,11 +48,11 @@ def decoded(
             if isinstance(event, Rejection):
                 rejected.append(Rejected(topic, record, event))
             else:
-                arrived.append(Arrived(topic, partition, record.offset, event))
+                arrived.append(Received(topic, partition, record.offset, event))
     return arrived, rejected
 
 
-class Applier:
+class SliceProcessor:
     """One engine's. ``names``: topic -> as the broker calls it, with ``prefix``. ``commits`` limits those in flight per worker;
     tests raise in ``stage`` where a broker could fail.
     """
@@ -69,7 +69,7 @@ class Applier:
         self._spec, self._prefix, self._names = spec, prefix, names
         self._metrics, self._commits, self._stage = metrics, commits, stage
 
-    def apply(self, tenure: Tenure, made: Slice) -> None:
+    def apply(self, tenure: PartitionTask, made: Slice) -> None:
         """The tenure stands behind the slice when this returns. Raises for whatever kept it from being committed."""
         before = tenure.standing
         if not continues(made, before.positions):
@@ -91,7 +91,7 @@ class Applier:
         self._measure(made, arrived, folded, rejected)
         self._tell_of_pauses(tenure.partition, before, after)
 
-    def _after(self, tenure: Tenure, made: Slice) -> Standing:
+    def _after(self, tenure: PartitionTask, made: Slice) -> Checkpoint:
         """Where the slice leads to; ``paused`` are the topics that it is folded without."""
         before = tenure.standing
         return replace(
@@ -103,7 +103,7 @@ class Applier:
             paused=before.paused - set(made.resumed),
         )
 
-    def _fold(self, tenure: Tenure, made: Slice, after: Standing, arrived: list[Arrived]) -> Folded:
+    def _fold(self, tenure: PartitionTask, made: Slice, after: Checkpoint, arrived: list[Received]) -> FoldResult:
         assert after.context is not None  # noqa: S101 - for the type checker; checked above
         replay, before = self._spec.replay, tenure.standing.applied
         return tenure.brain.fold(
@@ -117,13 +117,13 @@ class Applier:
             before=before.time if before else None,
         )
 
-    def _origin(self, partition: int) -> Origin:
+    def _origin(self, partition: int) -> WriterId:
         spec = self._spec
-        return Origin(spec.name, partition, spec.partitions, self._prefix, spec.state, spec.order, CODE_VERSION)
+        return WriterId(spec.name, partition, spec.partitions, self._prefix, spec.state, spec.order, CODE_VERSION)
 
     # -- what is told of it
 
-    def _measure(self, made: Slice, arrived: list[Arrived], folded: Folded, rejected: list[Rejected]) -> None:
+    def _measure(self, made: Slice, arrived: list[Received], folded: FoldResult, rejected: list[Rejected]) -> None:
         metrics = self._metrics
         metrics.slices.labels(self._spec.name).inc()
         refused = Counter(one.topic for one in rejected)
@@ -145,7 +145,7 @@ class Applier:
         if not self._spec.replay:
             self._tell_ages(arrived)
 
-    def _tell_ages(self, arrived: list[Arrived]) -> None:
+    def _tell_ages(self, arrived: list[Received]) -> None:
         """How old the oldest event of each topic was when its slice was committed."""
         oldest: dict[str, datetime] = {}
         for one in arrived:
@@ -156,7 +156,7 @@ class Applier:
         for topic, recorded in oldest.items():
             self._metrics.event_age.labels(topic).observe(max(0.0, now - recorded.timestamp()))
 
-    def _tell_of_pauses(self, partition: int, before: Standing, after: Standing) -> None:
+    def _tell_of_pauses(self, partition: int, before: Checkpoint, after: Checkpoint) -> None:
         for topic in after.paused - before.paused:
             log.error(
                 "source.paused",
@@ -171,14 +171,14 @@ class Applier:
             log.info("source.resumed", agent=self._spec.name, topic=topic, partition=partition)
 
 
-def _rejected_by_brain(made: Slice, folded: Folded) -> list[Rejected]:
+def _rejected_by_brain(made: Slice, folded: FoldResult) -> list[Rejected]:
     if not folded.rejected:
         return []
     raw: dict[tuple[str, int], Record] = {(run.topic, record.offset): record for run in made.runs for record in run.records}
     return [Rejected(one.topic, raw[one.topic, one.offset], reason) for one, reason in folded.rejected]
 
 
-def _judged(made: Slice, after: Standing, rejected: list[Rejected]) -> Standing:
+def _judged(made: Slice, after: Checkpoint, rejected: list[Rejected]) -> Checkpoint:
     """The standing with the slice's records counted, and topics paused of which too many were broken (D10)."""
     outcomes = {topic: one for topic, one in after.outcomes.items() if topic not in made.resumed}
     broken: dict[str, set[int]] = {}
@@ -186,6 +186,6 @@ def _judged(made: Slice, after: Standing, rejected: list[Rejected]) -> Standing:
         broken.setdefault(one.topic, set()).add(one.record.offset)
     for run in made.runs:
         if run.records:
-            outcomes[run.topic] = outcomes.get(run.topic, Outcomes()).after(run.records, broken.get(run.topic, ()))
+            outcomes[run.topic] = outcomes.get(run.topic, CircuitBreaker()).after(run.records, broken.get(run.topic, ()))
     too_many = {topic for topic in broken if outcomes[topic].too_many}
     return replace(after, outcomes=outcomes, paused=after.paused | too_many)

@@ -12,8 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, IsolationLevel, KafkaE
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from agents.brain import Brain, RestoresAll
-from streams.consumer import LIBRDKAFKA
-from streams.engine.reading import Found, Readers, count_of, read, read_rows, reader
+from streams.engine.restore_process import RestoredRows, RestoreProcesses, count_of, read, read_rows, reader
+from streams.kafka.consumer import LIBRDKAFKA
 
 __all__ = ["fenced_producer", "list_offsets", "offsets", "read_rows", "read_state", "reader"]
 
@@ -50,7 +50,7 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
     return producer
 
 
-def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain, readers: Readers) -> Found:
+def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain, readers: RestoreProcesses) -> RestoredRows:
     """A partition's rows as ``brain`` takes them over; ``readers`` read many. Raises KafkaException, ReadingFailedError."""
     prepare = brain.prepare if isinstance(brain, RestoresAll) else None
     if prepare is None or count_of(kafka, topic, partition) < MANY_ROWS:

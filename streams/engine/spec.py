@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.brain import Brain
-from streams.engine.plan import Order
+from streams.engine.slicing import Order
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,20 +17,20 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.registry import DEBTOR_SOURCES
+from streams.engine.partition_task import read_standing
 from streams.engine.restore import offsets, read_rows
-from streams.engine.tenure import read_standing
+from streams.kafka.producer import send_all
+from streams.kafka.topics import create_topics, full_name
 from streams.logs import LIBRDKAFKA
-from streams.progress import Bar
-from streams.send import send_all
 from streams.settings import Settings
-from streams.topics import create_topics, full_name
+from streams.terminal.progress import Bar
 from tests.chaos.control import FIRST_DAY, FastClock
 from tests.chaos.events import Feeder, Planned, plan, policy_record
 from tests.chaos.faults import Deployment, schedule
 from tests.chaos.verify import Findings, verify
 from tests.kafka.broker import KafkaBroker
 
-OUT = Path(__file__).absolute().parents[2] / "deploy" / "bench" / "chaos.json"
+OUT = Path(__file__).absolute().parents[1] / "bench" / "chaos.json"
 WARM_UP_S, DRAIN_S = 15.0, 120.0
 
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 
-from streams.embedded import answers
 from streams.engine.restore import fenced_producer
-from streams.processes import FAULT_HANDLER, Child, ChildFailedError, free_port, spawn
-from streams.topics import full_name
+from streams.kafka.embedded import answers
+from streams.kafka.topics import full_name
+from streams.process.children import FAULT_HANDLER, Child, ChildFailedError, free_port, spawn
 from tests.chaos.control import FastClock, Orders
 from tests.chaos.events import TRANSACTION, Planned, transact_upstream
 

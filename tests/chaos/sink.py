@@ -40,13 +40,13 @@ class Unreliable:
 
 
 def main(folder: str) -> int:
-    import streams.sink
+    import streams.sink.run
     from streams.settings import load_settings
 
     orders = Orders(Path(folder))
-    opened = streams.sink._open
-    with patch.object(streams.sink, "_open", lambda *args: Unreliable(opened(*args), orders)):
-        return streams.sink.run(load_settings())
+    opened = streams.sink.run._open
+    with patch.object(streams.sink.run, "_open", lambda *args: Unreliable(opened(*args), orders)):
+        return streams.sink.run.run(load_settings())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 
-from streams.processes import FAULT_HANDLER, spawn
+from streams.process.children import FAULT_HANDLER, spawn
 from tests.chaos.control import FIRST_DAY, FastClock, InjectedError, Orders, stage_of
 from tests.chaos.events import plan
 from tests.chaos.faults import KINDS, LONG, ROOT, schedule

@@ -16,13 +16,13 @@ from confluent_kafka import TopicPartition
 from schemas.base import Contract
 from schemas.ids import stable_id
 from schemas.registry import DEBTOR_SOURCES, TOPICS
-from streams.clickhouse import open_client
-from streams.codec import encode
-from streams.engine.reading import read_rows, reader, to_the_end
-from streams.refold import Refolded, RefoldError, refold, take_rows
-from streams.topics import full_name, partitions_of
-from tests.integration.ledgers import Oracle, recompute
-from tests.integration.portfolio import header
+from streams.clickhouse.client import open_client
+from streams.engine.restore_process import read_rows, reader, to_the_end
+from streams.kafka.codec import encode
+from streams.kafka.topics import full_name, partitions_of
+from streams.recompute.journal import RecomputedSlice, RefoldError, refold, take_rows
+from tests.integration.support.ledgers import Oracle, recompute
+from tests.integration.support.portfolio import header
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -168,7 +168,13 @@ def _state(settings: Settings, agent: str, state: str, partition: int, applied: 
 
 
 def _note(
-    settings: Settings, agent: str, partition: int, one: Refolded, reached: dict[str, int], applied: Applied, found: Findings
+    settings: Settings,
+    agent: str,
+    partition: int,
+    one: RecomputedSlice,
+    reached: dict[str, int],
+    applied: Applied,
+    found: Findings,
 ) -> None:
     for run in one.journal.runs:
         if run.start != reached.get(run.topic, 0):

@@ -10,14 +10,14 @@ from tests.chaos.control import FastClock, Orders, stage_of
 
 
 def main(folder: str, began: str, speed: str, lasts: str) -> int:
-    import streams.clock
-    from streams.app import build_app
+    import streams.clock.live
     from streams.settings import load_settings
-    from streams.worker import run
+    from streams.worker.app import build_app
+    from streams.worker.run import run
 
     settings = load_settings()
     stage = stage_of(Orders(Path(folder)))
-    with patch.object(streams.clock, "datetime", FastClock(float(began), float(speed), float(lasts)).as_datetime()):
+    with patch.object(streams.clock.live, "datetime", FastClock(float(began), float(speed), float(lasts)).as_datetime()):
         return run(settings, lambda: build_app(settings, stage=stage))
 
 

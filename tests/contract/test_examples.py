@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 from schemas.events.envelope import Event, Rejection, impossible_date
 from schemas.generate import EXAMPLES, GENERATED
 from schemas.registry import CONTRACTS, TOPICS
-from streams.codec import decode, to_structured
-from streams.codec import from_structured as event_of
+from streams.kafka.codec import decode, to_structured
+from streams.kafka.codec import from_structured as event_of
 
 GOOD = sorted(path for path in EXAMPLES.glob("*/*.json") if path.parent.name != "bad")
 BAD = sorted((EXAMPLES / "bad").glob("*.json"))

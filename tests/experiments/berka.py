@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from streams.evaluation import Bootstrap, Floats, Interval
-from streams.judging.challengers import fit
+from streams.backtest.challengers import fit
+from streams.backtest.statistics import Bootstrap, Floats, Interval
 from tests.experiments.history import history_of
 from tests.experiments.ledgers import FOLDER, Row, read
 

@@ -1,6 +1,7 @@
 """Does p_default rank who defaults, how early is it said, and who is suspected wrongly? ``python -m tests.experiments.defaults``.
 
-On simulated portfolios, one per seed, folded by the product. Judged as ``duewatch backtest`` does (``streams.judging.truth``):
+On simulated portfolios, one per seed, folded by the product. Judged as ``duewatch backtest`` does, by
+``streams.backtest.ground_truth``:
 invoices at issue, default within 90 days; LightGBM on the same features, fitted anew every 28 days on what was known by then.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from streams.judging.truth import against, find_truth
+from streams.backtest.ground_truth import against, find_truth
 from streams.simulate import simulate, write_portfolio
 from tests.experiments.history import history_of
 

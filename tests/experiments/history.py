@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
-from streams.backtest import Fold
-from streams.connectors.source import read_sources, steps
-from streams.judging.history import History
-from streams.memory import keep_many_rows
-from streams.progress import progress_bar
-from streams.replay_context import replay_context
+from streams.backtest.history import History
+from streams.backtest.run import Fold
+from streams.process.garbage import keep_many_rows
+from streams.replay.context import replay_context
+from streams.replay.sources import read_sources, steps
+from streams.terminal.progress import progress_bar
 
 
 def history_of(sources: list[Path], *, mapping: str | None = None, until: date | None = None) -> History:

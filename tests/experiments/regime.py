@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.evaluation import log_losses
-from streams.judging.challengers import Forecasts, boosted, late_rate, river_logistic
-from streams.judging.changes import half_way
-from streams.judging.history import UNKNOWN, Table
+from streams.backtest.challengers import Forecasts, boosted, late_rate, river_logistic
+from streams.backtest.history import UNKNOWN, Table
+from streams.backtest.regime_changes import half_way
+from streams.backtest.statistics import log_losses
 from tests.experiments.history import history_of
 from tests.experiments.ledgers import HIGHRADIUS, highradius_mapping, highradius_rows, slower, third, write
 

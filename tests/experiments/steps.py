@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from streams.backtest import Fold
+from streams.backtest.history import UNKNOWN, History, Table, burn_in_for
+from streams.backtest.run import Fold
+from streams.backtest.scorecard import judged_rows, payment_dates
+from streams.backtest.statistics import quality
 from streams.connectors.records import Record
-from streams.connectors.source import Step, read_sources
-from streams.evaluation import quality
-from streams.judging.history import UNKNOWN, History, Table, burn_in_for
-from streams.judging.verdict import judged_rows, payment_dates
-from streams.memory import keep_many_rows
-from streams.replay_context import replay_context
+from streams.process.garbage import keep_many_rows
+from streams.replay.context import replay_context
+from streams.replay.sources import Step, read_sources
 from tests.experiments.ledgers import CASSANDRA, HIGHRADIUS, IBM
 
 LEDGERS = {"ibm": IBM, "cassandra": CASSANDRA, "highradius": HIGHRADIUS}

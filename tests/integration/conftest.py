@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.clickhouse import embedded_path, open_client
+from streams.clickhouse.client import embedded_path, open_client
 from tests.support.clickhouse_http import Gateway
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.processes import free_port, spawn
-from streams.replay import Source, Target, settings_for
-from tests.integration.replays import backtested, start_replay, sunk
+from streams.process.children import free_port, spawn
+from streams.replay.run import Source, Target, settings_for
+from tests.integration.support.replays import backtested, start_replay, sunk
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

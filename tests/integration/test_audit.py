@@ -23,16 +23,16 @@ from agents.version import CODE_VERSION
 from schemas.events.envelope import Event
 from schemas.events.policies import PolicyPublished
 from schemas.registry import DEBTOR_SOURCES
-from streams.auditing.deployment import deployed
-from streams.codec import encode, encode_event
-from streams.explaining.again import TOPICS, explain, find
-from streams.processes import Child, free_port, spawn
-from streams.refold import RefoldError, refold, take_rows
+from streams.audit.sink_wait import deployed
+from streams.explain.reproduce import TOPICS, explain, find
+from streams.kafka.codec import encode, encode_event
+from streams.kafka.topics import full_name
+from streams.process.children import Child, free_port, spawn
+from streams.recompute.journal import RefoldError, refold, take_rows
 from streams.settings import Settings
 from streams.simulate import simulate
-from streams.topics import full_name
-from tests.integration.portfolio import deployment, header, read_all, wait_for
-from tests.integration.replays import start_replay
+from tests.integration.support.portfolio import deployment, header, read_all, wait_for
+from tests.integration.support.replays import start_replay
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -66,7 +66,9 @@ def audited(settings: Settings, *more: str) -> tuple[int, dict[str, Any]]:
 
 def alter(data: Path, sql: str) -> None:
     """Change a row behind everybody's back."""
-    code = "import sys; from streams.clickhouse import open_client; open_client(sys.argv[1], 'duewatch').command(sys.argv[2])"
+    code = (
+        "import sys; from streams.clickhouse.client import open_client; open_client(sys.argv[1], 'duewatch').command(sys.argv[2])"
+    )
     subprocess.run([sys.executable, "-c", code, f"chdb://{data}/clickhouse", sql], check=True, timeout=60)
 
 
@@ -245,7 +247,7 @@ def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live)
 def test_what_other_code_sent_out_is_counted_and_not_judged(live):
     """Runs on what the test before has left."""
     settings = live.settings
-    other = "from streams.auditing import state; state.CODE_VERSION = '9.9.9'; from streams.cli import main; main()"
+    other = "from streams.audit import state; state.CODE_VERSION = '9.9.9'; from streams.cli.main import main; main()"
     where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
     command = [sys.executable, "-c", other, "audit", *where, "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, timeout=240).stdout)
@@ -291,7 +293,7 @@ def test_each_kind_of_decision_is_explained(live):
 
 def test_a_decision_of_other_code_is_not_asserted(live, monkeypatch):
     ident = header(read_all(live.settings, "limit-changes")[0], "ce_id")
-    monkeypatch.setattr("streams.explaining.again.CODE_VERSION", "9.9.9")
+    monkeypatch.setattr("streams.explain.reproduce.CODE_VERSION", "9.9.9")
     made = explain(live.settings, find(live.settings, ident))
     assert made.is_equal is None
     assert made.versions == {CODE_VERSION}

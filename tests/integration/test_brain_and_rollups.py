@@ -10,8 +10,8 @@ from agents.debtor.payments.decide import dso
 from agents.debtor.payments.state import SalesDay
 from schemas.base import Contract
 from schemas.events import payments as p
-from tests.builders import START, Life, event
-from tests.integration.ledgers import recompute, tangled
+from tests.integration.support.ledgers import recompute, tangled
+from tests.support.builders import START, Life, event
 
 _DATES = ("issued_on", "paid_on", "cancelled_on", "written_off_on", "returned_on")
 

@@ -22,12 +22,12 @@ from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.operations import DeadlineFailed, RecordRejected
 from schemas.outputs.scores import ScoreComputed, WouldChange
-from streams import dead_letters
+from streams.clickhouse.migrate import migrate
+from streams.clickhouse.query import ClickHouse
+from streams.dead_letters import listing
 from streams.metrics import Metrics
-from streams.migrate import migrate
-from streams.sink_writer import Batch, Writer
-from streams.sql import ClickHouse
-from tests.integration.ledgers import as_records, highradius, recompute, record, tangled, tick
+from streams.sink.writer import Batch, Writer
+from tests.integration.support.ledgers import as_records, highradius, recompute, record, tangled, tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -240,8 +240,8 @@ def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database
     asked = ClickHouse(None, database.dsn, database.name)
     still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
     over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
-    assert dead_letters.list_deadlines(asked, 9).splitlines() == [still, over]
-    assert dead_letters.list_deadlines(asked, 9, only_open=True) == still
+    assert listing.list_deadlines(asked, 9).splitlines() == [still, over]
+    assert listing.list_deadlines(asked, 9, only_open=True) == still
 
 
 def _rejected(bad: Record, offset: int = 0) -> Record:

@@ -18,12 +18,12 @@ from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 from urllib3 import Timeout
 
 from schemas.clickhouse.rows import Record, rows_of
-from streams.clickhouse import READ_ONLY, ClickHouseError, open_client
+from streams.clickhouse.client import READ_ONLY, ClickHouseError, open_client
+from streams.clickhouse.migrate import migrate
+from streams.clickhouse.query import query
 from streams.metrics import Metrics
-from streams.migrate import migrate
-from streams.sink_writer import Batch, Writer
-from streams.sql import query
-from tests.integration.ledgers import as_records, tangled, tick
+from streams.sink.writer import Batch, Writer
+from tests.integration.support.ledgers import as_records, tangled, tick
 from tests.support.clickhouse_http import Fault, Gateway
 
 if TYPE_CHECKING:

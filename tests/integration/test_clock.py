@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-import streams.clock
+import streams.clock.live
 from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
-from streams.clock import ClockWriter, _Reign
-from streams.codec import decode
-from streams.engine import reading
-from streams.engine.plan import Applied
-from streams.engine.tenure import CONTEXT, POSITIONS, Standing
-from streams.topics import full_name
-from tests.integration.portfolio import deployment, read_all
+from streams.clock.live import ClockWriter, _LeaderTerm
+from streams.engine import restore_process
+from streams.engine.partition_task import CONTEXT, POSITIONS, Checkpoint
+from streams.engine.slicing import Applied
+from streams.kafka.codec import decode
+from streams.kafka.topics import full_name
+from tests.integration.support.portfolio import deployment, read_all
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -37,7 +37,9 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
     for number in range(20):
         tick(writer, number, "1")
     at = {int(message.offset() or 0) for message in read_all(settings, "clock-single")}
-    standing = Standing({"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1"))
+    standing = Checkpoint(
+        {"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
+    )
     for number in range(20, 23):
         tick(writer, number, "2" if number == 22 else "1")
     rows = {POSITIONS: standing.position_row(), CONTEXT: context("1").model_dump_json().encode()}
@@ -52,8 +54,8 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
         read.append(told)
         return decode(*told)
 
-    monkeypatch.setattr(streams.clock, "decode", seen)
-    reign = _Reign(settings)
+    monkeypatch.setattr(streams.clock.live, "decode", seen)
+    reign = _LeaderTerm(settings)
     assert reign.last is not None and reign.last.number == 22
     assert reign._compositor.base == context("2")
     assert len(read) == 4, "three ticks and a context"
@@ -62,7 +64,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
 
 @pytest.mark.slow
 def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
-    reign = _Reign(deployment(kafka.bootstrap, tmp_path))
+    reign = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
     reign.tick(FIRST)
     monkeypatch.setattr(type(reign._context), "lost", True)
     with pytest.raises(KafkaException, match="ALL_BROKERS_DOWN"):
@@ -73,8 +75,8 @@ def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, mon
 @pytest.mark.slow
 def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
     settings = deployment(kafka.bootstrap, tmp_path)
-    reign = _Reign(settings)
-    monkeypatch.setattr(reading, "SILENCE_S", 0.2)
+    reign = _LeaderTerm(settings)
+    monkeypatch.setattr(restore_process, "SILENCE_S", 0.2)
     with pytest.raises(KafkaException, match=r"no record and no end of .*credit-policies/0, .*models/0, .*rates/0 came"):
-        list(reading.to_the_end(reign._context))  # all is read: nothing more comes
+        list(restore_process.to_the_end(reign._context))  # all is read: nothing more comes
     reign.close()

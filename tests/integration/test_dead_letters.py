@@ -20,24 +20,24 @@ from click.testing import CliRunner
 
 from schemas.events import payments as p
 from schemas.events.envelope import Event
-from streams import resend
-from streams.cli import duewatch
-from streams.codec import encode_event
-from streams.dead_letters import Choice, Letter
-from streams.processes import free_port, spawn
-from streams.resend import Mend
-from streams.send import send_all
+from streams.cli.main import duewatch
+from streams.clickhouse.query import ClickHouse, query
+from streams.dead_letters import resend
+from streams.dead_letters.listing import DeadLetterEntry, Selection
+from streams.dead_letters.resend import Correction
+from streams.kafka.codec import encode_event
+from streams.kafka.producer import send_all
+from streams.kafka.topics import create_topics
+from streams.process.children import free_port, spawn
 from streams.settings import Settings
-from streams.sql import ClickHouse, query
-from streams.topics import create_topics
-from tests.builders import event
-from tests.integration.portfolio import read_all, wait_for
+from tests.integration.support.portfolio import read_all, wait_for
+from tests.support.builders import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from streams.embedded import EmbeddedBroker
+    from streams.kafka.embedded import EmbeddedBroker
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 PATIENCE_S = 60.0
@@ -199,7 +199,7 @@ def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_kno
     letters = []
     for n in range(7):
         topic, key, value, headers = as_sent(invoice(n))
-        letters.append(Letter(str(uuid4()), topic, 0, n, "refused by an older version", None, key, value, headers, "0"))
+        letters.append(DeadLetterEntry(str(uuid4()), topic, 0, n, "refused by an older version", None, key, value, headers, "0"))
     monkeypatch.setattr(resend, "choose", lambda *_: letters)
     monkeypatch.setattr(resend, "positions", lambda *_: {})
 
@@ -209,9 +209,9 @@ def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_kno
 
     monkeypatch.setattr(resend, "send_all", dies_after_three)
     with pytest.raises(KeyboardInterrupt):
-        resend.resend(settings, Choice(), Mend(), ClickHouse(None, None))
+        resend.resend(settings, Selection(), Correction(), ClickHouse(None, None))
     monkeypatch.setattr(resend, "send_all", send_all)
     for wanted in ("4 sent, 0 still refused, 3 not sent again", "0 sent, 0 still refused, 7 not sent again"):
-        assert resend.resend(settings, Choice(), Mend(), ClickHouse(None, None))[0][-1] == wanted
+        assert resend.resend(settings, Selection(), Correction(), ClickHouse(None, None))[0][-1] == wanted
     ids = [dict(message.headers() or [])["ce_replayof"].decode() for message in read_all(settings, "payments")]  # type: ignore[union-attr]
     assert sorted(ids) == sorted(letter.id for letter in letters)

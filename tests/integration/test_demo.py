@@ -11,7 +11,7 @@ import time
 import orjson
 import pytest
 
-from tests.integration.replays import children, gone, rows
+from tests.integration.support.replays import children, gone, rows
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 

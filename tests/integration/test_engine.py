@@ -9,7 +9,7 @@ import time
 import orjson
 import pytest
 
-from tests.integration.portfolio import Load, deployment, header, read_all, rows, toy_worker, truth, wait_for
+from tests.integration.support.portfolio import Load, deployment, header, read_all, rows, toy_worker, truth, wait_for
 
 
 def outputs(settings):

@@ -16,12 +16,12 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from schemas.events.bank import BankTransactionBooked
 from schemas.events.envelope import Output
 from schemas.outputs.operations import KEPT_VALUE
-from streams.codec import encode, partition_of
-from streams.engine.fetch import BATCH, UNDELIVERED
+from streams.dead_letters.resume import resume
+from streams.engine.fetcher import BATCH, UNDELIVERED
 from streams.errors import UsageError, UserError
-from streams.resume import resume
-from streams.topics import full_name
-from tests.integration.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth, wait_for
+from streams.kafka.codec import encode, partition_of
+from streams.kafka.topics import full_name
+from tests.integration.support.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth, wait_for
 
 BROKEN, GOOD, SLICE = 40, 200, 50
 SENT = 30_000

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.integration.portfolio import Load, deployment, toy_worker, wait_for
+from tests.integration.support.portfolio import Load, deployment, toy_worker, wait_for
 from tests.integration.test_engine import assert_exactly_once, assert_runs_join, outputs
 
 

@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from schemas.events.clock import ContextSet
-from streams.clock import ClockWriter, FencedError
+from streams.clock.live import ClockWriter, FencedError
 from streams.engine.restore import reader
-from streams.topics import full_name
-from tests.integration.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth
+from streams.kafka.topics import full_name
+from tests.integration.support.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth
 
 STEPS = 20
 CONTEXT = ContextSet(version="c1")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from streams.simulate import simulate
-from tests.integration.replays import rows, start_replay
+from tests.integration.support.replays import rows, start_replay
 from tests.integration.test_audit import alter, duewatch
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]

@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from confluent_kafka import Producer
 
-from streams import consumer
-from streams.engine.fetch import Arrival, Fetcher
+from streams.engine.fetcher import Arrival, Fetcher
+from streams.kafka import consumer
+from streams.kafka.topics import full_name
 from streams.settings import Settings
-from streams.topics import full_name
-from tests.integration.portfolio import deployment
+from tests.integration.support.portfolio import deployment
 from tests.kafka.door import Door, broker_behind_a_door
 
 COUNT = 20_000

@@ -19,13 +19,13 @@ from confluent_kafka import Producer
 from schemas.events import bank
 from schemas.events import payments as p
 from schemas.events.envelope import Rejection
-from streams.codec import decode, encode_event
-from streams.processes import free_port, spawn
+from streams.kafka.codec import decode, encode_event
+from streams.kafka.topics import create_topics, full_name
+from streams.process.children import free_port, spawn
 from streams.settings import Settings
-from streams.topics import create_topics, full_name
-from tests.builders import event
-from tests.integration.portfolio import header, read_all, wait_for
-from tests.property.mutations import CHEAP, Sent, deep, mutated
+from tests.integration.support.portfolio import header, read_all, wait_for
+from tests.property.support.mutations import CHEAP, Sent, deep, mutated
+from tests.support.builders import event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from streams.embedded import EmbeddedBroker
+    from streams.kafka.embedded import EmbeddedBroker
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 RECORDS, BENT = 10_000, 1_400

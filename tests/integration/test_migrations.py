@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.clickhouse.rows import TABLES
-from streams.migrate import Migration, MigrationError, migrate, pending, read_migrations
+from streams.clickhouse.migrate import Migration, MigrationError, migrate, pending, read_migrations
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

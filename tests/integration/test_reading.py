@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from agents.debtor.book import Book
+from agents.debtor.brain import DebtorBrain
 from streams.engine import restore
-from streams.engine.reading import Readers, ReadingFailedError, count_of, read
-from tests.builders import Life, at, invoice
+from streams.engine.restore_process import ReadingFailedError, RestoreProcesses, count_of, read
+from tests.support.builders import Life, at, invoice
 
 
 @pytest.fixture(params=["kafka", "embedded_broker"])
@@ -38,16 +38,16 @@ def topic(request):
 
 def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatch):
     kafka, name, rows = topic
-    here, beside = read(kafka, name, 0, Book.prepare), Readers().read(kafka, name, 0, Book.prepare)
+    here, beside = read(kafka, name, 0, DebtorBrain.prepare), RestoreProcesses().read(kafka, name, 0, DebtorBrain.prepare)
     assert here.own == beside.own == {"\x00paused": b"[]"} and not here.rows and not beside.rows
     for found in (here, beside):
-        book = Book()
+        book = DebtorBrain()
         assert found.prepared is not None
         book.restore_all(found.prepared)
         assert dict(book.rows()) == rows
     assert 0 < count_of(kafka, name, 0) <= len(rows) + 3  # the small broker tells too few: then the worker reads by itself
     monkeypatch.setattr(restore, "MANY_ROWS", 1)
-    assert restore.read_state(kafka, name, 0, Book(), Readers()) == beside
+    assert restore.read_state(kafka, name, 0, DebtorBrain(), RestoreProcesses()) == beside
 
 
 def test_offsets_are_those_that_are_still_there_and_committed(kafka):
@@ -80,12 +80,12 @@ def broken(_records: Iterable[tuple[str, bytes | None]]) -> bytes:
 def test_a_process_that_fails_says_why(topic):
     kafka, name, _ = topic
     with pytest.raises(ReadingFailedError, match=f"(?s)for {name} 0 ended with status 1: .*cannot be prepared"):
-        Readers().read(kafka, name, 0, broken)
+        RestoreProcesses().read(kafka, name, 0, broken)
 
 
 def test_once_the_worker_stops_nothing_is_read_any_more(topic):
     kafka, name, _ = topic
-    readers = Readers()
+    readers = RestoreProcesses()
     readers.end()
     with pytest.raises(ReadingFailedError, match="the worker stops"):
-        readers.read(kafka, name, 0, Book.prepare)
+        readers.read(kafka, name, 0, DebtorBrain.prepare)

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from streams.simulate import simulate
-from tests.integration.replays import SUMS, backtested, children, gone, rows, start_replay, sunk
+from tests.integration.support.replays import SUMS, backtested, children, gone, rows, start_replay, sunk
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -11,10 +11,10 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from streams.processes import spawn
-from streams.topics import full_name
-from tests.integration import slow_restore
-from tests.integration.portfolio import deployment, payment, read_all, wait_for
+from streams.kafka.topics import full_name
+from streams.process.children import spawn
+from tests.integration.support import slow_restore
+from tests.integration.support.portfolio import deployment, payment, read_all, wait_for
 
 PAYMENTS = 60
 

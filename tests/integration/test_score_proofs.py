@@ -13,8 +13,8 @@ import numpy as np
 import orjson
 import pytest
 
-from streams.backtest import run_backtest
-from streams.judging.challengers import Forecasts, boosted, booster_is_here
+from streams.backtest.challengers import Forecasts, boosted, booster_is_here
+from streams.backtest.run import run_backtest
 from tests.experiments import berka, regime
 from tests.experiments.ledgers import HIGHRADIUS, IBM, highradius_mapping, highradius_rows, needs, read, write
 

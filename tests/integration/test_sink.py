@@ -12,19 +12,19 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Producer
 
+from streams.clickhouse.query import query
+from streams.kafka.topics import create_topics, full_name
 from streams.settings import Settings
-from streams.sql import query
-from streams.topics import create_topics, full_name
-from tests.integration.ledgers import as_records, record, tick
-from tests.integration.portfolio import wait_for
-from tests.integration.sinks import ask, await_drained, invoices, produce, running_sink
+from tests.integration.support.ledgers import as_records, record, tick
+from tests.integration.support.portfolio import wait_for
+from tests.integration.support.sinks import ask, await_drained, invoices, produce, running_sink
 from tests.support.clickhouse_http import Fault, Gateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from streams.embedded import EmbeddedBroker
+    from streams.kafka.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.embedded
 

@@ -17,9 +17,9 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from schemas.registry import TOPICS
 from streams.engine.restore import fenced_producer
-from streams.processes import free_port
-from streams.topics import TopicsError, create_topics, full_name
-from tests.integration.portfolio import deployment, header, payment, read_all, toy_worker, wait_for
+from streams.kafka.topics import TopicsError, create_topics, full_name
+from streams.process.children import free_port
+from tests.integration.support.portfolio import deployment, header, payment, read_all, toy_worker, wait_for
 
 
 def page(settings, path):

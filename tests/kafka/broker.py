@@ -19,8 +19,8 @@ from uuid import uuid4
 
 import click
 
-from streams.embedded import answers
-from streams.processes import Child, free_port, spawn
+from streams.kafka.embedded import answers
+from streams.process.children import Child, free_port, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,20 +13,20 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.debtor.book import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import split_key
 from agents.debtor.payments.decide import bucket_of
-from agents.debtor.payments.state import Item, Payment, Waiting
+from agents.debtor.payments.state import Item, Payment, PendingAllocations
 from agents.debtor.state import Header
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import InvoiceIssued
 from schemas.events.policies import PolicyPublished
-from streams.codec import encode
-from tests.builders import Life, arrived, at, context, day, event, invoice, payment
-from tests.integration.ledgers import recompute
-from tests.property.portfolios import END, Queues, Run, Told, interleaved, portfolio
+from streams.kafka.codec import encode
+from tests.integration.support.ledgers import recompute
+from tests.property.support.portfolios import END, Queues, Run, Told, interleaved, portfolio
+from tests.support.builders import Life, arrived, at, context, day, event, invoice, payment
 
 seeds = st.integers(0, 2**32 - 1)
 ZERO = Decimal("0.00")
@@ -47,7 +47,7 @@ def money(run: Run) -> dict[str, Any]:
             told[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
         elif isinstance(row, Payment):
             told[key] = (row.amount, row.unapplied, row.returned, row.allocations)
-        elif isinstance(row, Waiting):
+        elif isinstance(row, PendingAllocations):
             told[key] = row.parts
     return told
 
@@ -210,7 +210,7 @@ def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed):
 
 def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others():
     debtors = 10
-    book, acts = Book(), context()
+    book, acts = DebtorBrain(), context()
     folded = book.fold(
         arrived(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]), at(1), context("observe"), replay=False
     )
@@ -220,7 +220,7 @@ def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_othe
     book.keep(folded)
     rows |= folded.rows
     opened = [output for output in folded.outputs if output.topic == "limit-changes"]
-    other = Book()
+    other = DebtorBrain()
     for key, row in rows.items():
         other.restore(key, row)
     for n in (2, 3):

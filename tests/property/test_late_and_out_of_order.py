@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from schemas.events.payments import DisputeClosed, DisputeOpened
-from tests.builders import Life, at, cancelled, credit_note, day, event, invoice, payment, returned
+from tests.support.builders import Life, at, cancelled, credit_note, day, event, invoice, payment, returned
 
 D = Decimal
 

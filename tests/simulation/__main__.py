@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import click
 
-from streams.progress import Bar
+from streams.terminal.progress import Bar
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.script import Scenario, play, scenario, shrink, told
 

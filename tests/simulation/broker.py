@@ -278,7 +278,7 @@ LOST = 0.3
 
 
 class SimConsumer:
-    """A consumer that is told what to read, as ``streams.engine.fetch`` uses it.
+    """A consumer that is told what to read, as ``streams.engine.fetcher`` uses it.
 
     Up to chance is what one poll brings, and whether it finds a broker again that was away.
     """

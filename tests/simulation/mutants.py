@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from streams.engine import apply, plan
-from streams.engine.commit import commit
-from streams.engine.core import Engine
-from streams.engine.plan import Gathering
+from streams.engine import apply, slicing
+from streams.engine.engine import Engine
+from streams.engine.slicing import SliceBuffer
+from streams.engine.transaction import commit
 from tests.simulation import broker, parts
 
 Mutant = Callable[[], Any]
@@ -31,30 +31,30 @@ def _begin_beside(self: broker.SimBroker, name: str) -> int:
 
 def position_of_last_record() -> Any:
     """A run ends after its last record, not where the fetch ended: markers and holes are never passed."""
-    original = Gathering._slice
+    original = SliceBuffer._slice
 
-    def shorter(self: Gathering, runs: Any, tick: Any) -> Any:
-        cut = [plan.Run(r.topic, r.start, r.records[-1].offset + 1 if r.records else r.start, r.records) for r in runs]
+    def shorter(self: SliceBuffer, runs: Any, tick: Any) -> Any:
+        cut = [slicing.Run(r.topic, r.start, r.records[-1].offset + 1 if r.records else r.start, r.records) for r in runs]
         return original(self, cut, tick)
 
-    return patch.object(Gathering, "_slice", shorter)
+    return patch.object(SliceBuffer, "_slice", shorter)
 
 
 def tick_before_its_cut() -> Any:
     """A tick is applied as soon as it is read."""
-    return patch.object(plan, "is_reached", lambda *_: True)
+    return patch.object(slicing, "is_reached", lambda *_: True)
 
 
 def stale_ticks_count() -> Any:
     """A tick that goes back in time is applied like any other."""
 
-    def skip(self: Gathering) -> None:
+    def skip(self: SliceBuffer) -> None:
         applied, self.applied = self.applied, None
         original(self)
         self.applied = applied
 
-    original = Gathering._skip_to_tick
-    return patch.object(Gathering, "_skip_to_tick", skip)
+    original = SliceBuffer._skip_to_tick
+    return patch.object(SliceBuffer, "_skip_to_tick", skip)
 
 
 def keep_before_commit() -> Any:
@@ -120,7 +120,7 @@ def apply_twice_after_a_lost_answer() -> Any:
 
 def read_on_while_paused() -> Any:
     """What is held of a paused topic is applied all the same."""
-    return patch.object(Gathering, "_open_sources", lambda self: self.sources)
+    return patch.object(SliceBuffer, "_open_sources", lambda self: self.sources)
 
 
 def wait_for_a_lost_consumer() -> Any:

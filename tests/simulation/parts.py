@@ -12,16 +12,16 @@ from functools import cache
 from threading import Event, Semaphore
 from typing import Any, Self, cast
 
-from agents.brain import Arrived, Folded
+from agents.brain import FoldResult, Received
 from schemas.events.clock import ContextSet, SourceResumed
 from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.ids import stable_id
-from streams.codec import decode, encode, partition_of
-from streams.engine.fetch import UNDELIVERED, Fetcher
+from streams.engine.fetcher import UNDELIVERED, Fetcher
+from streams.kafka.codec import decode, encode, partition_of
+from streams.kafka.topics import full_name
 from streams.settings import Settings
-from streams.topics import full_name
 from tests.simulation.broker import SimConsumer
 from tests.simulation.loop import SimLoop
 
@@ -123,10 +123,10 @@ class SimBrain:
             self.rows[key] = value.decode()
 
     def fold(
-        self, arrived: Sequence[Arrived], now: datetime | None, context: ContextSet, *, before: datetime | None = None, **_: Any
-    ) -> Folded:
+        self, arrived: Sequence[Received], now: datetime | None, context: ContextSet, *, before: datetime | None = None, **_: Any
+    ) -> FoldResult:
         changed: dict[str, str] = {}
-        folded = Folded(applied=len(arrived))
+        folded = FoldResult(applied=len(arrived))
 
         def look(key: str) -> str | None:
             return changed.get(key) or self.rows.get(key)
@@ -142,7 +142,7 @@ class SimBrain:
         folded.rows = {key: row.encode() for key, row in changed.items()}
         return folded
 
-    def keep(self, folded: Folded) -> None:
+    def keep(self, folded: FoldResult) -> None:
         for key, value in folded.rows.items():
             self.restore(key, value)
 

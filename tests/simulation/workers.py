@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from faust.types import TP
 
-from streams.clock import LiveClock
-from streams.engine.core import Engine
+from streams.clock.live import LiveClock
+from streams.engine.engine import Engine
 from tests.simulation.loop import Owner
 from tests.simulation.parts import PARTITIONS, TICK_S, Channel, Silent, SimApp, name_of
 

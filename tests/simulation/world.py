@@ -19,17 +19,17 @@ from unittest.mock import patch
 import orjson
 from confluent_kafka import KafkaError
 
-import streams.clock
+import streams.clock.live
 import streams.engine.apply
-import streams.engine.core
-import streams.engine.fetch
-import streams.engine.outcomes
-import streams.engine.reading
+import streams.engine.circuit_breaker
+import streams.engine.engine
+import streams.engine.fetcher
 import streams.engine.restore
+import streams.engine.restore_process
 from schemas.registry import TOPICS
-from streams.engine.plan import Order
+from streams.engine.partition_task import POSITIONS
+from streams.engine.slicing import Order
 from streams.engine.spec import AgentSpec
-from streams.engine.tenure import POSITIONS
 from tests.simulation.broker import (
     ABORTED,
     COMMITTED,
@@ -422,15 +422,15 @@ def simulated(world: World) -> Iterator[None]:
     log = _Log(world)
     clients = {"fenced_producer": producer, "reader": reader, "list_offsets": list_offsets, "AdminClient": lambda *_: None}
     with ExitStack() as stack:
-        for module in (streams.engine.restore, streams.clock):
+        for module in (streams.engine.restore, streams.clock.live):
             stack.enter_context(patch.multiple(module, log=log, **cast("Any", clients)))
-        stack.enter_context(patch.multiple(streams.engine.reading, reader=reader))
-        stack.enter_context(patch.multiple(streams.clock, ThreadPoolExecutor=_Pool, datetime=Wall))
+        stack.enter_context(patch.multiple(streams.engine.restore_process, reader=reader))
+        stack.enter_context(patch.multiple(streams.clock.live, ThreadPoolExecutor=_Pool, datetime=Wall))
         stack.enter_context(
-            patch.multiple(streams.engine.core, ThreadPoolExecutor=_Pool, Fetcher=SimFetcher, log=log, decode=quick_decode)
+            patch.multiple(streams.engine.engine, ThreadPoolExecutor=_Pool, Fetcher=SimFetcher, log=log, decode=quick_decode)
         )
         stack.enter_context(patch.multiple(streams.engine.apply, log=log, decode=quick_decode))
-        stack.enter_context(patch.multiple(streams.engine.fetch, log=log))
+        stack.enter_context(patch.multiple(streams.engine.fetcher, log=log))
         # As few as a history has room for.
-        stack.enter_context(patch.multiple(streams.engine.outcomes, AT_LEAST=3, WINDOW=6))
+        stack.enter_context(patch.multiple(streams.engine.circuit_breaker, AT_LEAST=3, WINDOW=6))
         yield

@@ -28,7 +28,7 @@ ACTIONS: dict[str, str] = {
 """Type -> the next step, for the person who gets the alert."""
 
 
-class Facts(NamedTuple):
+class AlertInputs(NamedTuple):
     """What the rules look at; amounts in the policy's currency, None where a rate is missing."""
 
     exposure: Decimal | None
@@ -47,7 +47,7 @@ class Facts(NamedTuple):
     """Payments are not read for now (D10): what looks overdue may be paid; the limit's review asks a person."""
 
 
-def findings(facts: Facts, rules: AlertRules, alerts: Mapping[str, Alert]) -> dict[str, Severity]:
+def findings(facts: AlertInputs, rules: AlertRules, alerts: Mapping[str, Alert]) -> dict[str, Severity]:
     """Type -> severity of what is the case now. An open over-limit alert stays until the exposure is well below the limit.
 
     >>> facts = Facts(Decimal(900), Decimal(1000), False, 0, Decimal(0), 0.9, 0.3, True, False, False, False)

@@ -108,7 +108,7 @@ TEXTS: dict[str, tuple[str, str]] = {
 """Reason code -> words (English, German)."""
 
 
-class Standing(NamedTuple):
+class LimitInputs(NamedTuple):
     """What the policy looks at, in the policy's currency. ``exposure`` and ``sales_90d`` are None where a rate is missing."""
 
     band: str
@@ -149,7 +149,7 @@ def rounded(amount: Decimal, step: Decimal, *, up: bool = False) -> Decimal:
     return ((amount / step).to_integral_value(ROUND_UP if up else ROUND_DOWN) * step).quantize(ZERO)
 
 
-def target(standing: Standing, rules: LimitRules, age_days: int) -> Decimal | None:
+def target(standing: LimitInputs, rules: LimitRules, age_days: int) -> Decimal | None:
     """The limit that covers ``cover_days`` of the sales of the last 90 days; None where there were none or a rate is missing."""
     if not standing.sales_90d:
         return None
@@ -158,7 +158,7 @@ def target(standing: Standing, rules: LimitRules, age_days: int) -> Decimal | No
 
 
 def open_limit(
-    action: str, generation: int, previous: Limit, standing: Standing, rules: LimitRules, currency: str, day: int
+    action: str, generation: int, previous: Limit, standing: LimitInputs, rules: LimitRules, currency: str, day: int
 ) -> Change:
     """The first change of a generation: the policy's opening limit, or the shadow limit as it stands."""
     amount = previous.amount if previous.is_open and previous.currency == currency else rules.opening_limit
@@ -182,7 +182,7 @@ def open_limit(
     return Change(limit, codes if standing.exposure is not None else (*codes, "rate_missing"))
 
 
-def decide(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def decide(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     """The next change, or None. Call it again until it answers None: one cause, one change.
 
     The order of the rules is the order of precedence: what protects comes first, a person's override stands against all but
@@ -210,14 +210,14 @@ def is_quiet(limit: Limit, band: str, overdue_items: int, shock: bool, stage: st
     )
 
 
-def _cut(limit: Limit, standing: Standing, rules: LimitRules, share: Decimal) -> Decimal:
+def _cut(limit: Limit, standing: LimitInputs, rules: LimitRules, share: Decimal) -> Decimal:
     """What is left after a cut: at most ``share`` of the limit, and at most what the weak band is worth."""
     cap = rounded(limit.amount * share, rules.round_to)
     wanted = target(standing._replace(band="weak"), rules, SETTLING_DAYS)
     return min(limit.amount, cap if wanted is None else max(min(cap, wanted), ZERO))
 
 
-def _insolvency(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _insolvency(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     if standing.insolvent:
         if limit.stage_acted == standing.stage or (limit.amount == 0 and limit.stage_acted != "none"):
             return Change(limit)  # nothing else may move it
@@ -240,7 +240,7 @@ def _insolvency(limit: Limit, standing: Standing, rules: LimitRules, day: int) -
     return None
 
 
-def _override(limit: Limit, _standing: Standing, _rules: LimitRules, day: int) -> Change | None:
+def _override(limit: Limit, _standing: LimitInputs, _rules: LimitRules, day: int) -> Change | None:
     if not limit.override_until:
         return None
     if day <= limit.override_until:
@@ -248,7 +248,7 @@ def _override(limit: Limit, _standing: Standing, _rules: LimitRules, day: int) -
     return Change(replace(limit, override_until=0, review=day), ())
 
 
-def _held(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _held(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     if limit.hold:
         if day > limit.hold_until:
             return Change(replace(limit, hold=False, hold_until=0), ("hold_lapsed",))
@@ -265,7 +265,7 @@ def _held(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Chan
     return None
 
 
-def _blind(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _blind(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     """Instead of a cut a review, once; what is still so when payments are read again is cut then."""
     if not standing.blind:
         return Change(replace(limit, blind_acted=False)) if limit.blind_acted else None
@@ -276,7 +276,7 @@ def _blind(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Cha
     return Change(replace(limit, hold=True, hold_until=day + rules.hold_days, blind_acted=True), ("payments_paused",))
 
 
-def _overdue(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _overdue(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     if standing.overdue and not limit.overdue_acted:
         amount = _cut(limit, standing, rules, rules.weak_factor)
         cut = replace(
@@ -289,7 +289,7 @@ def _overdue(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> C
     return None
 
 
-def _fallen(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _fallen(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     if standing.band != "weak" or limit.band == "weak":
         return None
     cut = replace(
@@ -299,7 +299,7 @@ def _fallen(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Ch
     return Change(cut, ("band_weak",))
 
 
-def _review(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Change | None:
+def _review(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Change | None:
     settling = day < limit.follows_until
     due = day >= limit.review
     if not due and not settling:
@@ -331,7 +331,7 @@ def _rank(band: str) -> int:
     return {"strong": 0, "medium": 1}.get(band, 2)
 
 
-def answered(limit: Limit, action: str, standing: Standing, rules: LimitRules) -> Change | None:
+def answered(limit: Limit, action: str, standing: LimitInputs, rules: LimitRules) -> Change | None:
     """A person answered the open review: confirm cuts, reject lifts the hold."""
     if not limit.hold:
         return None
@@ -347,7 +347,7 @@ def overridden(limit: Limit, amount: Decimal, until: int) -> Change:
     return Change(replace(limit, amount=amount.quantize(ZERO), override_until=until, hold=False, hold_until=0), ("override",))
 
 
-def all_changes(limit: Limit, standing: Standing, rules: LimitRules, day: int) -> Iterator[Change]:
+def all_changes(limit: Limit, standing: LimitInputs, rules: LimitRules, day: int) -> Iterator[Change]:
     """All changes that are due now, one after the other. Bounded: each rule acts once per episode."""
     for _ in range(8):
         change = decide(limit, standing, rules, day)

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor.payments.state import ZERO, Balance, Item, Payment, SalesDay, Waiting
+from agents.debtor.payments.state import ZERO, Balance, Item, Payment, PendingAllocations, SalesDay
 from schemas.events.envelope import Rejection
 from schemas.events.payments import (
     Allocation,
@@ -30,7 +30,7 @@ VOID = 2
 """The label of an invoice that was cancelled: it is neither."""
 MOST_WAITING = 500
 """So many payments may wait for one invoice that is not known: a row must fit a message (D1)."""
-_NOTHING_WAITS = Waiting(())
+_NOTHING_WAITS = PendingAllocations(())
 BUCKET_STARTS = (1, 31, 61, 91)
 """Days past due at which an open item moves on to the next bucket."""
 
@@ -143,7 +143,7 @@ def _record_sale(
     return replace(balance, sales_90d=balance.sales_90d + amount) if in_window else balance
 
 
-def _apply_waiting(posting: Posting, invoice_id: str, waiting: Waiting, get: Get, day: int, overdue_days: int) -> None:
+def _apply_waiting(posting: Posting, invoice_id: str, waiting: PendingAllocations, get: Get, day: int, overdue_days: int) -> None:
     key, item_row = f"i/{invoice_id}", None
     for payment_id, amount, currency in waiting.parts:
         item_row = posting.rows[key]
@@ -244,8 +244,8 @@ def _allocate(
     item: Item | None = posting.rows.get(key) or get(key)
     if item is None:
         waiting_key = f"w/{allocation.invoice_id}"
-        waiting: Waiting = posting.rows.get(waiting_key) or get(waiting_key) or Waiting(())
-        posting.rows[waiting_key] = Waiting(_waiting_with(waiting.parts, payment_id, allocation.amount, currency))
+        waiting: PendingAllocations = posting.rows.get(waiting_key) or get(waiting_key) or PendingAllocations(())
+        posting.rows[waiting_key] = PendingAllocations(_waiting_with(waiting.parts, payment_id, allocation.amount, currency))
         return ZERO
     if item.closed == "written_off":
         # Money on a claim that was given up settles nothing that is open: a recovery.

@@ -52,7 +52,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     returned: Decimal = ZERO
 
 
-class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
+class PendingAllocations(msgspec.Struct, frozen=True, omit_defaults=True):
     """Money for an invoice that is not known yet. Row key ``w/<invoice_id>``; (payment id, "" for a credit; amount; currency)."""
 
     parts: tuple[tuple[str, Decimal, str], ...]
@@ -66,7 +66,7 @@ class SalesDay(msgspec.Struct, frozen=True, omit_defaults=True):
     in_window: bool = True
 
 
-class Stub(msgspec.Struct, frozen=True, omit_defaults=True):
+class SeenMarker(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something was seen: row key ``n/<kind>/<id>``, the hash of its content, the day to forget it."""
 
     content: str

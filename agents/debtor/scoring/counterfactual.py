@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from agents.debtor.wording import german
-from agents.debtor.written import written
-from agents.logistic import logit
+from agents.debtor.german import german
+from agents.debtor.message_structs import written
+from agents.score_model import logit
 from schemas.outputs.scores import Band, WouldChange
 
 NAMES_DE: dict[Band, str] = {"strong": "stark", "medium": "mittel", "weak": "schwach"}

@@ -8,8 +8,8 @@ from math import exp
 
 from msgspec.structs import replace
 
-from agents.debtor.scoring.assess import assessed, take_note, take_rating
-from agents.debtor.scoring.cells import (
+from agents.debtor.scoring.assessments import assessed, take_note, take_rating
+from agents.debtor.scoring.cell_model import (
     KEEP_DAYS,
     SHOCK_KEY,
     SWEEP_DAYS,
@@ -27,7 +27,6 @@ from agents.debtor.scoring.cells import (
 )
 from agents.debtor.scoring.counterfactual import otherwise
 from agents.debtor.scoring.default import cash_class, example_keys, least_default, p_default, risk_class
-from agents.debtor.scoring.dense import Prepared, features, prepared, state_parts, whole_numbers
 from agents.debtor.scoring.hazard import (
     INTERVALS,
     UP_TO_30,
@@ -38,9 +37,10 @@ from agents.debtor.scoring.hazard import (
     payment_days,
     still_open,
 )
-from agents.debtor.scoring.reasons import CODES, Because
-from agents.debtor.scoring.state import Active, Facts, Features, LastScore, Logit, Scored, ScoreState, Usual
-from agents.logistic import NEW_KEY, logit, sigmoid
+from agents.debtor.scoring.reasons import CODES, ReasonInputs
+from agents.debtor.scoring.state import Active, Features, LastScore, Logit, Scored, ScoreInputs, ScoreState, TypicalInvoice
+from agents.debtor.scoring.state_model import Prepared, features, prepared, state_parts, whole_numbers
+from agents.score_model import NEW_KEY, logit, sigmoid
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
 from schemas.outputs.scores import Band
@@ -89,7 +89,7 @@ _MOVED = MOVED - 5e-7
 GREW, SEEN = 1.25, 0.002
 """And when that of default grew (or fell) by this factor, from or to ``SEEN`` at least: ``MOVED`` is blind to what is rare."""
 USUAL_INVOICES = 12
-"""Invoices over which the running means of ``Usual`` reach: about a quarter of a weekly customer."""
+"""Invoices over which the running means of ``TypicalInvoice`` reach: about a quarter of a weekly customer."""
 AVERAGE_DAYS = 30.0
 """Half-life of the slow average of p_late."""
 
@@ -108,7 +108,7 @@ _CENT = Decimal("0.01")
 def score_invoice(
     active: Active,
     score: ScoreState,
-    facts: Facts,
+    facts: ScoreInputs,
     get: Get,
     model: ModelPublished,
     *,
@@ -124,7 +124,7 @@ def score_invoice(
     return _scored(forecast, active.features, score, facts, model, bands, previous)
 
 
-def late_logit(active: Active, own: Cells, score: ScoreState, facts: Facts, model: ModelPublished) -> Logit:
+def late_logit(active: Active, own: Cells, score: ScoreState, facts: ScoreInputs, model: ModelPublished) -> Logit:
     """Log-odds that the invoice is not settled at the end of its due day: cells and state model, hedged (3.5)."""
     base = prepared(model)
     x = features(active, own, score, facts, base)
@@ -157,7 +157,7 @@ def _late_rate_parts(score: ScoreState, base: Prepared) -> tuple[float, ...]:
 def score_debtor(
     score: ScoreState,
     last: LastScore | None,
-    facts: Facts,
+    facts: ScoreInputs,
     model: ModelPublished,
     *,
     bands: Bands,
@@ -166,7 +166,7 @@ def score_debtor(
     """The score of the debtor's usual next invoice, with hysteresis on its last published band.
 
     Its own level, what is overdue and what others say are those of now, the rest is what its invoices usually bring along
-    (``Usual``). With no invoice yet it is the prior: all debtors, terms, ratings, bank data, insolvency; ``ready`` tells.
+    (``TypicalInvoice``). With no invoice yet it is the prior: all debtors, terms, ratings, bank data, insolvency; ``ready`` tells.
     """
     usual, base = score.usual or _NOTHING_USUAL, prepared(model)
     if model.scorer == "late_rate":
@@ -177,7 +177,7 @@ def score_debtor(
     return _scored(forecast, features, score, facts, model, bands, last.band if last else None, last)
 
 
-def _usual_logit(score: ScoreState, facts: Facts, usual: Usual, base: Prepared, group: str) -> Logit:
+def _usual_logit(score: ScoreState, facts: ScoreInputs, usual: TypicalInvoice, base: Prepared, group: str) -> Logit:
     level = score.cells.get("c")
     own: Cells = [level, None, None, None, None, None, None, None]
     state = state_parts(features(no_invoice(group, facts.shock), own, score, facts, base), base)
@@ -190,14 +190,14 @@ def _usual_logit(score: ScoreState, facts: Facts, usual: Usual, base: Prepared, 
     return Logit(sum(parts), mean, parts)
 
 
-_NOTHING_USUAL = Usual(0.0, 0.0, 0.0, 0)
+_NOTHING_USUAL = TypicalInvoice(0.0, 0.0, 0.0, 0)
 
 
 def _scored(
     forecast: Logit,
     f: Features,
     score: ScoreState,
-    facts: Facts,
+    facts: ScoreInputs,
     model: ModelPublished,
     bands: Bands,
     previous: Band | None,
@@ -215,7 +215,7 @@ def _scored(
     ready, grade = _is_ready(score, facts), band(bands, p_late, default, previous)
     if not ready and grade == "strong":
         grade = "medium"  # nothing is known of it: no reason to refuse, and none to trust
-    because = Because(facts, score.labels, score.change, model.scorer)
+    because = ReasonInputs(facts, score.labels, score.change, model.scorer)
     if last is not None and not _is_news(last, p_late, default, grade, ready=ready):
         return Scored(p_late, default, ready, grade, features, forecast, because, lift, 0.0)
     still = still_open(score, f.group, model)
@@ -223,7 +223,7 @@ def _scored(
     return Scored(p_late, default, ready, grade, features, forecast, because, lift, round(p_late * still[UP_TO_30 - 1], 6), days)
 
 
-def _is_ready(score: ScoreState, facts: Facts) -> bool:
+def _is_ready(score: ScoreState, facts: ScoreInputs) -> bool:
     return (
         score.labels > 0 or facts.bank or facts.shock or facts.days_past_due > 0 or facts.stage != "none" or facts.rating != 0.0
     )
@@ -310,7 +310,7 @@ def issued(score: ScoreState, forecast: Logit) -> ScoreState:
     usual = score.usual or _NOTHING_USUAL
     _, weekday, group, _, amounts = forecast.contributions[:5]
     weight = max(1.0 / USUAL_INVOICES, 1.0 / (usual.invoices + 1))
-    usual = Usual(
+    usual = TypicalInvoice(
         usual.weekday + weight * (weekday - usual.weekday),
         usual.group + weight * (group - usual.group),
         usual.amounts + weight * (amounts - usual.amounts),

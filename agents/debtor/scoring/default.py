@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from agents.debtor.scoring.per_model import per_model
+from agents.debtor.scoring.model_cache import per_model
 from schemas.events.insolvency import Stage
 from schemas.events.models import ModelPublished
 
 if TYPE_CHECKING:
-    from agents.debtor.scoring.state import Facts
+    from agents.debtor.scoring.state import ScoreInputs
 
 BASE = 0.01
 """P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.005. An assumption: some 1.5 % of
@@ -49,7 +49,7 @@ CERTAIN: dict[Stage, float] = {
 0.99 leaves room for a wrong notice. A petition may come from one creditor and be dismissed, a plan may hold: assumptions."""
 
 
-def risk_class(facts: Facts, labels: int) -> str:
+def risk_class(facts: ScoreInputs, labels: int) -> str:
     """The finest class of ``p_default``, from what is known at scoring; its parents are its prefixes.
 
     >>> from agents.debtor.scoring.state import Facts
@@ -147,7 +147,7 @@ def class_rate(model: ModelPublished, risk: str) -> float:
     return rate
 
 
-def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> float:
+def p_default(p_late: float, risk: str, facts: ScoreInputs, model: ModelPublished) -> float:
     """Probability of 90 days past due, write-off or insolvency: P(late) x P(default | late), or what a certain stage says.
 
     Who defaults was late first; the product is what served best in score_quality.md 7. Defined for whatever is known.
@@ -161,7 +161,7 @@ def p_default(p_late: float, risk: str, facts: Facts, model: ModelPublished) -> 
     return max(p_late * class_rate(model, risk), least_default(facts))
 
 
-def least_default(facts: Facts) -> float:
+def least_default(facts: ScoreInputs) -> float:
     """Below this ``p_default`` cannot come while the insolvency stands; 0 without a certain one.
 
     >>> from agents.debtor.scoring.state import Facts

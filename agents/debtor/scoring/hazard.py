@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from msgspec.structs import replace
 
-from agents.debtor.scoring.per_model import per_model
+from agents.debtor.scoring.model_cache import per_model
 from agents.debtor.scoring.state import Features, ScoreState
 from schemas.events.models import ModelPublished
 

@@ -6,13 +6,13 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from agents.debtor.german import STAGES_DE
+from agents.debtor.message_structs import written
 from agents.debtor.scoring.default import CERTAIN
-from agents.debtor.wording import STAGES_DE
-from agents.debtor.written import written
 from schemas.outputs.common import Reason, ReasonFamily
 
 if TYPE_CHECKING:
-    from agents.debtor.scoring.state import Change, Facts
+    from agents.debtor.scoring.state import Change, ScoreInputs
     from schemas.events.insolvency import Stage
     from schemas.events.models import Scorer
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _Reason = written(Reason)
 
 
-class Because(NamedTuple):
+class ReasonInputs(NamedTuple):
     """What the reasons need besides the contributions."""
 
-    facts: Facts
+    facts: ScoreInputs
     labels: int
     change: Change | None
     scorer: Scorer
@@ -161,7 +161,7 @@ class Told(NamedTuple):
     """The published one, linear: of being late, before the lift."""
 
 
-def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.0) -> Told:
+def explain(contributions: tuple[float, ...], because: ReasonInputs, lift: float = 0.0) -> Told:
     """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest."""
     found = _rules(because, lift)
     values = [round(c, DIGITS) if c else 0.0 for c in contributions]
@@ -175,7 +175,7 @@ def explain(contributions: tuple[float, ...], because: Because, lift: float = 0.
     return Told(tuple(found), round(sum(values), DIGITS))
 
 
-def _worded(code: str, contribution: float, facts: Facts) -> Reason:
+def _worded(code: str, contribution: float, facts: ScoreInputs) -> Reason:
     family, more, less = _WORDS[code]
     text, text_de = less if contribution < 0.0 else more
     evidence: tuple[str, ...] = getattr(facts, _EVIDENCE[code]) if code in _EVIDENCE else ()
@@ -191,7 +191,7 @@ def _worded(code: str, contribution: float, facts: Facts) -> Reason:
     )
 
 
-def _rules(because: Because, lift: float) -> list[Reason]:
+def _rules(because: ReasonInputs, lift: float) -> list[Reason]:
     """At most four, so that there is room for what was learned."""
     facts, change = because.facts, because.change
     found: list[Reason] = []

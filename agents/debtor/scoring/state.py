@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from agents.debtor.scoring.reasons import Because, Told, explain
+from agents.debtor.scoring.reasons import ReasonInputs, Told, explain
 from schemas.events.insolvency import Stage
 from schemas.outputs.scores import Band
 
@@ -29,7 +29,7 @@ class Cell(Struct, frozen=True, array_like=True, gc=False):
     seen: float = 0.0
 
 
-class Surprise(Struct, frozen=True, array_like=True, gc=False):
+class Cusum(Struct, frozen=True, array_like=True, gc=False):
     """Two-sided CUSUM of standardised residuals per maturity day. The day that is still open: its residuals, noise and labels.
 
     ``up_since``, ``down_since``: the day on which the sum last left zero, Page's estimate of when a change began.
@@ -93,7 +93,7 @@ class Active(Struct, frozen=True, gc=False):
     """Agreed terms of the invoice, where they were told (never due less issue day: that may be an estimate, 8.2); 0 = not."""
 
 
-class Usual(Struct, frozen=True, array_like=True, gc=False):
+class TypicalInvoice(Struct, frozen=True, array_like=True, gc=False):
     """What the debtor's invoices usually bring along: running means of three contributions to the log-odds, as scored at issue.
 
     Single invoices swing with the weekday that they are due on; the debtor's own score must not.
@@ -143,7 +143,7 @@ class ScoreState(Struct, frozen=True, omit_defaults=True):
     """
 
     cells: dict[str, Cell] = {}
-    surprise: Surprise = Surprise()
+    surprise: Cusum = Cusum()
     epoch: int = 0
     labels: int = 0
     late: int = 0
@@ -158,10 +158,10 @@ class ScoreState(Struct, frozen=True, omit_defaults=True):
     ratings: dict[str, Rating] = {}
     """By agency."""
     note: Note | None = None
-    usual: Usual | None = None
+    usual: TypicalInvoice | None = None
 
 
-class Facts(Struct, frozen=True):
+class ScoreInputs(Struct, frozen=True):
     """What other domains know of the debtor now. The ids become the evidence of reasons.
 
     ``day``: today's ordinal, 0 = not told. ``days_past_due``: of its oldest open overdue invoice, 0 = none; ``overdue_share`` of
@@ -224,7 +224,7 @@ class Scored(Struct, frozen=True):
     band: Band
     features: Features
     forecast: Logit
-    because: Because
+    because: ReasonInputs
     lift: float
     p_late_30: float
     days: tuple[int, int, int] | None = None

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from schemas import registry
-from streams.audit import seconds_of
-from streams.cli import duewatch
+from streams.audit.run import seconds_of
+from streams.cli.main import duewatch
 from streams.settings import Settings, load_settings, variables
 
 ROOT = Path(__file__).parents[3]

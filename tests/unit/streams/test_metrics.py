@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.errors import UserError
 from streams.metrics import NAMES, Metrics
-from streams.processes import free_port
+from streams.process.children import free_port
 
 
 def families(metrics: Metrics):

@@ -9,11 +9,11 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
-from streams.clickhouse import ClickHouseError
-from streams.replay import Target
+from streams.clickhouse.client import ClickHouseError
+from streams.clickhouse.discovery import DEFAULT_DATA
+from streams.clickhouse.query import query
+from streams.replay.run import Target
 from streams.settings import MASK, Security, Settings, SettingsError, load_settings, variables
-from streams.sink_file import DEFAULT_DATA
-from streams.sql import query
 
 SASL = {
     "DUEWATCH_SECURITY_PROTOCOL": "SASL_PLAINTEXT",

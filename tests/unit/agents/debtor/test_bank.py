@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from agents.debtor.bank import decide
 from agents.debtor.bank.state import Bank
 from agents.debtor.scoring.default import cash_class, class_rate, risk_class
-from agents.debtor.scoring.reasons import Because, explain
-from agents.debtor.scoring.state import Facts
+from agents.debtor.scoring.reasons import ReasonInputs, explain
+from agents.debtor.scoring.state import ScoreInputs
 from schemas.events.models import ModelPublished
 
 MONDAY = decide.monday(739_000)
@@ -70,13 +70,15 @@ def test_nothing_is_said_before_the_warm_up_and_what_it_holds_now_counts_if_it_i
 
 
 def test_the_less_an_account_holds_the_worse_its_class_before_any_label():
-    rates = [class_rate(ModelPublished(), risk_class(Facts(bank=True, cushion=weeks), 0)) for weeks in (-1.0, 0.5, 1.5, 3.0, 9.0)]
+    rates = [
+        class_rate(ModelPublished(), risk_class(ScoreInputs(bank=True, cushion=weeks), 0)) for weeks in (-1.0, 0.5, 1.5, 3.0, 9.0)
+    ]
     assert rates == sorted(rates, reverse=True) and rates[0] > 3 * rates[-1]
     assert cash_class(True, True, True, 9.0) == "shock|ample"
 
 
 def test_evidence_overtakes_the_assumed_odds_of_a_cushion():
-    risk = risk_class(Facts(bank=True, cushion=0.5), 9)
+    risk = risk_class(ScoreInputs(bank=True, cushion=0.5), 9)
     key = risk.rpartition("|thin")[0] + "|thin"
     taught = ModelPublished(default_counts={key: (0.0, 5_000.0)})
     assert class_rate(taught, risk) < class_rate(ModelPublished(), risk) / 2
@@ -84,10 +86,14 @@ def test_evidence_overtakes_the_assumed_odds_of_a_cushion():
 
 def test_a_thin_cushion_is_a_reason_and_the_contributions_still_add_up():
     contributions = (0.1, -0.3, 0.2, 0.4, -0.5, 0.6, 0.7, -0.2, 0.1, 0.05)
-    reasons, _ = explain(contributions, Because(Facts(cushion=0.3, stage="opened", certain=True), 0, None, "late_rate"), lift=1.0)
+    reasons, _ = explain(
+        contributions, ReasonInputs(ScoreInputs(cushion=0.3, stage="opened", certain=True), 0, None, "late_rate"), lift=1.0
+    )
     assert "thin_cushion" in [reason.code for reason in reasons] and len(reasons) == 5
     assert sum(r.contribution for r in reasons) == pytest.approx(sum(contributions) + 1.0, abs=1e-9)
-    assert "thin_cushion" not in [r.code for r in explain(contributions, Because(Facts(cushion=1.0), 9, None, "hedge")).reasons]
+    assert "thin_cushion" not in [
+        r.code for r in explain(contributions, ReasonInputs(ScoreInputs(cushion=1.0), 9, None, "hedge")).reasons
+    ]
 
 
 def test_a_row_of_an_earlier_version_is_read():

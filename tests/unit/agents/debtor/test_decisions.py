@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents.debtor.bank.decide import monday
-from agents.debtor.book import Book
+from agents.debtor.brain import DebtorBrain
 from agents.debtor.state import decode, encode
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
 from schemas.events.customers import CustomerUpdated
@@ -18,7 +18,7 @@ from schemas.events.decisions import DecisionMade
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import PromiseMade
 from schemas.events.rates import RatesPublished
-from tests.builders import Life, at, context, day, event, invoice, payment
+from tests.support.builders import Life, at, context, day, event, invoice, payment
 
 D = Decimal
 
@@ -393,7 +393,7 @@ def test_a_deadline_on_which_our_code_fails_is_told_made_up_for_and_holds_nobody
     life.book.keep(folded)
 
     monkeypatch.undo()
-    other = Book()
+    other = DebtorBrain()
     for key, row in life.book.rows():
         other.restore(key, encode(row))
     for book in (life.book, other):

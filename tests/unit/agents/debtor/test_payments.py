@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents.debtor.payments.decide import bucket_of, countback, dso
 from agents.debtor.payments.state import Item, Payment
-from tests.builders import Life, cancelled, credit_note, invoice, payment, returned, written_off
+from tests.support.builders import Life, cancelled, credit_note, invoice, payment, returned, written_off
 
 D = Decimal
 

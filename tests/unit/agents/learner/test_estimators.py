@@ -15,7 +15,7 @@ from river.checks import yield_checks
 from agents.learner.decide import learn_all, state_logit, state_vector
 from agents.learner.estimators import CellsClassifier, DenseClassifier, Hedged
 from agents.learner.state import Shared
-from agents.logistic import FEATURES
+from agents.score_model import FEATURES
 from schemas.events.models import ExampleMatured
 
 if find_spec("sklearn") is None:

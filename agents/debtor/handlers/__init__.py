@@ -1,0 +1,1 @@
+"""What an event or a deadline changes first, before the domains decide."""

@@ -1,0 +1,1 @@
+"""How a partition's rows lie in memory between slices."""

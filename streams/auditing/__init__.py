@@ -1,1 +1,0 @@
-"""The comparisons of an audit: state against log, ClickHouse against state, ClickHouse against log and fold."""

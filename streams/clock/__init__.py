@@ -1,0 +1,1 @@
+"""The clock: time becomes an event, written by one leader."""

@@ -1,0 +1,1 @@
+"""Ledgers as CSV, read with a mapping."""

@@ -1,0 +1,1 @@
+"""Dead letters: list them, correct and resend them, resume a paused topic."""

@@ -1,0 +1,1 @@
+"""The demo: a simulated portfolio through the whole pipeline, and what was found."""

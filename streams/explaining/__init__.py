@@ -1,1 +1,0 @@
-"""The parts of an explanation: find the decision, make it again, tell why it came out so."""

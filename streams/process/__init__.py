@@ -1,0 +1,1 @@
+"""The process and its children: processor cores, garbage collection, child processes."""

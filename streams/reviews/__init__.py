@@ -1,0 +1,1 @@
+"""Reviews: what waits for a person, and the answer."""

@@ -1,0 +1,1 @@
+"""The sink: Kafka to ClickHouse, in batches that may be read twice."""

@@ -1,0 +1,1 @@
+"""The worker: the Faust app, its membership in the group, and the command that runs it."""

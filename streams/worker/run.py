@@ -1,0 +1,74 @@
+"""Run a worker in this process until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import faust
+import structlog
+
+from streams.kafka.topics import require_topics
+from streams.logs import configure_logs, logging_config
+from streams.process.affinity import stay_on
+from streams.process.garbage import keep_many_rows
+from streams.worker.app import Wired, build_app
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+log = structlog.get_logger()
+
+
+class _Worker(faust.Worker):
+    """Faust's, but for the signals with which it shows its inside: its tracebacks hold all values, secrets among them (SIGUSR1),
+    and it would stop for a debugger that nobody has (SIGUSR2).
+    """
+
+    def _install_signal_handlers_unix(self) -> None:
+        super()._install_signal_handlers_unix()
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            self.loop.remove_signal_handler(number)
+            # What each thread is at, without values; also where the event loop is stuck.
+            faulthandler.register(number, all_threads=True)
+
+
+def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status.
+
+    Raises UserError where no broker answers, its topics are not those of the settings, or there is no such core.
+    """
+    configure_logs(settings.log_format, settings.log_level)
+    require_topics(settings)
+    keep_many_rows()
+    if settings.core is not None:
+        stay_on(settings.core)
+    # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
+    sys.setswitchinterval(0.001)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    made = build() if build else build_app(settings)
+    # The command line of Faust would do these three.
+    made.app.finalize()
+    made.app.worker_init()
+    made.app.worker_init_post_autodiscover()
+    log.info("worker.started", prefix=settings.prefix, mode=settings.mode, clock=settings.clock)
+    worker = _Worker(
+        made.app,
+        loop=loop,
+        loglevel=settings.log_level,
+        logging_config=logging_config(settings.log_format, settings.log_level),
+        quiet=True,
+        daemon=True,
+        override_logging=True,
+        redirect_stdouts=False,
+    )
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

@@ -1,0 +1,93 @@
+"""From `produce` of an event until ClickHouse answers with it: the sink runs beside broker and worker.
+
+One event in fifty is asked for, in `events_raw`, where the sink writes: the view over it only leaves out what was sent twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from tests.bench import kafka
+from tests.bench.figures import percentile
+from tests.bench.parts.latency import SETTLE_S, WARM_UP_S, Load, Sender, send_policy
+from tests.bench.parts.pipeline import running_sink_of, sink_rows
+from tests.bench.workload import load, load_size
+
+ONE_IN, ASK_EVERY_S, LAST_S = 50, 0.05, 10.0
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    made, size = load(folder), load_size(folder)
+    broker = kafka.broker(folder)
+    settings = kafka.deployment(broker.bootstrap, folder, "queryable", clock="leader")
+    send_policy(settings, made)
+    given = Load(made, int(size.rate * (size.other_latency_s + WARM_UP_S)))
+    kafka.send(settings, given.before)
+    with (
+        kafka.workers(settings, folder) as running,
+        kafka.journal(settings) as journal,
+        running_sink_of(settings, folder / "queryable-sink") as (_, port),
+    ):
+        running.start("debtor", "learner")
+        journal.wait_for(len(given.before), running)
+        while sink_rows(port) < len(given.before):
+            time.sleep(0.2)
+        time.sleep(SETTLE_S)
+        sender = Sender(settings, given, size.rate)
+        asker = Asker(port, sender)
+        # Before the warm-up, too: whoever only begins to ask after it finds what has been there for long, and calls that slow.
+        asker.start()
+        sender.send(int(size.rate * WARM_UP_S))
+        sender.send(len(given.during))
+        asker.join(LAST_S)
+    ms = [1000 * waited for waited in asker.counted().values()]
+    return {
+        "queryable_p50_ms": round(percentile(ms, 0.5)),
+        "queryable_p99_ms": round(percentile(ms, 0.99)),
+        "queryable_asked": len(ms),
+        "queryable_missing": len(asker.waiting()),
+    }
+
+
+class Asker(threading.Thread):
+    """Asks for the events that it has not seen yet, until all are there; ``found``: event id -> seconds that it took."""
+
+    def __init__(self, port: int, sender: Sender) -> None:
+        super().__init__(daemon=True)
+        self._url = f"http://127.0.0.1:{port}/?format=TabSeparated"
+        self._sender = sender
+        self.found: dict[str, float] = {}
+
+    def waiting(self) -> dict[str, float]:
+        """Those that have been sent, and are not found."""
+        sent = list(self._sender.sent.items())
+        return {event_id: at for event_id, at in sent[::ONE_IN] if event_id not in self.found}
+
+    def counted(self) -> dict[str, float]:
+        """What was found of the events that were sent after the warm-up."""
+        sent, counts_from = self._sender.sent, self._sender.counts_from
+        return {event_id: waited for event_id, waited in self.found.items() if sent[event_id] >= counts_from}
+
+    def run(self) -> None:
+        last = 0.0
+        while not last or time.time() - last < LAST_S:
+            waiting = self.waiting()
+            if self._sender.done:
+                last = last or time.time()
+                if not waiting:
+                    return
+            if waiting:
+                for event_id in self._ask(list(waiting)):
+                    self.found[event_id] = time.time() - waiting[event_id]
+            time.sleep(ASK_EVERY_S)
+
+    def _ask(self, ids: list[str]) -> list[str]:
+        listed = ",".join(f"'{event_id}'" for event_id in ids)  # ids of our own making: hexadecimal digits and hyphens
+        sql = f"SELECT DISTINCT id FROM events_raw WHERE id IN ({listed})"  # noqa: S608 - see above
+        asked = urllib.request.Request(self._url, data=sql.encode(), method="POST")  # noqa: S310 - our own sink
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310 - the same
+            return str(answer.read().decode()).split()

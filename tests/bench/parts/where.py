@@ -1,0 +1,36 @@
+"""Where the processor time goes: in this process (react) and in a worker on a backlog, by looking at the threads (sampler.py).
+
+The worker is counted from its start, with everything that it loads; what only its threads in librdkafka use is a line of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from streams.process.garbage import keep_many_rows
+from tests.bench import kafka
+from tests.bench.figures import shares
+from tests.bench.parts.react import once
+from tests.bench.sampled import FILE
+from tests.bench.sampler import Sampler
+from tests.bench.workload import cuts, load
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    keep_many_rows()
+    made = load(folder)
+    slices = cuts(made)
+    with Sampler() as sampler:
+        once(slices, made.context)
+    broker = kafka.broker(folder)
+    settings = kafka.deployment(broker.bootstrap, folder, "where")
+    kafka.send(settings, made.events)
+    kafka.tick(settings, made)
+    with kafka.workers(settings, folder, "tests.bench.sampled") as running, kafka.journal(settings) as journal:
+        running.start("debtor", "learner")
+        journal.wait_for(len(made.events), running)
+    counted: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
+    return {"where_react": shares(sampler.spent_ns), "where_worker": shares(counted)}

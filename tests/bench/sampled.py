@@ -1,0 +1,30 @@
+"""A worker that is looked at: `python -m tests.bench.sampled worker` runs as `duewatch worker` does, and counts into a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import orjson
+
+from streams.settings import load_settings
+from streams.worker.run import run
+from tests.bench.sampler import Sampler
+
+FILE = "samples.json"
+
+
+def main() -> None:
+    settings = load_settings()
+    with Sampler() as sampler:
+        status = run(settings)
+    folder = Path(settings.data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_bytes(orjson.dumps(sampler.spent_ns))
+    sys.stdout.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

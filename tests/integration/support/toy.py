@@ -1,0 +1,138 @@
+"""A brain that counts per customer, and a worker with it: `python -m tests.integration.support.toy FAIL_SHARE`."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+import orjson
+
+from agents.brain import FoldResult, Received
+from schemas.events.clock import ContextSet
+from schemas.events.customers import CustomerUpdated
+from schemas.events.envelope import Output
+from schemas.events.models import ModelPublished
+from schemas.ids import stable_id
+
+
+@dataclass
+class ToyBrain:
+    """Per customer: number of events and the sum of their amounts; an output per event with the event's id as its cause."""
+
+    rows: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def restore(self, key: str, value: bytes | None) -> None:
+        if value is not None:
+            count, total = orjson.loads(value)
+            self.rows[key] = (count, total)
+
+    def fold(
+        self,
+        arrived: Sequence[Received],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        replay: bool,
+        step: int = -1,
+        wakes: int = 500,
+        paused: frozenset[str] = frozenset(),
+        before: datetime | None = None,
+    ) -> FoldResult:
+        folded = FoldResult(applied=len(arrived))
+        changed: dict[str, tuple[int, str]] = {}
+        for one in arrived:
+            customer = one.event.customer_id or "?"
+            count, total = changed.get(customer) or self.rows.get(customer, (0, "0"))
+            amount: Decimal = getattr(one.event.data, "amount", Decimal(0))
+            changed[customer] = (count + 1, str(Decimal(total) + amount))
+            folded.outputs.append(
+                Output(
+                    topic="customers" if replay and step < -1 else "alerts",
+                    key=customer,
+                    type="duewatch.toy.v1",
+                    id=stable_id("toy", one.event.id),
+                    time=one.event.time,
+                    recorded=one.event.recorded,
+                    data=CustomerUpdated(customer_id=customer, name=str(count + 1)),
+                    causation_id=one.event.id,
+                )
+            )
+        folded.rows = {customer: orjson.dumps(row) for customer, row in changed.items()}
+        return folded
+
+    def keep(self, folded: FoldResult) -> None:
+        for key, value in folded.rows.items():
+            self.restore(key, value)
+
+
+@dataclass
+class ToyLearner:
+    """Publishes a model when all partitions have ended a step."""
+
+    ended: dict[int, set[int]] = field(default_factory=dict)
+
+    def restore(self, key: str, value: bytes | None) -> None:
+        if value is not None:
+            self.ended[int(key)] = set(orjson.loads(value))
+
+    def fold(
+        self,
+        arrived: Sequence[Received],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        replay: bool,
+        step: int = -1,
+        wakes: int = 500,
+        paused: frozenset[str] = frozenset(),
+        before: datetime | None = None,
+    ) -> FoldResult:
+        folded = FoldResult(applied=len(arrived))
+        ended = {number: set(partitions) for number, partitions in self.ended.items()}
+        for one in arrived:
+            data = one.event.data
+            partitions = ended.setdefault(data.step, set())  # type: ignore[attr-defined]
+            partitions.add(data.partition)  # type: ignore[attr-defined]
+            folded.rows[str(data.step)] = orjson.dumps(sorted(partitions))  # type: ignore[attr-defined]
+            if len(partitions) == data.partitions:  # type: ignore[attr-defined]
+                number: int = data.step  # type: ignore[attr-defined]
+                model = ModelPublished(version=f"toy-{number}", step=number)
+                at = one.event.time
+                folded.outputs.append(
+                    Output("models", "model", "duewatch.model.published.v1", stable_id("m", number), at, at, model)
+                )
+        return folded
+
+    def keep(self, folded: FoldResult) -> None:
+        for key, value in folded.rows.items():
+            self.restore(key, value)
+
+
+def fail_sometimes(share: float) -> object:
+    """A stage that raises at random, in equal parts before the transaction, in it, and after it."""
+    chance = random.Random()
+
+    def stage(_name: str) -> None:
+        if chance.random() < share / 3:
+            raise RuntimeError(f"injected: {_name}")
+
+    return stage
+
+
+def main() -> int:
+    from streams.settings import load_settings
+    from streams.worker.app import build_app
+    from streams.worker.run import run
+
+    settings = load_settings()
+    share = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+    stage = fail_sometimes(share) if share else None
+    return run(settings, lambda: build_app(settings, debtor=ToyBrain, learner=ToyLearner, stage=stage))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

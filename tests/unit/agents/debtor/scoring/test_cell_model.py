@@ -1,0 +1,195 @@
+"""The cells model in a debtor's row: sums, learning, reopening, and state that survives JSON bit for bit."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.debtor.scoring.cell_model import activate, active, cell_parts, cells_of, correct_late, learn_late
+from agents.debtor.scoring.state import Active, Cell, Features, ScoreState
+from agents.learner.decide import for_publication, learn
+from agents.learner.state import Shared, from_row, to_row
+from agents.score_model import sigmoid
+from schemas.events.models import ExampleMatured, ModelPublished
+
+DAY = date(2026, 3, 2)
+amounts = st.decimals(min_value="0.01", max_value="9999999999999.99", places=2)
+invoices = st.tuples(st.integers(0, 400), amounts, st.integers(0, 1), st.booleans())
+histories = st.lists(invoices, max_size=40)
+
+
+def no_cell(_key: str) -> Cell | None:
+    return None
+
+
+class Debtor:
+    """A debtor's score and amount cells, as its rows would hold them."""
+
+    def __init__(self) -> None:
+        self.score, self.cells, self.shared = ScoreState(), dict[str, Cell](), Shared()
+
+    def learn(self, days: int, amount: Decimal, label: int, shock: bool = False) -> Active:
+        keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
+        learned = learn_late(keys, label, DAY.toordinal() + days + 1, self.score, self.cells.get, self.model)
+        self.score = learned.score
+        self.cells.update(learned.cells)
+        example = ExampleMatured(
+            customer_id="c", example_id="e", invoice_id="i", target="late", label=1 if label else 0, keys=keys.shared,
+            row_logit=learned.row_logit, row_variance=learned.row_variance, scored_on=DAY, matured_on=DAY,
+        )  # fmt: skip
+        self.shared = learn(self.shared, example)
+        return keys
+
+    def logit(self, keys: Active) -> float:
+        return sum(cell_parts(keys, cells_of(keys, self.score, self.cells.get), self.model))
+
+    @property
+    def model(self) -> ModelPublished:
+        return for_publication(self.shared)
+
+    def again(self) -> Debtor:
+        """The same debtor, read from JSON, its keys in another order."""
+        other = Debtor()
+        score = msgspec.json.decode(msgspec.json.encode(self.score), type=ScoreState)
+        shuffled = dict(sorted(score.cells.items(), reverse=True))
+        other.score = msgspec.structs.replace(score, cells=shuffled)
+        for key in sorted(self.cells, reverse=True):
+            other.cells[key] = msgspec.json.decode(msgspec.json.encode(self.cells[key]), type=Cell)
+        other.shared = from_row(to_row(self.shared))
+        other.shared.cells = dict(sorted(other.shared.cells.items(), reverse=True))
+        return other
+
+
+def after(history) -> Debtor:
+    debtor = Debtor()
+    for invoice in sorted(history):
+        debtor.learn(*invoice)
+    return debtor
+
+
+@given(histories, invoices)
+def test_a_label_moves_the_forecast_towards_itself(history, invoice):
+    debtor = after(history)
+    days, amount, label, shock = invoice
+    keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
+    before = debtor.logit(keys)
+    learned = learn_late(keys, label, DAY.toordinal() + days + 1, debtor.score, debtor.cells.get, debtor.model)
+    now = sum(cell_parts(keys, cells_of(keys, learned.score, learned.cells.get), debtor.model))
+    assert now > before if label else now < before
+
+
+@given(histories, invoices)
+def test_state_read_from_json_gives_the_same_bits(history, invoice):
+    debtor = after(history)
+    restored = debtor.again()
+    assert restored.score == debtor.score
+    keys, same = debtor.learn(*invoice), restored.learn(*invoice)
+    assert restored.logit(same) == debtor.logit(keys)
+    assert restored.score == debtor.score
+    assert restored.cells == debtor.cells
+    assert restored.model == debtor.model
+
+
+@given(st.dates(min_value=DAY), amounts, st.sampled_from([None, "DE", "US", "Atlantis"]), st.sampled_from([None, "g:1"]))
+def test_the_features_kept_with_an_item_give_the_keys_of_its_issue(due_on, amount, country, group):
+    keys = active(due_on, amount, country, group)
+    kept = msgspec.json.decode(msgspec.json.encode(keys.features), type=Features)
+    assert activate(kept, amount) == keys
+
+
+def test_the_same_amount_has_the_same_cells_however_it_is_written():
+    assert active(DAY, Decimal(100), None, None).amounts == active(DAY, Decimal("100.00"), None, None).amounts
+
+
+def test_cents_are_exact_up_to_the_largest_amount():
+    one, other = (active(DAY, Decimal(text), None, None).amounts for text in ("9999999999999.98", "9999999999999.99"))
+    assert one != other
+
+
+def test_a_new_debtor_moves_fast_and_an_old_one_slowly():
+    young, old = Debtor(), after([(i, Decimal(100 + i), i % 2, False) for i in range(200)])
+    keys = active(DAY + timedelta(200), Decimal(500), "DE", "g")
+
+    def moved(debtor: Debtor) -> float:
+        learned = learn_late(keys, 1, DAY.toordinal() + 201, debtor.score, debtor.cells.get, ModelPublished())
+        return learned.score.cells["c"].mean - (debtor.score.cells["c"].mean if "c" in debtor.score.cells else 0.0)
+
+    assert moved(young) > 2 * moved(old) > 0
+
+
+def test_a_debtor_that_changes_is_reopened():
+    debtor = after([(i, Decimal(100), 0, False) for i in range(120)])
+    assert debtor.score.epoch == 0
+    known = debtor.score.cells["c"].variance
+    for i in range(120, 140):
+        debtor.learn(i, Decimal(100), 1)
+    assert debtor.score.epoch >= 1
+    assert debtor.score.cells["c"].variance > known
+    change = debtor.score.change
+    assert change
+    assert change.later
+    assert DAY.toordinal() + 119 <= change.since <= DAY.toordinal() + 123 < change.day + 1 <= DAY.toordinal() + 141
+
+
+@given(histories, invoices)
+def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(history, invoice):
+    debtor = after(history)
+    days, amount, wrong, shock = invoice
+    keys = debtor.learn(days + 401, amount, wrong, shock)
+    learned, own = debtor.score, cells_of(keys, debtor.score, debtor.cells.get)
+    score, rows = correct_late(keys, 1 - wrong, learned, debtor.cells.get)
+    corrected = cells_of(keys, score, {**debtor.cells, **rows}.get)
+    for before, now in zip(own, corrected, strict=True):
+        assert before
+        assert now
+        assert (now.mean < before.mean) if wrong else (now.mean > before.mean)
+        assert now.variance == before.variance
+        assert 0.0 <= now.late <= now.seen == before.seen
+    assert (score.labels, score.late) == (learned.labels, learned.late + 1 - 2 * wrong)
+
+
+def test_siblings_of_one_day_raise_no_alarm():
+    debtor = after([(i, Decimal(100), 0, False) for i in range(120)])
+    for _ in range(50):
+        debtor.learn(121, Decimal(100), 1)
+    assert debtor.score.epoch == 0
+
+
+def test_an_untouched_cell_regains_uncertainty_up_to_its_prior():
+    debtor = after([(i, Decimal(100), 0, False) for i in range(50)])
+    certain = debtor.score.cells["c"].variance
+    keys = active(DAY, Decimal(100), "DE", "g")
+
+    def variance_after(days: int) -> float:
+        return learn_late(keys, 0, DAY.toordinal() + days, debtor.score, debtor.cells.get, debtor.model).row_variance
+
+    assert variance_after(51) < variance_after(500) < variance_after(5000)
+    assert variance_after(10_000) == pytest.approx(variance_after(20_000))
+    assert certain < 1.0
+
+
+def test_only_the_debtors_cells_move_in_its_row():
+    model = ModelPublished(bias=1.0, cells={"w:0": (0.5, 0.1)})
+    keys = active(DAY, Decimal(100), None, None)
+    learned = learn_late(keys, 0, DAY.toordinal() + 1, ScoreState(), no_cell, model)
+    assert set(learned.score.cells) == {"c", "cx:0", "cw:0"}
+    assert set(learned.cells) == set(keys.amounts)
+    assert model.cells == {"w:0": (0.5, 0.1)}
+    assert (learned.row_logit, learned.score.labels) == (0.0, 1)
+    assert learned.row_variance == pytest.approx(1.6 + 0.65)
+
+
+def test_a_shock_raises_the_odds_before_any_label():
+    calm, shock = (active(DAY, Decimal(100), None, None, shock=s) for s in (False, True))
+    debtor = Debtor()
+    assert debtor.logit(shock) == debtor.logit(calm) + 0.5
+
+
+@pytest.mark.parametrize("z", [-1e6, -30.0, 0.0, 30.0, 1e6])
+def test_sigmoid_is_total(z):
+    assert 0.0 < sigmoid(z) <= 1.0

@@ -1,0 +1,356 @@
+"""Scores of invoices and debtors: defined for whatever is known, coherent, explained, and stable."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from decimal import Decimal
+from math import exp, log
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.debtor.german import STAGES_DE
+from agents.debtor.scoring import decide
+from agents.debtor.scoring.default import CERTAIN, class_keys, class_rate, example_keys, p_default, risk_class
+from agents.debtor.scoring.reasons import CODES, MOST_REASONS, ReasonInputs, explain
+from agents.debtor.scoring.state import Cell, Change, LastScore, Logit, Scored, ScoreInputs, ScoreState
+from agents.score_model import FEATURES, PRIOR_WEIGHTS
+from schemas.events.insolvency import STAGES
+from schemas.events.models import ModelPublished
+from schemas.events.policies import Bands
+from schemas.outputs.scores import Band
+
+BANDS: tuple[Band, ...] = ("strong", "medium", "weak")
+probabilities = st.floats(0, 1).map(lambda p: round(p, 6))
+facts = st.builds(
+    ScoreInputs,
+    days_past_due=st.integers(0, 4000),
+    shock=st.booleans(),
+    bank=st.booleans(),
+    stage=st.sampled_from(STAGES),
+    certain=st.booleans(),
+)
+forecasts = st.lists(st.floats(-5, 5), min_size=len(CODES), max_size=len(CODES)).map(lambda c: Logit(sum(c), 0.0, tuple(c)))
+
+
+RULES = Bands(late_strong_below=0.40, late_weak_from=0.75)
+
+
+def no_cell(_key: str) -> Cell | None:
+    return None
+
+
+def debtor(known: ScoreInputs, score: ScoreState | None = None, model: ModelPublished | None = None) -> Scored:
+    return decide.score_debtor(score or ScoreState(), None, known, model or ModelPublished(), bands=RULES)
+
+
+@given(facts)
+def test_a_score_is_defined_for_whatever_is_known(known):
+    scored = debtor(known)
+    assert 0 < scored.p_default <= scored.p_late < 1
+    assert len(scored.told.reasons) <= MOST_REASONS
+    assert scored.ready == (known.bank or known.shock or known.days_past_due > 0 or known.stage != "none")
+
+
+def test_with_nothing_known_it_is_the_prior():
+    scored = debtor(ScoreInputs())
+    assert (scored.p_late, scored.p_default, scored.ready, scored.band) == (0.5, 0.005, False, "medium")
+    assert [reason.code for reason in scored.told.reasons] == ["new_debtor"]
+
+
+def test_bank_data_alone_move_the_score():
+    unseen, steady, shock = (
+        debtor(known) for known in (ScoreInputs(), ScoreInputs(bank=True), ScoreInputs(bank=True, shock=True))
+    )
+    assert steady.p_default < unseen.p_default < shock.p_default
+    assert shock.p_late > unseen.p_late
+    assert "cash_flow_shock" in {reason.code for reason in shock.told.reasons}
+
+
+@given(facts, forecasts, st.integers(0, 9), st.floats(0, 5))
+def test_reasons_add_up_to_the_log_odds(known, forecast, labels, lift):
+    known = msgspec.structs.replace(known, stage="opened", certain=True)
+    found, published = explain(forecast.contributions, ReasonInputs(known, labels, None, "hedge"), lift)
+    assert 1 <= len(found) <= MOST_REASONS
+    assert sum(reason.contribution for reason in found) == pytest.approx(published + round(lift, 6), abs=1e-9)
+    assert published == pytest.approx(forecast.total, abs=1e-5)
+    assert all(reason.text and reason.text_de for reason in found)
+
+
+def test_the_largest_influences_are_named_and_the_rest_is_other():
+    parts = (-0.5, 2.0, 0.1, -1.0, 0.4, 0.0, 0.6, 0.0, 0.0, -0.2)
+    found, _ = explain(parts, ReasonInputs(ScoreInputs(), 9, None, "hedge"))
+    assert [(r.code, r.contribution, r.family) for r in found] == [
+        ("weekday_rhythm", 2.0, "follow-up"),
+        ("recent_delays", -1.0, "good"),
+        ("overdue_now", 0.6, "delays"),
+        ("base_rate", -0.5, "good"),
+        ("other", 0.3, "none"),
+    ]
+    assert "punctually" in found[1].text
+    assert "pünktlicher" in str(found[1].text_de)
+
+
+def test_the_starting_point_is_not_told_as_a_rate_of_late_invoices():
+    for start, goes in ((0.4, "raises"), (-0.4, "lowers")):
+        found, _ = explain((start, *(0.0,) * (len(CODES) - 1)), ReasonInputs(ScoreInputs(), 9, None, "hedge"))
+        assert found[0].text.endswith(f"{goes} the probability") and "invoices" not in found[0].text
+
+
+def test_an_overdue_invoice_that_lowers_the_probability_is_no_alarm():
+    parts = [0.0] * len(CODES)
+    told = {}
+    for contribution in (0.3, -0.3):
+        parts[CODES.index("overdue_now")] = contribution
+        told[contribution] = explain(tuple(parts), ReasonInputs(ScoreInputs(days_past_due=3), 9, None, "hedge")).reasons[0]
+    assert told[0.3].text == "An open invoice is at least 3 days past due"
+    assert "says little" in told[-0.3].text and "wenig" in str(told[-0.3].text_de)
+
+
+@pytest.mark.parametrize("stage", sorted(CERTAIN))
+def test_an_insolvency_is_told_in_german_with_german_words_for_its_stage(stage):
+    reason = explain((0.0,) * len(CODES), ReasonInputs(ScoreInputs(stage=stage, certain=True), 9, None, "hedge"), 1.0).reasons[0]
+    assert STAGES_DE[stage] in str(reason.text_de) and f" {stage}" not in str(reason.text_de)
+
+
+def test_every_stage_has_german_words():
+    assert set(STAGES_DE) == set(STAGES)
+
+
+EDGES = (0.551, 0.025, 0.97, 0.15)
+
+
+@given(st.sampled_from(["strong", "medium", "weak"]), st.floats(0.001, 0.999), st.floats(0.0001, 0.999))
+def test_what_would_change_the_band_never_contradicts_itself_by_rounding(grade, late, default):
+    late, default = round(late, 6), round(default, 6)
+    found = decide.otherwise(grade, late, default, EDGES, ready=True)
+    for wanted, now in re.findall(r"(?:from|below) ([0-9.]+) % \(now ([0-9.]+) %\)", found.text):
+        assert wanted != now or late == found.p_late or default == found.p_default
+    numbers = re.findall(r"[0-9.,]+ %", found.text)
+    assert re.findall(r"[0-9.,]+ %", found.text_de) == [number.replace(".", ",") for number in numbers]
+
+
+def test_probabilities_that_would_read_alike_get_another_decimal():
+    found = decide.otherwise("medium", 0.552, 0.02502, EDGES, ready=True)
+    assert (
+        found.text == "Band strong: probability of late payment below 55.1 % (now 55.2 %), of default below 2.500 % (now 2.502 %)"
+    )
+    assert "unter 55,1 % (jetzt 55,2 %)" in found.text_de
+
+
+def test_while_an_insolvency_is_certain_only_its_end_changes_the_band():
+    facts = ScoreInputs(stage="opened", certain=True)
+    for known, told in ((facts, True), (ScoreInputs(stage="opened"), False), (ScoreInputs(stage="closed", certain=True), False)):
+        found = decide.otherwise("weak", 0.99, 0.99, EDGES, ready=True, least_default=decide.least_default(known))
+        assert ("withdrawn or the proceedings closed" in found.text) is told
+        assert ("zurückgenommen oder das Verfahren beendet" in found.text_de) is told
+
+
+def test_a_change_of_behaviour_is_a_reason_while_it_is_news():
+    change = Change(since=date(2026, 3, 2).toordinal(), day=1000, later=True)
+    for today, told in ((1000, True), (1090, True), (1091, False)):
+        codes = [r.code for r in explain((0.0,) * len(CODES), ReasonInputs(ScoreInputs(day=today), 9, change, "hedge")).reasons]
+        assert (codes == ["behaviour_changed"]) is told
+    reason = explain((0.0,) * len(CODES), ReasonInputs(ScoreInputs(day=1000), 9, change, "hedge")).reasons[0]
+    assert (reason.family, "later than expected since 2026-03-02" in reason.text) == ("delays", True)
+
+
+def test_where_the_model_fails_the_plain_late_rate_counts_and_says_so():
+    score = ScoreState(cells={"c": Cell(-3.0, 0.1, 0, 1)}, labels=15, late=12)
+    scored = debtor(ScoreInputs(), score, ModelPublished(scorer="late_rate", bias=2.0))
+    assert scored.p_late == pytest.approx((12 + 5 * 0.4) / 20, abs=1e-6)
+    assert scored.told.reasons[0].code == "late_rate_only"
+    keys = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    invoice = decide.score_invoice(keys, score, ScoreInputs(), no_cell, ModelPublished(scorer="late_rate"), bands=RULES)
+    assert invoice.p_late == scored.p_late
+    assert len(invoice.features.x) == len(FEATURES)
+
+
+def test_rules_come_first_with_their_evidence():
+    known = ScoreInputs(days_past_due=40, stage="opened", certain=True, overdue_ids=("i-1",), notice_ids=("n-1",))
+    scored = debtor(known)
+    assert (scored.told.reasons[0].code, scored.told.reasons[0].evidence) == ("insolvency", ("n-1",))
+    assert scored.told.reasons[1].code == "new_debtor"
+    assert scored.told.reasons[0].contribution == pytest.approx(log(0.99 / 0.01))
+
+
+@given(st.sampled_from(sorted(CERTAIN)), probabilities)
+def test_a_certain_stage_sets_a_floor_and_a_possible_one_only_raises(stage, p_late):
+    certain, possible = (ScoreInputs(stage=stage, certain=c) for c in (True, False))
+    assert p_default(p_late, risk_class(certain, 0), certain, ModelPublished()) >= CERTAIN[stage]
+    raised = p_default(p_late, risk_class(possible, 0), possible, ModelPublished())
+    assert p_late * 0.04 - 1e-12 <= raised <= p_late
+
+
+def test_default_rises_with_days_past_due_before_any_label():
+    rates = [class_rate(ModelPublished(), risk_class(ScoreInputs(days_past_due=d), 9)) for d in (0, 1, 15, 31, 61, 91)]
+    assert rates == sorted(set(rates))
+
+
+def test_labels_of_a_class_move_it_and_its_children():
+    risk = risk_class(ScoreInputs(days_past_due=40), 9)
+    taught = ModelPublished(default_counts={"all": (1.0, 1000.0), "all|31-60": (1.0, 50_000.0)})
+    assert class_rate(taught, risk) < 0.001 < class_rate(ModelPublished(), risk)
+    assert class_keys(risk)[:2] == ("all", "all|31-60")
+    assert example_keys(risk, late=False) == ()
+    assert example_keys(risk, late=True) == class_keys(risk)
+
+
+def test_a_risky_class_learns_its_rate_from_fewer_labels_than_a_safe_one():
+    def moved_by_100_good_labels(days_past_due):
+        risk = risk_class(ScoreInputs(days_past_due=days_past_due), 9)
+        taught = ModelPublished(default_counts={class_keys(risk)[1]: (0.0, 100.0)})
+        return class_rate(taught, risk) / class_rate(ModelPublished(), risk)
+
+    assert moved_by_100_good_labels(91) < 0.6
+    assert moved_by_100_good_labels(0) > 0.9
+
+
+@given(probabilities, probabilities, st.sampled_from([None, *BANDS]))
+def test_a_band_once_given_is_kept_for_the_same_probabilities(p_late, default, previous):
+    first = decide.band(RULES, p_late, default, previous)
+    assert decide.band(RULES, p_late, default, first) == first
+
+
+@given(probabilities, probabilities, probabilities, st.sampled_from([None, *BANDS]))
+def test_a_higher_probability_is_never_a_better_band(p_late, higher, default, previous):
+    low, high = sorted((p_late, higher))
+    assert BANDS.index(decide.band(RULES, low, default, previous)) <= BANDS.index(decide.band(RULES, high, default, previous))
+
+
+@given(probabilities, probabilities, st.sampled_from(BANDS))
+def test_hysteresis_only_ever_holds_on_to_the_previous_band(p_late, default, previous):
+    plain, held = decide.band(RULES, p_late, default, None), decide.band(RULES, p_late, default, previous)
+    lowest, highest = sorted((BANDS.index(plain), BANDS.index(previous)))
+    assert lowest <= BANDS.index(held) <= highest
+
+
+@pytest.mark.parametrize(("p", "previous", "expected"), [
+    (0.41, None, "medium"), (0.41, "strong", "strong"), (0.46, "strong", "medium"), (0.39, "medium", "medium"),
+    (0.35, "medium", "strong"), (0.76, "medium", "medium"), (0.79, "medium", "weak"),
+    (0.72, "weak", "weak"), (0.70, "weak", "medium"),
+])  # fmt: skip
+def test_thresholds_with_a_margin(p, previous, expected):
+    assert decide.band(RULES, p, 0.01, previous) == expected
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_thresholds_at_the_edges_of_probability_hold(edge):
+    bands = Bands(late_strong_below=edge, late_weak_from=1.0)
+    assert decide.band(bands, 0.5, 0.0, "medium") == ("strong" if edge else "medium")
+
+
+def test_expected_loss_is_to_the_cent_and_never_negative():
+    assert decide.expected_loss(0.123456, Decimal("1234.56"), 0.45) == Decimal("68.59")
+    assert decide.expected_loss(0.5, Decimal(-10), 0.6) == Decimal("0.00")
+
+
+def test_a_debtors_score_is_that_of_its_usual_next_invoice():
+    active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    invoice = decide.score_invoice(active, ScoreState(), ScoreInputs(), no_cell, ModelPublished(bias=0.3), bands=RULES)
+    score = decide.issued(ScoreState(), invoice.forecast)
+    own = decide.score_debtor(score, None, ScoreInputs(), ModelPublished(bias=0.3), bands=RULES, group_id="g")
+    assert (own.p_late, own.p_default, own.band) == (invoice.p_late, invoice.p_default, invoice.band)
+
+
+@given(st.integers(0, 60), st.integers(0, 1))
+def test_the_published_parts_of_an_invoice_add_up_to_its_probability(labels, label):
+    score, cells = ScoreState(), dict[str, Cell]()
+    model = ModelPublished(weights=tuple(0.1 * (i % 5 - 2) for i in range(len(FEATURES))), hedge=3.0, rates={"all": (30.0, 70.0)})
+    for i in range(labels):
+        keys = decide.active(date(2026, 3, 2 + i % 20), Decimal(100 + i % 3), "DE", "g")
+        learned = decide.learn_late(keys, label if i % 3 else 1 - label, 10 + i, score, cells.get, model)
+        score = learned.score
+        cells.update(learned.cells)
+    keys = decide.active(date(2026, 3, 27), Decimal(101), "DE", "g")
+    scored = decide.score_invoice(keys, score, ScoreInputs(days_past_due=15, bank=True), cells.get, model, bands=RULES)
+    x = decide.whole_numbers(scored.features.x)
+    state = sum(w * k / 32 for w, k in zip(model.weights, x, strict=True))
+    share = 1 / (1 + exp(-0.3))
+    assert scored.forecast.total == pytest.approx(share * scored.forecast.row + (1 - share) * state, abs=1e-9)
+    assert sum(r.contribution for r in scored.told.reasons) == pytest.approx(scored.told.log_odds, abs=1e-9)
+    assert scored.p_late == pytest.approx(1 / (1 + exp(-scored.told.log_odds)), abs=1e-5)
+
+
+def test_a_model_of_a_version_with_fewer_features_scores_as_if_it_had_learned_nothing_of_the_others():
+    active = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    models = [ModelPublished(weights=PRIOR_WEIGHTS[:count], hedge=-3.0) for count in (len(FEATURES) - 1, len(FEATURES))]
+    fewer, all_ = (decide.score_invoice(active, ScoreState(), ScoreInputs(), no_cell, model, bands=RULES) for model in models)
+    assert fewer == all_
+
+
+@given(st.integers(1, 200), st.sampled_from([-2.0, 2.0]))
+def test_evidence_overtakes_what_others_say(labels, rating):
+    def effect(score: ScoreState) -> float:
+        return abs(debtor(ScoreInputs(rating=rating), score).forecast.total - debtor(ScoreInputs(), score).forecast.total)
+
+    assert effect(ScoreState()) > 0.4
+    assert effect(ScoreState(labels=labels)) <= effect(ScoreState(labels=labels - 1))
+    assert effect(ScoreState(labels=200)) < 0.05
+
+
+def test_a_debtor_without_labels_is_scored_as_new_debtors_paid_until_it_has_one_of_its_own():
+    weights = tuple(-1.0 if feature.name == "new" else 0.0 for feature in FEATURES)
+    model = ModelPublished(cells={"n:new": (-2.0, 0.01)}, weights=weights)
+    keys = decide.active(date(2026, 3, 2), Decimal(100), "DE", "g")
+    new, known = (decide.score_invoice(keys, ScoreState(labels=n), ScoreInputs(), no_cell, model, bands=RULES) for n in (0, 1))
+
+    assert new.forecast.total - known.forecast.total == pytest.approx(-1.5)  # cells and state model count half each
+    told = {reason.code: reason for reason in new.told.reasons}["first_invoices"]
+    assert (told.contribution, told.text) == (-1.5, "First invoices of debtors tend to be paid in time")
+    assert "first_invoices" not in {reason.code for reason in known.told.reasons}
+    assert debtor(ScoreInputs(), ScoreState(), model).forecast.total == pytest.approx(new.forecast.total)
+    # What it was when it was scored is what its label teaches, whatever has matured since.
+    assert [decide.activate(s.features, Decimal(100)).shared[3:] for s in (new, known)] == [("n:new",), ()]
+
+
+def test_one_odd_invoice_moves_what_is_usual_by_a_twelfth():
+    usual = Logit(0.0, 0.0, (0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
+    odd = Logit(0.0, 0.0, (0.0, -11.0, 0.0, 0.0, 0.0, 0.0))
+    score = ScoreState()
+    for _ in range(50):
+        score = decide.issued(score, usual)
+    assert score.usual
+    assert score.usual.weekday == pytest.approx(1.0)
+    moved = decide.issued(score, odd).usual
+    assert moved
+    assert moved.weekday == pytest.approx(0.0)
+
+
+def test_a_score_is_news_when_it_moves_by_a_hundredth_or_changes_its_band():
+    scored = debtor(ScoreInputs())
+    assert decide.moved(None, scored)
+    last = LastScore(0.5, 0.005, "medium", False, 1, 0.5)
+    assert not decide.moved(last, scored)
+    assert decide.moved(msgspec.structs.replace(last, p_late=0.49), scored)
+    assert not decide.moved(msgspec.structs.replace(last, p_late=0.490001), scored)
+    assert decide.moved(msgspec.structs.replace(last, band="strong"), scored)
+    assert decide.moved(msgspec.structs.replace(last, p_default=0.0039), scored)  # what is rare moves by less than a hundredth
+    assert not decide.moved(msgspec.structs.replace(last, p_default=0.0041), scored)
+
+
+def test_the_slow_average_goes_half_the_way_in_thirty_days():
+    low = debtor(ScoreInputs(), ScoreState(cells={"c": Cell(-2.0, 0.1, 0, 1)}, labels=3))
+    high = debtor(ScoreInputs(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=3))
+    last = decide.published(decide.published(None, low, 100), high, 110)
+    assert decide.slow_average(last, 110) == low.p_late
+    assert decide.slow_average(last, 140) == pytest.approx((low.p_late + high.p_late) / 2)
+    again = decide.published(decide.published(last, high, 120), high, 120)
+    assert decide.slow_average(again, 140) == pytest.approx(decide.slow_average(last, 140))
+    assert decide.slow_average(None, 1) is None
+
+
+def test_the_average_starts_anew_when_the_prior_ends():
+    prior, known = debtor(ScoreInputs()), debtor(ScoreInputs(), ScoreState(cells={"c": Cell(2.0, 0.1, 0, 1)}, labels=1))
+    last = decide.published(decide.published(None, prior, 100), known, 110)
+    assert decide.slow_average(last, 110) == known.p_late > prior.p_late
+
+
+def test_what_was_learned_survives_json():
+    score = decide.issued(ScoreState(), Logit(0.1, 0.2, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.0, 0.0, 0.0, 0.0)))
+    assert msgspec.json.decode(msgspec.json.encode(score), type=ScoreState) == score
+    last = decide.published(None, debtor(ScoreInputs()), 9)
+    assert msgspec.json.decode(msgspec.json.encode(last), type=LastScore) == last

@@ -1,0 +1,26 @@
+"""What the bench calls queryable: from the sending of an event, and none that was sent to warm up."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+
+from tests.bench.parts.queryable import ONE_IN, Asker
+
+
+def _asker(monkeypatch, answers: list[list[str]]) -> Asker:
+    """Sent: an event each 10 ms of the last two seconds, of which the last one counts; ``answers`` one after the other."""
+    now = time.time()
+    sent = {f"e{number}": now - 2.0 + number / 100 for number in range(200)}
+    sender = SimpleNamespace(sent=sent, counts_from=sent["e100"], done=True)
+    asker = Asker(0, sender)  # type: ignore[arg-type]
+    monkeypatch.setattr(asker, "_ask", lambda ids: [one for one in answers.pop(0) if one in ids])
+    return asker
+
+
+def test_what_was_sent_to_warm_up_is_asked_for_and_does_not_count(monkeypatch):
+    asker = _asker(monkeypatch, [["e0", "e50"], ["e100"], ["e150"]])
+    assert list(asker.waiting()) == ["e0", f"e{ONE_IN}", "e100", "e150"]
+    asker.run()
+    assert (list(asker.found), list(asker.counted()), asker.waiting()) == (["e0", "e50", "e100", "e150"], ["e100", "e150"], {})
+    assert asker.counted()["e100"] >= 1.0

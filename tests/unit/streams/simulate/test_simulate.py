@@ -1,0 +1,235 @@
+"""A simulated portfolio keeps the rules of bookkeeping and of the contracts, and its truth shows in its events."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from statistics import mean
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas.events.envelope import Event
+from schemas.registry import CONTRACTS, DEBTOR_SOURCES, TOPICS
+from streams.kafka.codec import decode
+from streams.replay.sources import read_sources
+from streams.simulate import Portfolio, simulate
+from streams.simulate.days import START, closed, next_open
+
+DEBTORS, DAYS, SEED = 400, 365, 7
+END = date.fromordinal(START + DAYS - 1)
+INSOLVENT = {"preliminary", "opened", "refused"}
+
+
+@dataclass
+class Books:
+    """What the events say of one invoice, in the order of what happened."""
+
+    amount: Decimal
+    due: date
+    customer_id: str
+    settled: list[tuple[date, Decimal]] = field(default_factory=list)
+    closed: date | None = None
+
+    def open_on(self, day: date) -> Decimal:
+        if self.closed is not None and self.closed <= day:
+            return Decimal(0)
+        return self.amount - sum((amount for on, amount in self.settled if on <= day), Decimal(0))
+
+
+@pytest.fixture(scope="module")
+def portfolio() -> Portfolio:
+    return simulate(DEBTORS, DAYS, SEED)
+
+
+@pytest.fixture(scope="module")
+def events(portfolio) -> list[dict[str, Any]]:
+    return [orjson.loads(event.line) for event in portfolio.events]
+
+
+@pytest.fixture(scope="module")
+def truth(portfolio) -> dict[str, dict[str, Any]]:
+    return {customer["customer_id"]: customer for customer in portfolio.truth["customers"]}
+
+
+@pytest.fixture(scope="module")
+def books(events) -> dict[str, Books]:
+    """Every invoice with what settles it."""
+    found: dict[str, Books] = {}
+    payments: dict[str, list[dict[str, str]]] = {}
+    later: list[tuple[str, date, Decimal]] = []
+    for event in events:
+        data, kind = event["data"], event["type"].split(".")[1:3]
+        if kind == ["invoice", "issued"]:
+            found[data["invoice_id"]] = Books(Decimal(data["amount"]), date.fromisoformat(data["due_on"]), data["customer_id"])
+        elif kind == ["payment", "received"]:
+            payments[data["payment_id"]] = data["allocations"]
+            later += [(a["invoice_id"], date.fromisoformat(data["paid_on"]), Decimal(a["amount"])) for a in data["allocations"]]
+        elif kind == ["credit_note", "issued"]:
+            later += [(a["invoice_id"], date.fromisoformat(data["issued_on"]), Decimal(a["amount"])) for a in data["allocations"]]
+        elif kind == ["payment", "returned"]:
+            returned = payments[data["payment_id"]]
+            later += [(a["invoice_id"], date.fromisoformat(data["returned_on"]), -Decimal(a["amount"])) for a in returned]
+        elif kind in (["invoice", "cancelled"], ["invoice", "written_off"]):
+            found[data["invoice_id"]].closed = date.fromisoformat(data.get("cancelled_on") or data["written_off_on"])
+    for invoice_id, day, amount in later:
+        if invoice_id in found:  # a prepayment may be recorded by the end, its invoice not yet
+            found[invoice_id].settled.append((day, amount))
+    return found
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        simulate(15, 200, seed, tmp_path / name)
+    files = {name: {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in "abc"}
+    assert files["a"] == files["b"]
+    assert files["a"].keys() >= {"payments.jsonl", "customers.jsonl", "bank-transactions.jsonl", "truth.json"}
+    assert files["a"]["payments.jsonl"] != files["c"]["payments.jsonl"]
+
+
+def test_one_debtor_does_not_change_another(portfolio):
+    few = simulate(10, DAYS, SEED)
+    known = {customer["customer_id"] for customer in few.truth["customers"]}
+    assert few.events == [e for e in portfolio.events if orjson.loads(e.line)["subject"] in known]
+
+
+def test_what_is_written_is_read_as_events_that_keep_their_contracts(tmp_path):
+    portfolio = simulate(80, DAYS, SEED, tmp_path)
+    records = read_sources([tmp_path])
+    assert len(records) == len(portfolio.events)
+    decoded = [decode(r.topic, r.key, r.value, r.headers) for r in records]
+    assert [told for told in decoded if not isinstance(told, Event)] == []
+    ours = {path.stem for path in tmp_path.glob("*.jsonl")}
+    assert ours <= set(DEBTOR_SOURCES)
+
+
+def test_every_field_that_is_written_is_one_of_the_contract(events):
+    seen = {(event["type"], name) for event in events for name in event["data"]}
+    assert [(kind, name) for kind, name in seen if name not in CONTRACTS[kind].model_fields] == []
+
+
+def test_all_that_happens_to_invoices_happens(events):
+    kinds = Counter(event["type"] for event in events)
+    missing = {kind for kind in TOPICS["payments"].contracts if not kinds[kind]} - {"duewatch.recovery.received.v1"}
+    assert missing == set()
+    amounts = [
+        (Decimal(e["data"]["amount"]), e["data"]["allocations"]) for e in events if e["type"] == "duewatch.payment.received.v1"
+    ]
+    allocated = [(amount, sum(Decimal(a["amount"]) for a in parts), len(parts)) for amount, parts in amounts]
+    assert any(count > 1 for _, _, count in allocated), "a pay run settles several invoices at once"
+    assert any(count and amount > total for amount, total, count in allocated), "over-paid"
+    assert any(not count for *_, count in allocated), "unapplied"
+
+
+def test_ids_are_unique_and_events_lie_within_the_days(events):
+    assert Counter(event["id"] for event in events).most_common(1)[0][1] == 1
+    first, last = date.fromordinal(START).isoformat(), END.isoformat()
+    assert all(first <= event["recordedtime"][:10] <= last for event in events)
+    assert all(event["time"] <= event["recordedtime"] for event in events)
+    late = sum(event["time"][:10] < event["recordedtime"][:10] for event in events) / len(events)
+    assert 0.01 < late < 0.05
+
+
+def test_ids_do_not_tell_the_order_of_things(events):
+    issued = [e["data"]["invoice_id"] for e in events if e["type"] == "duewatch.invoice.issued.v1"]
+    rising = sum(a < b for a, b in pairwise(issued)) / len(issued)
+    assert 0.47 < rising < 0.53
+
+
+def test_no_invoice_is_settled_beyond_its_amount(books):
+    for book in books.values():
+        for day in {on for on, _ in book.settled}:
+            assert 0 <= book.open_on(day) <= book.amount
+
+
+def test_money_moves_only_when_banks_are_open(events):
+    paid = {e["data"]["paid_on"] for e in events if e["type"] == "duewatch.payment.received.v1"}
+    prepaid = sum(closed(date.fromisoformat(day).toordinal()) for day in paid)
+    assert prepaid < len(paid) / 3  # only advances, which a card or a platform may bring on any day
+
+
+def overdue_90_days(books: dict[str, Books]) -> dict[str, date]:
+    """Customer -> the first day on which EUR 500 are 90 days past due, as the events tell."""
+    by_customer: defaultdict[str, list[Books]] = defaultdict(list)
+    for book in books.values():
+        by_customer[book.customer_id].append(book)
+    found: dict[str, date] = {}
+    for customer_id, items in by_customer.items():
+        for day in sorted({book.due + timedelta(days=90) for book in items}):
+            old = sum((b.open_on(day) for b in items if b.due + timedelta(days=90) <= day), Decimal(0))
+            if day <= END and old >= 500:
+                found[customer_id] = day
+                break
+    return found
+
+
+def test_every_default_shows_on_its_day_and_nobody_else_defaults(events, truth, books):
+    shown: defaultdict[str, list[date]] = defaultdict(list)
+    for customer_id, day in overdue_90_days(books).items():
+        shown[customer_id].append(day)
+    for event in events:
+        data = event["data"]
+        if event["type"] == "duewatch.insolvency.matched.v1" and data["match"] == "certain":
+            false = truth[data["customer_id"]]["register_noise"]
+            if data["stage"] in INSOLVENT or (data["stage"] == "petition" and not any(n.startswith("petition") for n in false)):
+                shown[data["customer_id"]].append(date.fromisoformat(data["published_on"]))
+        if event["type"] == "duewatch.invoice.written_off.v1":
+            shown[data["customer_id"]].append(date.fromisoformat(data["written_off_on"]))
+    expected = {c: date.fromisoformat(t["defaulted_on"]) for c, t in truth.items() if t["defaulted_on"]}
+    assert {customer_id: min(days) for customer_id, days in shown.items()} == expected
+    assert all(truth[customer_id]["fate"] in {"breaks", "cloaks"} for customer_id in expected)
+
+
+def test_who_stops_paying_first_misses_what_the_truth_says(truth, books):
+    for customer_id, told in truth.items():
+        if told["first_missed_due_on"] and told["defaulted_on"]:
+            due = date.fromisoformat(told["first_missed_due_on"])
+            assert any(
+                b.customer_id == customer_id and b.due == due and b.open_on(END) + (b.closed is not None) > 0
+                for b in books.values()
+            )
+
+
+def test_cash_falls_after_the_break_and_only_by_consent(events, truth):
+    inflow: defaultdict[str, list[tuple[str, Decimal]]] = defaultdict(list)
+    for event in events:
+        if event["type"] == "duewatch.bank_transaction.booked.v1" and event["data"]["remittance"] == "receipts of customers":
+            inflow[event["data"]["customer_id"]].append((event["data"]["booked_on"], Decimal(event["data"]["amount"])))
+    assert {c for c, t in truth.items() if not t["bank_consent"]} & inflow.keys() == set()
+    fell = []
+    for customer_id, told in truth.items():
+        if told["fate"] == "breaks" and told["cash_breaks_on"]:
+            before = [a for day, a in inflow[customer_id] if day < told["cash_breaks_on"]][-8:]
+            after = [a for day, a in inflow[customer_id] if day > told["cash_breaks_on"]][2:10]
+            if len(before) == 8 and len(after) >= 3:
+                fell.append(mean(after) < mean(before) * Decimal("0.8"))
+    assert sum(fell) >= len(fell) * 0.8
+
+
+def test_the_rates_are_those_that_the_module_states(portfolio, truth, books):
+    defaults = portfolio.truth["defaults"] / DEBTORS * 1000
+    assert 15 <= defaults <= 60
+    assert 0.3 < sum(t["bank_consent"] for t in truth.values()) / DEBTORS < 0.5
+    due = [b for b in books.values() if b.due <= END - timedelta(days=30)]
+    late = sum(b.open_on(b.due) > 0 for b in due) / len(due)
+    assert 0.40 < late < 0.60
+    assert {t["fate"] for t in truth.values()} >= {"sound", "breaks", "cloaks", "dips"}
+
+
+@pytest.mark.parametrize(
+    ("day", "is_closed"),
+    [("2024-03-29", True), ("2024-04-01", True), ("2024-05-20", True), ("2024-05-21", False), ("2024-06-01", True)],
+)
+def test_banks_are_closed_at_week_ends_and_at_easter_and_whitsun(day, is_closed):
+    ordinal = date.fromisoformat(day).toordinal()
+    assert closed(ordinal) is is_closed
+    assert not closed(next_open(ordinal))
+
+
+def test_a_short_and_a_tiny_portfolio_work():
+    assert simulate(1, 1, 1).truth["customers"][0]["begins_on"] == "2024-01-01"
+    assert simulate(30, 10, 1).events
