@@ -52,10 +52,17 @@ def produce(settings: Settings, records: Iterable[Record]) -> None:
 
 
 @contextmanager
-def running_sink(settings: Settings, *options: str) -> Iterator[Child]:
-    log = settings.data_dir / "sink.log"
-    command = [sys.executable, "-m", "streams.cli", "sink", *options]
-    with spawn(command, settings.as_environment(), log, name="the sink") as child:
+def running_duewatch(settings: Settings, command: str, *options: str) -> Iterator[Child]:
+    """A command that runs on, such as the worker, in a process of its own."""
+    log = settings.data_dir / f"{command}.log"
+    argv = [sys.executable, "-m", "streams.cli", command, *options]
+    with spawn(argv, settings.as_environment(), log, name=f"the {command}") as child:
+        yield child
+
+
+@contextmanager
+def running_sink(settings: Settings) -> Iterator[Child]:
+    with running_duewatch(settings, "sink") as child:
         yield child
 
 
