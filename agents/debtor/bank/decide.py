@@ -147,7 +147,7 @@ def cushion(bank: Bank, warm_up_weeks: int) -> float | None:
 
 
 class CashSignals(NamedTuple):
-    """What the account says of its owner, if ``is_known`` (after enough weeks). ``cushion``: weeks of usual inflow, None = not known."""
+    """What the account says of its owner, once it ``is_known``. ``cushion``: in weeks of usual inflow, None = not known."""
 
     is_known: bool
     shock: bool
