@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schemas.clickhouse.rows import TABLES
-from streams.clickhouse.migrate import Migration, MigrationError, migrate, pending, read_migrations
+from streams.clickhouse.migrate import Migration, MigrationError, migrate, pending, read_migrations, run_migrate
+from streams.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -36,6 +37,13 @@ def test_from_empty_every_table_has_the_columns_of_its_rows(clickhouse, empty):
         assert {name for (name,) in found} == set(columns), table
     for view in VIEWS:
         assert clickhouse.query(f"SELECT count() FROM {empty}.{view}").result_rows == [(0,)]  # noqa: S608
+
+
+def test_the_command_makes_a_database_that_the_url_names_and_is_not_there_yet(clickhouse_dsn: str, empty: str) -> None:
+    is_server = clickhouse_dsn.startswith("clickhouse:")  # a chdb:// URL names a folder, and no database
+    settings = Settings(clickhouse=f"{clickhouse_dsn}/{empty}" if is_server else clickhouse_dsn, database=empty)
+    assert list(run_migrate(settings)) == [f"{empty}: applied {migration.name}" for migration in read_migrations()]
+    assert list(run_migrate(settings)) == [f"{empty}: nothing to do"]
 
 
 def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(clickhouse, empty):

@@ -39,8 +39,8 @@ def deployed(broker: EmbeddedBroker, folder: Path, **clickhouse: str) -> Setting
 
 @pytest.fixture
 def over_http(embedded_broker: EmbeddedBroker, tmp_path: Path, gateway: Gateway) -> Iterator[Settings]:
-    """A database of its own on a server, which works again in the end."""
-    yield deployed(embedded_broker, tmp_path, clickhouse=gateway.dsn, database=f"sink_{uuid4().hex[:8]}")
+    """A server, which works again in the end, and a database that is not there yet."""
+    yield deployed(embedded_broker, tmp_path, clickhouse=f"{gateway.dsn}/sink_{uuid4().hex[:8]}")
     gateway.faults.clear()
 
 
@@ -75,7 +75,7 @@ def test_it_drains_goes_on_after_a_kill_and_can_be_asked_all_the_while(settings)
     assert not (settings.data_dir / "sink.json").exists()
     dsn = settings.clickhouse.get_secret_value()
     is_embedded = dsn.startswith("chdb:")
-    where = ["--data", str(settings.data_dir)] if is_embedded else ["--clickhouse", f"{dsn}/{settings.database}"]
+    where = ["--data", str(settings.data_dir)] if is_embedded else ["--clickhouse", dsn]
     command = [sys.executable, "-m", "streams.cli", "sql", total, *where, "--format", "TSV"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["4000", "4000"]
 
