@@ -51,8 +51,8 @@ def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
             inner = value if isinstance(value, list) else [value]
         else:
             inner = []
-        for one in inner:
-            yield from subschemas(one)
+        for part in inner:
+            yield from subschemas(part)
 
 
 def embedded_schemas() -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def test_a_schema_above_zero_takes_what_the_code_takes_and_the_look_ahead_took(
     kind: Any, parse: Callable[[Any], Decimal], look_ahead: str
 ) -> None:
     schema = TypeAdapter(kind).json_schema(mode="serialization")
-    parts = [re.compile(schema["pattern"]), *(re.compile(one["pattern"]) for one in schema["allOf"])]
+    parts = [re.compile(schema["pattern"]), *(re.compile(part["pattern"]) for part in schema["allOf"])]
     before = re.compile(look_ahead)
     for text in short_texts("019.-", 6):
         is_in_schema = all(part.search(text) for part in parts)
@@ -95,9 +95,9 @@ def test_a_schema_above_zero_takes_what_the_code_takes_and_the_look_ahead_took(
 def test_every_pattern_compiles_without_look_around_or_back_references() -> None:
     """pydantic's own engine is Rust's, which knows neither, as Go's does not."""
     documents = [json.loads((GENERATED / f"{event_type}.json").read_text()) for event_type in CONTRACTS]
-    found = {pattern for document in [*documents, ASYNCAPI_DOCUMENT] for pattern in patterns(document)}
-    assert len(found) >= 5
-    for pattern in found:
+    expressions = {pattern for document in [*documents, ASYNCAPI_DOCUMENT] for pattern in patterns(document)}
+    assert len(expressions) >= 5
+    for pattern in expressions:
         TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])
 
 

@@ -95,23 +95,23 @@ def test_ajv_tells_an_unknown_word_and_an_example_that_does_not_fit(tmp_path: Pa
 
 
 def test_go_compiles_every_pattern() -> None:
-    ended = run_go("pattern-check", text=json.dumps(sorted({*patterns_of_schemas(), LOOK_AHEAD})))
-    assert ended.returncode == 0, ended.stderr
-    [problem] = json.loads(ended.stdout)
+    result = run_go("pattern-check", text=json.dumps(sorted({*patterns_of_schemas(), LOOK_AHEAD})))
+    assert result.returncode == 0, result.stderr
+    [problem] = json.loads(result.stdout)
     assert "(?=" in problem, "of all patterns only the one that this test adds does not compile"
 
 
 def patterns_of_schemas() -> Iterator[str]:
     for event_type in CONTRACTS:
-        waiting: list[Any] = [json.loads((GENERATED / f"{event_type}.json").read_text())]
-        while waiting:
-            node = waiting.pop()
+        nodes: list[Any] = [json.loads((GENERATED / f"{event_type}.json").read_text())]
+        while nodes:
+            node = nodes.pop()
             if isinstance(node, dict):
                 yield from (value for word, value in node.items() if word == "pattern" and isinstance(value, str))
                 yield from node.get("patternProperties", {})
-                waiting += node.values()
+                nodes += node.values()
             elif isinstance(node, list):
-                waiting += node
+                nodes += node
 
 
 # -- CloudEvents
@@ -130,9 +130,9 @@ def test_every_message_of_the_javascript_sdk_is_decoded_to_the_event_that_it_was
 
 # -- the compose file
 def test_compose_reads_the_compose_file_as_it_is_meant() -> None:
-    ended = run_go("compose-check", ROOT / "docker-compose.yml")
-    assert ended.returncode == 0, ended.stderr
-    project = json.loads(ended.stdout)
+    result = run_go("compose-check", ROOT / "docker-compose.yml")
+    assert result.returncode == 0, result.stderr
+    project = json.loads(result.stdout)
     assert project["name"] == "duewatch"
     assert set(project["services"]) == {"kafka", "clickhouse", "topics", "migrate", "worker", "sink", "audit"}
     mounts = {(mount["source"], mount["target"]) for mount in project["services"]["sink"]["volumes"]}
@@ -140,11 +140,11 @@ def test_compose_reads_the_compose_file_as_it_is_meant() -> None:
 
 
 def test_compose_tells_a_word_that_it_does_not_know(tmp_path: Path) -> None:
-    broken = tmp_path / "docker-compose.yml"
-    broken.write_text((ROOT / "docker-compose.yml").read_text().replace("stop_grace_period:", "stop_grace:"))
-    ended = run_go("compose-check", broken)
-    assert ended.returncode == 1
-    assert "stop_grace" in ended.stderr
+    path = tmp_path / "docker-compose.yml"
+    path.write_text((ROOT / "docker-compose.yml").read_text().replace("stop_grace_period:", "stop_grace:"))
+    result = run_go("compose-check", path)
+    assert result.returncode == 1
+    assert "stop_grace" in result.stderr
 
 
 # -- metrics
@@ -153,18 +153,18 @@ def test_promtool_finds_nothing_wrong_with_any_metric_that_there_is() -> None:
     for collector in vars(metrics).values():
         if hasattr(collector, "_labelnames"):
             collector.labels(*("x" for _ in collector._labelnames))
-    served = metrics.render().decode()
-    assert all(f"\n{name}" in served for name in NAMES)
-    ended = run_promtool("check", "metrics", text=served)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    exposition = metrics.render().decode()
+    assert all(f"\n{name}" in exposition for name in NAMES)
+    result = run_promtool("check", "metrics", text=exposition)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_promtool_tells_a_counter_whose_name_is_against_the_rules() -> None:
-    ended = run_promtool(
+    result = run_promtool(
         "check", "metrics", text="# HELP duewatch_things Things.\n# TYPE duewatch_things counter\nduewatch_things 1\n"
     )
-    assert ended.returncode != 0
-    assert "_total" in ended.stdout + ended.stderr
+    assert result.returncode != 0
+    assert "_total" in result.stdout + result.stderr
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,9 @@ def scrapes(embedded_broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFa
     produce(settings, as_records(invoices(0, 200)))
     produce(settings, (tick(date(2024, 2, 5), partition) for partition in range(settings.partitions)))
     port = free_port()
-    with ExitStack() as opened:
-        opened.enter_context(running_duewatch(settings, "worker"))
-        sink = opened.enter_context(running_duewatch(settings, "sink", "--metrics-port", str(port)))
+    with ExitStack() as processes:
+        processes.enter_context(running_duewatch(settings, "worker"))
+        sink = processes.enter_context(running_duewatch(settings, "sink", "--metrics-port", str(port)))
         await_drained(settings, sink, 200)
         wait_for(lambda: SLICES_TOTAL + "{" in scraped(settings.web_port), 60)
         return Scrapes(scraped(settings.web_port), scraped(port))
@@ -201,7 +201,7 @@ def scraped(port: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("process", "metric"), [("worker", SLICES_TOTAL), ("sink", SINK_ROWS_TOTAL)])
 def test_promtool_finds_nothing_wrong_with_what_a_running_process_serves(scrapes: Scrapes, process: str, metric: str) -> None:
-    served: str = getattr(scrapes, process)
-    assert f"\n{metric}{{" in served, "it has not worked yet"
-    ended = run_promtool("check", "metrics", text=served)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    exposition: str = getattr(scrapes, process)
+    assert f"\n{metric}{{" in exposition, "it has not worked yet"
+    result = run_promtool("check", "metrics", text=exposition)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -32,8 +32,8 @@ def chdb_dsn() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def gateway(chdb_dsn: str) -> Iterator[Gateway]:
     """The same engine over HTTP, as a server is asked. Whoever orders faults clears them."""
-    with Gateway(str(embedded_path(chdb_dsn))) as one:
-        yield one
+    with Gateway(str(embedded_path(chdb_dsn))) as server:
+        yield server
 
 
 @pytest.fixture(scope="session", params=["chdb", pytest.param("http", marks=pytest.mark.slow)])

@@ -114,16 +114,16 @@ def test_whatever_befalls_its_requests_and_itself_nothing_is_lost_and_nothing_co
         for fault in (Fault.UNAVAILABLE, Fault.CUT, Fault.RESET):
             for is_run in (False, True):
                 faults.order(fault, "INSERT INTO `sink_[^`]+`.(events_raw|postings|sink_positions)", is_run=is_run)
-        struck = faults.count
+        faults_before = faults.count
         for start in range(2000, 3000, 100):
             produce(settings, as_records(invoices(start, start + 100), f"from-{start}"))
             time.sleep(0.2)
         await_drained(settings, child, 3000)
-        assert faults.count == struck + 6
+        assert faults.count == faults_before + 6
         # Killed while rows are in whose positions are not: they are read and written a second time.
         faults.order(Fault.HANG, "sink_positions", times=100)
         produce(settings, as_records(invoices(3000, 3500), "from-3000"))
-        wait_for(lambda: faults.count == struck + 7, 30)
+        wait_for(lambda: faults.count == faults_before + 7, 30)
         child.kill()
     faults.clear()
     with running_sink(settings) as child:

@@ -181,7 +181,7 @@ class Engine:
 
     def ask(self, question: Question) -> Answer:
         """Run the statement. Raises RefusedError."""
-        began = time.monotonic()
+        start_time = time.monotonic()
         with self._connection(question) as connection, _infile(question.statement) as statement:
             result = connection.query(statement, question.output_format, params=dict(question.parameters))
             summary = {
@@ -189,7 +189,7 @@ class Engine:
                 "read_bytes": result.bytes_read(),
                 "written_rows": result.rows_written(),
                 "written_bytes": result.bytes_written(),
-                "elapsed_ns": int((time.monotonic() - began) * 1e9),
+                "elapsed_ns": int((time.monotonic() - start_time) * 1e9),
             }
             headers = {
                 "X-ClickHouse-Query-Id": question.query_id,

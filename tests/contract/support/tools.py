@@ -38,17 +38,17 @@ def run_node(script: str, *arguments: Path) -> str:
         missing("Node.js", "install Node.js 20 or newer with npm, then run `make tools`")
     if not (NODE / "node_modules" / ".ready").exists():
         missing("the packages of tests/contract/tools/node", "run `make tools`")
-    ended = run([str(node), NODE / script, *arguments])
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    result = run([str(node), NODE / script, *arguments])
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def run_go(program: str, *arguments: Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """How a program of tests/contract/tools/go ended."""
-    built = GO_PROGRAMS / program
-    if not built.exists():
+    executable = GO_PROGRAMS / program
+    if not executable.exists():
         missing(f"{program} of tests/contract/tools/go", "install Go 1.24 or newer, then run `make tools`")
-    return run([built, *arguments], text)
+    return run([executable, *arguments], text)
 
 
 def run_promtool(*arguments: str, text: str) -> subprocess.CompletedProcess[str]:

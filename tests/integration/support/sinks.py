@@ -44,10 +44,10 @@ def invoices(start: int, end: int) -> list[p.InvoiceIssued]:
 
 def produce(settings: Settings, records: Iterable[Record]) -> None:
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
-    for one in records:
-        topic = full_name(settings.prefix, one.topic)
-        partition = one.partition if one.topic == "clock" else -1  # -1: by the key
-        producer.produce(topic, one.value, one.key, partition, headers=list(one.headers))
+    for record in records:
+        topic = full_name(settings.prefix, record.topic)
+        partition = record.partition if record.topic == "clock" else -1  # -1: by the key
+        producer.produce(topic, record.value, record.key, partition, headers=list(record.headers))
     producer.flush()
 
 
