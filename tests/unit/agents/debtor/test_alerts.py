@@ -117,7 +117,7 @@ CASES = [
 
 @pytest.mark.parametrize(("alert_type", "is_open", "inputs", "severity"), CASES)
 def test_the_types(alert_type: AlertType, is_open: bool, inputs: Changes, severity: Severity | None) -> None:
-    alerts = {alert_type: open_alert()} if is_open else {}
+    alerts: dict[str, Alert] = {alert_type: open_alert()} if is_open else {}
     assert findings(inputs_of(**inputs), RULES, alerts) == ({alert_type: severity} if severity else {})
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.debtor.bank import decide
-from agents.debtor.bank.state import Bank
+from agents.debtor.bank.state import ZERO, Bank
 from agents.debtor.scoring.default import cash_class, class_rate, risk_class
 from agents.debtor.scoring.reasons import ReasonInputs, explain
 from agents.debtor.scoring.state import ScoreInputs
@@ -148,7 +148,7 @@ WEEKS = [
 def test_a_week_is_judged(week: dict[str, Any], after: dict[str, Any]) -> None:
     judged = decide.judge_week(msgspec.structs.replace(USUAL, **week), threshold=4.0, warm_up_weeks=8)
     assert {name: getattr(judged, name) for name in after} == after
-    assert (judged.week, judged.due_day, judged.inflow, judged.outflow) == (MONDAY + 7, MONDAY + 14, 0, 0)
+    assert (judged.week, judged.due_day, judged.inflow, judged.outflow) == (MONDAY + 7, MONDAY + 14, ZERO, ZERO)
 
 
 MOVEMENTS = [
