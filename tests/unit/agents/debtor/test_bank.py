@@ -103,7 +103,7 @@ def test_a_row_of_an_earlier_version_is_read():
 
 
 # -- a week, case by case
-USUAL = Bank(currency="EUR", week=MONDAY, due_day=MONDAY + 7, inflow=Decimal(1000), log_mean=math.log1p(1000), weeks=20)
+USUAL = Bank(currency="EUR", week=MONDAY, next_deadline=MONDAY + 7, inflow=Decimal(1000), log_mean=math.log1p(1000), weeks=20)
 """An account that gets 1,000 a week, which it has got this week too; its noise is the least that is assumed."""
 BAD = {"inflow": Decimal(100)}
 """A tenth of the usual inflow: far more than the three deviations that a week counts for at most."""
@@ -148,7 +148,7 @@ WEEKS = [
 def test_a_week_is_judged(week: dict[str, Any], after: dict[str, Any]) -> None:
     judged = decide.judge_week(msgspec.structs.replace(USUAL, **week), threshold=4.0, warm_up_weeks=8)
     assert {name: getattr(judged, name) for name in after} == after
-    assert (judged.week, judged.due_day, judged.inflow, judged.outflow) == (MONDAY + 7, MONDAY + 14, ZERO, ZERO)
+    assert (judged.week, judged.next_deadline, judged.inflow, judged.outflow) == (MONDAY + 7, MONDAY + 14, ZERO, ZERO)
 
 
 MOVEMENTS = [
@@ -174,7 +174,7 @@ def test_a_movement_is_booked(movement: tuple[Decimal, str, int, bool, Decimal |
 
 def test_the_first_movement_chooses_the_currency_and_opens_the_week() -> None:
     bank = decide.book(Bank(), Decimal(1), "CHF", MONDAY + 3, returned=False, balance_after=None)
-    assert (bank.currency, bank.week, bank.due_day) == ("CHF", MONDAY, MONDAY + 7)
+    assert (bank.currency, bank.week, bank.next_deadline) == ("CHF", MONDAY, MONDAY + 7)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_week_well_above_the_usual_one_is_rising(weeks: int, last_inflow: str,
 
 def test_a_stored_row_keeps_the_names_of_its_fields() -> None:
     bank = Bank(
-        log_mean=1.0, log_variance=2.0, cusum=3.0, low_mean=4.0, low_variance=5.0, mean_inflow=6.0, low_weeks=7, due_day=8
+        log_mean=1.0, log_variance=2.0, cusum=3.0, low_mean=4.0, low_variance=5.0, mean_inflow=6.0, low_weeks=7, next_deadline=8
     )
     assert msgspec.json.decode(msgspec.json.encode(bank)) == {
         "mean": 1.0, "variance": 2.0, "fall": 3.0, "level": 4.0, "spread": 5.0, "usual": 6.0, "levels": 7, "wake": 8,

@@ -592,7 +592,7 @@ def test_ids_of_changes_follow_from_what_they_number() -> None:
 
 # -- the next day that something falls due
 @pytest.mark.parametrize(
-    ("limit", "due_day"),
+    ("limit", "day"),
     [
         pytest.param({"review": 0}, 0, id="nothing"),
         pytest.param({}, DAY + 20, id="the review"),
@@ -602,8 +602,8 @@ def test_ids_of_changes_follow_from_what_they_number() -> None:
         pytest.param({"override_until": DAY + 60}, DAY + 20, id="the review before the end of an override"),
     ],
 )
-def test_the_due_day(limit: Changes, due_day: int) -> None:
-    assert limit_of(**limit).due_day == due_day
+def test_the_next_deadline(limit: Changes, day: int) -> None:
+    assert limit_of(**limit).next_deadline == day
 
 
 # -- amounts
