@@ -101,7 +101,7 @@ def place(topic: str, message: Message) -> tuple[str, int, int]:
     return topic, int(message.partition() or 0), int(message.offset() or 0)
 
 
-def test_ten_thousand_records_are_applied_once_or_are_dead_letters_and_none_stops_its_partition(settings):
+def test_ten_thousand_records_are_applied_once_or_are_dead_letters_and_none_stops_its_partition(settings: Settings) -> None:
     send(settings, mixed())
     wait_for(lambda: sum(one["applied"] + one["duplicates"] + one["rejected"] for one in slices(settings)) >= RECORDS, 120, 2.0)
 

@@ -20,6 +20,7 @@ from agents.debtor.payments.state import Item, Payment, PendingAllocations
 from agents.debtor.state import Header
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
+from schemas.events.envelope import Event
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import InvoiceIssued
 from schemas.events.policies import PolicyPublished
@@ -136,7 +137,7 @@ def assert_ids_are_unique(run: Run) -> None:
 
 @settings(max_examples=15)
 @given(seed=seeds)
-def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed):
+def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed: int) -> None:
     rng = Random(seed)
     queues = portfolio(rng)
     plain = told_once(queues)
@@ -153,7 +154,7 @@ def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed
 
 @settings(max_examples=25)
 @given(seed=seeds)
-def test_balances_equal_a_recomputation_from_what_was_accepted(seed):
+def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> None:
     rng = Random(seed)
     run = Run().all(interleaved(rng, portfolio(rng, simple=True)))
     headers = {split_key(key)[0]: row for key, row in run.book.rows() if isinstance(row, Header)}
@@ -166,7 +167,7 @@ def test_balances_equal_a_recomputation_from_what_was_accepted(seed):
 
 @settings(max_examples=15)
 @given(seed=seeds)
-def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed):
+def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
     stream = interleaved(rng, portfolio(rng))
     one_by_one = bits(Run().all(stream))
@@ -175,7 +176,7 @@ def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed):
     assert bits(Run().all(stream, 1 << 30, with_tick=True)) == one_by_one
 
 
-def test_a_slice_may_end_with_its_tick():
+def test_a_slice_may_end_with_its_tick() -> None:
     """The tick's cut contains the payment, so the invoice was paid in time, however the slices fall."""
     stream = [Told("payments", invoice("i1", 0, due=10, amount="5000.00")), Told("payments", payment("p1", 9, {"i1": "5000.00"}))]
     apart, together = Run(), Run()
@@ -191,7 +192,7 @@ def test_a_slice_may_end_with_its_tick():
 
 @settings(max_examples=15)
 @given(seed=seeds)
-def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed):
+def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
     stream = interleaved(rng, portfolio(rng))
     whole = Run()
@@ -208,7 +209,7 @@ def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed):
     assert bits(taken_over) == bits(whole)
 
 
-def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others():
+def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others() -> None:
     debtors = 10
     book, acts = DebtorBrain(), context()
     folded = book.fold(
@@ -230,7 +231,7 @@ def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_othe
     assert {output.key for output in opened} == {f"c-{n}" for n in range(debtors)}
 
 
-def notice(n, stage):
+def notice(n: int, stage: str) -> Event:
     """A certain match of the n-th day."""
     fact = InsolvencyMatched(
         customer_id="c-1", notice_id=f"n{n}", register="r", kind="k", stage=stage, match="certain", published_on=day(n)
@@ -238,13 +239,13 @@ def notice(n, stage):
     return event(fact, n)
 
 
-def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_limit_below_nothing():
+def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_limit_below_nothing() -> None:
     life = Life()
     life.tell(payment("p1", 0, {}, amount="150.00"), notice(1, "opened"), notice(2, "closed"))
     assert min(change.new_limit for change in life.sent("limit-changes")) >= 0
 
 
-def test_a_row_is_written_alike_with_and_without_a_take_over():
+def test_a_row_is_written_alike_with_and_without_a_take_over() -> None:
     possible = InsolvencyMatched(
         customer_id="c-1", notice_id="n0", register="r", kind="k", stage="none", match="possible", published_on=day(1)
     )
@@ -257,7 +258,7 @@ def test_a_row_is_written_alike_with_and_without_a_take_over():
     assert taken_over.rows == apart.rows
 
 
-def test_a_change_of_flags_after_a_numbered_change_keeps_the_number():
+def test_a_change_of_flags_after_a_numbered_change_keeps_the_number() -> None:
     """The hold lapses and the petition is withdrawn in one look; then a person sets the limit."""
     life = Life()
 
@@ -270,7 +271,7 @@ def test_a_change_of_flags_after_a_numbered_change_keeps_the_number():
     assert [change.sequence for change in life.sent("limit-changes")] == [1, 2, 3, 4]
 
 
-def test_a_change_is_in_force_from_no_earlier_than_the_one_before():
+def test_a_change_is_in_force_from_no_earlier_than_the_one_before() -> None:
     """Live, what was recorded ahead of the clock is applied at once; what comes later, of an earlier day, counts from then."""
     override = DecisionMade(
         customer_id="c-1", decision_id="d1", subject="limit", action="override", owner="jane", decided_on=day(20),
@@ -283,7 +284,7 @@ def test_a_change_is_in_force_from_no_earlier_than_the_one_before():
     assert [on for _, on in told[2:]] == [day(30)]
 
 
-def test_old_master_data_that_comes_again_replaces_no_newer():
+def test_old_master_data_that_comes_again_replaces_no_newer() -> None:
     """ClickHouse's ``customers`` shows the newest by recorded time; the debtor's header must say the same."""
     life = Life()
     old = event(CustomerUpdated(customer_id="c-1", country="DE"), 0)
@@ -292,7 +293,7 @@ def test_old_master_data_that_comes_again_replaces_no_newer():
     assert life.row("").master.country == "FR"
 
 
-def test_the_policy_of_these_tests_bounds_what_they_check():
+def test_the_policy_of_these_tests_bounds_what_they_check() -> None:
     """The bound of ``assert_limits_are_within_policy`` is the largest target there is: LEAST_WINDOW days, the strong factor."""
     rules = PolicyPublished().limits
     assert rules.strong_factor == max(rules.strong_factor, rules.medium_factor, rules.weak_factor)

@@ -79,7 +79,8 @@ def _simple(facts: list[Contract]) -> list[Contract]:
 
 
 def _dated(fact: Any) -> int:
-    return (next(getattr(fact, name) for name in _DATES if hasattr(fact, name)) - START).days
+    day: date = next(getattr(fact, name) for name in _DATES if hasattr(fact, name))
+    return (day - START).days
 
 
 def _recorded(rng: Random, fact: Any, day: int) -> Event:

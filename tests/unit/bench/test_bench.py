@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import orjson
@@ -68,20 +70,20 @@ def made() -> Workload:
     return build(Size(debtors=12, days=60))
 
 
-def test_the_rate_leaves_out_what_was_worked_on_before_the_first_commit():
+def test_the_rate_leaves_out_what_was_worked_on_before_the_first_commit() -> None:
     commits = [Commit(12.0, 100), Commit(10.0, 5_000), Commit(11.0, 300)]
     assert commit_rate(commits) == 200.0
     with pytest.raises(ValueError, match="too few commits"):
         commit_rate(commits[:1])
 
 
-def test_a_percentile_of_nothing_is_no_number():
+def test_a_percentile_of_nothing_is_no_number() -> None:
     assert percentile([3.0, 1.0], 0.99) == 3.0
     with pytest.raises(ValueError, match="nothing was measured"):
         percentile([], 0.5)
 
 
-def test_all_keys_are_there_and_null_where_nothing_was_measured():
+def test_all_keys_are_there_and_null_where_nothing_was_measured() -> None:
     found = with_ratios(MEASURED)
     assert tuple(found)[: len(KEYS)] == KEYS
     assert (found["pipeline_to_react"], found["pipeline_to_quixstreams"], found["pipeline_to_stock_faust"]) == (0.8, 5.0, 20.0)
@@ -90,7 +92,7 @@ def test_all_keys_are_there_and_null_where_nothing_was_measured():
     assert with_ratios({})["pipeline_to_react"] is None
 
 
-def test_a_fleet_ends_where_the_one_sink_does():
+def test_a_fleet_ends_where_the_one_sink_does() -> None:
     costs = Costs(worker=110, broker=40, sink=50, learner=1)
     assert fleet(costs, 4)["limit"] == "cores"
     assert fleet(costs, 4)["events_s"] == pytest.approx(4 * 850_000 / 200, abs=100)
@@ -98,7 +100,7 @@ def test_a_fleet_ends_where_the_one_sink_does():
     assert fleet(costs, 64)["limit"] == "the one sink"
 
 
-def test_the_workload_has_every_event_once_in_slices_that_go_on_where_the_last_one_ended(made):
+def test_the_workload_has_every_event_once_in_slices_that_go_on_where_the_last_one_ended(made: Workload) -> None:
     slices = cuts(made)
     assert all(len(cut.events) <= SLICE for cut in slices)
     places = [(event.topic, cut.partition, offset) for cut in slices for offset, event in cut.events]
@@ -107,7 +109,7 @@ def test_the_workload_has_every_event_once_in_slices_that_go_on_where_the_last_o
     assert set(mix(made.events)) >= {"invoice.issued", "payment.received", "bank_transaction.booked"}
 
 
-def test_a_tick_comes_with_the_slice_that_reaches_its_cut_and_none_is_left_out(made):
+def test_a_tick_comes_with_the_slice_that_reaches_its_cut_and_none_is_left_out(made: Workload) -> None:
     for partition in range(PARTITIONS):
         reached: Counter[str] = Counter()
         numbers = []
@@ -121,7 +123,7 @@ def test_a_tick_comes_with_the_slice_that_reaches_its_cut_and_none_is_left_out(m
         assert numbers == list(range(len(made.ticks[partition])))
 
 
-def test_the_parts_read_what_was_saved(made, tmp_path):
+def test_the_parts_read_what_was_saved(made: Workload, tmp_path: Path) -> None:
     size = Size(debtors=12, flat_items=(10, 20))
     save(made, size, tmp_path)
     again = load(tmp_path)
@@ -134,7 +136,7 @@ def decoded_one(record: Sent) -> Event:
     return decoded(Cut(record.partition, [(0, record)], None))[0].event
 
 
-def test_a_moved_event_is_moved_in_all_its_dates(made):
+def test_a_moved_event_is_moved_in_all_its_dates(made: Workload) -> None:
     event = next(event for event in made.events if b"due_on" in event.value)
     now = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
     later = recorded(moved(event, 28), now)
@@ -144,7 +146,7 @@ def test_a_moved_event_is_moved_in_all_its_dates(made):
     assert after.recorded == now
 
 
-def test_mixed_events_keep_their_day_and_each_debtors_order_and_come_in_no_runs(made):
+def test_mixed_events_keep_their_day_and_each_debtors_order_and_come_in_no_runs(made: Workload) -> None:
     events = mixed(made.events)
     assert sorted(events) == sorted(made.events)
     assert [event.recorded.date() for event in events] == [event.recorded.date() for event in made.events]
@@ -154,24 +156,24 @@ def test_mixed_events_keep_their_day_and_each_debtors_order_and_come_in_no_runs(
     assert runs > runs_before
 
 
-def test_react_is_measured_on_events_that_are_all_applied(made):
+def test_react_is_measured_on_events_that_are_all_applied(made: Workload) -> None:
     spent = once(cuts(made), made.context)
     assert spent.events == len(made.events)
     assert spent.rejected == 0
     assert spent.outputs > 0
 
 
-def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(made):
+def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(made: Workload) -> None:
     """The same rules see the same rows: outputs of events are the same ids, whoever keeps the rows."""
     store: dict[str, bytes] = {}
     debtors, found = rules.Debtors(made.context), set()
     for event in made.events:
         customer = event.key.decode()
 
-        def read(name, customer=customer):
+        def read(name: str, customer: str = customer) -> bytes | None:
             return store.get(customer + name)
 
-        def write(name, row, customer=customer):
+        def write(name: str, row: bytes | None, customer: str = customer) -> None:
             if row is None:
                 store.pop(customer + name, None)
             else:
@@ -188,14 +190,14 @@ def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(made)
     assert len(found & wanted) > 0.95 * len(wanted)
 
 
-def test_a_kill_is_over_when_its_last_partition_is_and_the_worst_kill_counts():
+def test_a_kill_is_over_when_its_last_partition_is_and_the_worst_kill_counts() -> None:
     found = told([Outage({0: 8.0, 2: 10.04}), Outage({3: 9.0}), Outage({1: 12.5, 3: 9.5})], 10.0)
     assert (found["takeover_s"], found["takeover_median_s"], found["takeover_session_timeout_s"]) == (12.5, 10.0, 10.0)
     assert found["takeovers"][2] == {"kill": 3, "partitions": "1, 3", "first_s": 9.5, "last_s": 12.5}
     assert "| 3 | 1, 3 | 9.5 | 12.5 |" in printed(with_ratios(found))
 
 
-def test_clones_have_the_items_that_are_asked_for(made):
+def test_clones_have_the_items_that_are_asked_for(made: Workload) -> None:
     given = rows.templates(made)
     cloned = list(rows.cloned(given, debtors=10, items=67))
     kinds = Counter(row_key[:1] for _, row_key, _ in cloned)
@@ -203,14 +205,14 @@ def test_clones_have_the_items_that_are_asked_for(made):
     assert len({customer for customer, _, _ in cloned}) == 10
 
 
-def test_time_is_put_where_the_rule_is_whoever_it_calls():
+def test_time_is_put_where_the_rule_is_whoever_it_calls() -> None:
     assert label_of([("/x/pydantic/main.py", "model_validate_json"), ("/r/streams/kafka/codec.py", "_decode")]) == "decode"
     assert label_of([("/r/agents/debtor/scoring/decide.py", "score"), ("/r/agents/debtor/react.py", "react")]) == "react: scoring"
     assert label_of([("/usr/lib/python3.11/runpy.py", "run")]) == "other"
 
 
 @pytest.mark.parametrize("measured", [{}, MEASURED, MEASURED | {"why": {"latency": "the broker <ended>"}}])
-def test_the_picture_is_xml_whatever_was_measured(measured):
+def test_the_picture_is_xml_whatever_was_measured(measured: dict[str, Any]) -> None:
     root = ET.fromstring(draw(with_ratios(measured)))  # noqa: S314 - our own
     texts = " ".join("".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text"))
     assert ("8,000" in texts) == bool(measured)
@@ -219,12 +221,12 @@ def test_the_picture_is_xml_whatever_was_measured(measured):
     assert all(0 <= width <= 860 for width in widths)
 
 
-def test_the_picture_tells_the_ratio_that_is_printed():
+def test_the_picture_tells_the_ratio_that_is_printed() -> None:
     measured = with_ratios(MEASURED) | {"pipeline_to_quixstreams": 2.248}
     assert "one worker is 2.2 times as fast" in draw(measured)
 
 
-def test_what_is_printed_begins_with_the_ratios_and_ends_with_what_is_missing():
+def test_what_is_printed_begins_with_the_ratios_and_ends_with_what_is_missing() -> None:
     told = printed(with_ratios(MEASURED | {"why": {"latency": "the broker ended"}}))
     assert re.match(r"pipeline_to_react +0.8 +>= 0.75\n", told)
     assert told.endswith("latency was not measured: the broker ended")

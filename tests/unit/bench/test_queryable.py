@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from types import SimpleNamespace
 
+import pytest
+
 from tests.bench.parts.queryable import ONE_IN, Asker
 
 
-def _asker(monkeypatch, answers: list[list[str]]) -> Asker:
+def _asker(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> Asker:
     """Sent: an event each 10 ms of the last two seconds, of which the last one counts; ``answers`` one after the other."""
     now = time.time()
     sent = {f"e{number}": now - 2.0 + number / 100 for number in range(200)}
@@ -18,7 +20,7 @@ def _asker(monkeypatch, answers: list[list[str]]) -> Asker:
     return asker
 
 
-def test_what_was_sent_to_warm_up_is_asked_for_and_does_not_count(monkeypatch):
+def test_what_was_sent_to_warm_up_is_asked_for_and_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     asker = _asker(monkeypatch, [["e0", "e50"], ["e100"], ["e150"]])
     assert list(asker.waiting()) == ["e0", f"e{ONE_IN}", "e100", "e150"]
     asker.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -11,10 +12,13 @@ import pytest
 
 from agents.debtor.bank.decide import monday
 from agents.debtor.brain import DebtorBrain
-from agents.debtor.state import decode, encode
+from agents.debtor.state import Row, decode, encode
+from agents.debtor.unit_of_work import Deadline, Reaction
 from schemas.events.bank import BankBalanceReported, BankTransactionBooked
+from schemas.events.clock import ContextSet
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
+from schemas.events.envelope import Event
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import PromiseMade
 from schemas.events.rates import RatesPublished
@@ -23,7 +27,7 @@ from tests.support.builders import Life, at, context, day, event, invoice, payme
 D = Decimal
 
 
-def booked(n: int, amount: str, number: int, customer: str = "c-1"):
+def booked(n: int, amount: str, number: int, customer: str = "c-1") -> Event:
     return event(
         BankTransactionBooked(
             customer_id=customer, transaction_id=f"t{n}-{number}", amount=D(amount), currency="EUR", booked_on=day(n)
@@ -32,7 +36,7 @@ def booked(n: int, amount: str, number: int, customer: str = "c-1"):
     )
 
 
-def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None):
+def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None) -> Event:
     return event(
         InsolvencyMatched(
             customer_id="c-1",
@@ -48,7 +52,7 @@ def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects:
     )
 
 
-def decision(decision_id: str, n: int, subject: str, action: str, **more: object):
+def decision(decision_id: str, n: int, subject: str, action: str, **more: object) -> Event:
     return event(
         DecisionMade(
             customer_id="c-1", decision_id=decision_id, subject=subject, action=action, owner="ada", decided_on=day(n), **more
@@ -352,7 +356,9 @@ def test_deadlines_come_in_portions_and_events_go_in_between() -> None:
     assert seen >= 30
 
 
-def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_and_the_cut_comes_when_they_are_read_again():
+def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_and_the_cut_comes_when_they_are_read_again() -> (
+    None
+):
     life = Life()
     life.tell(invoice("i-1", 0, amount="5000.00", due=10), now=at(0))
     paused = frozenset({"payments"})
@@ -370,12 +376,14 @@ def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_a
     assert [a.alert_type for a in life.sent("alerts") if a.state == "raised"][:1] == ["overdue"]
 
 
-def test_a_deadline_on_which_our_code_fails_is_told_made_up_for_and_holds_nobody_up(monkeypatch):
+def test_a_deadline_on_which_our_code_fails_is_told_made_up_for_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     life = Life()
     life.tell(invoice("i-1", 0, due=5, customer="c-1"), invoice("i-2", 0, due=5, customer="c-2"), now=at(0))
     real = life.book.react
 
-    def react(rows, cause, context, customer_id, *rest):
+    def react(
+        rows: Mapping[str, Row], cause: Event | Deadline, context: ContextSet, customer_id: str, *rest: Any
+    ) -> Reaction | None:
         if customer_id == "c-1":
             raise ZeroDivisionError("of all things")
         return real(rows, cause, context, customer_id, *rest)

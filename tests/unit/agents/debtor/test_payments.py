@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.debtor.payments.decide import bucket_of, countback, dso
-from agents.debtor.payments.state import Item, Payment
+from agents.debtor.payments.state import Balance, Item, Payment
+from agents.debtor.state import Header
 from tests.support.builders import Life, cancelled, credit_note, invoice, payment, returned, written_off
 
 D = Decimal
 
 
-def eur(life: Life):
-    return life.row("").balances["EUR"]
+def eur(life: Life) -> Balance:
+    header: Header = life.row("")
+    return header.balances["EUR"]
 
 
 def test_a_partial_payment_leaves_the_rest_open() -> None:
@@ -193,7 +196,7 @@ ids = st.sampled_from(["i1", "i2", "i3"])
 
 
 @st.composite
-def facts(draw: st.DrawFn):
+def facts(draw: st.DrawFn) -> list[tuple[int, tuple[str, str, Any, Any]]]:
     """A list of (kind, arguments) in the order in which they arrive, some of them impossible."""
     kinds = st.one_of(
         st.tuples(st.just("invoice"), ids, amounts, st.integers(0, 60)),
@@ -206,7 +209,7 @@ def facts(draw: st.DrawFn):
     return draw(st.lists(st.tuples(st.integers(0, 40), kinds), max_size=14))
 
 
-def _play(life: Life, steps) -> None:
+def _play(life: Life, steps: list[tuple[int, tuple[str, str, Any, Any]]]) -> None:
     n = 0
     for index, (gap, (kind, a, b, c)) in enumerate(steps):
         n += gap
@@ -230,7 +233,7 @@ def _play(life: Life, steps) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(facts())
-def test_balances_equal_the_sum_of_their_items_whatever_happens(steps) -> None:
+def test_balances_equal_the_sum_of_their_items_whatever_happens(steps: list[tuple[int, tuple[str, str, Any, Any]]]) -> None:
     life = Life()
     _play(life, steps)
     header = life.row("")
@@ -253,7 +256,7 @@ def test_balances_equal_the_sum_of_their_items_whatever_happens(steps) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(facts())
-def test_money_is_neither_made_nor_lost(steps) -> None:
+def test_money_is_neither_made_nor_lost(steps: list[tuple[int, tuple[str, str, Any, Any]]]) -> None:
     life = Life()
     _play(life, [s for s in steps if s[1][0] in ("invoice", "payment", "return")])
     header = life.row("")

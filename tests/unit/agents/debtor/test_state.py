@@ -40,7 +40,7 @@ def says(now: object, was: object) -> bool:
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_rows_of_every_version_so_far_load_with_what_they_said(path):
+def test_rows_of_every_version_so_far_load_with_what_they_said(path: Path) -> None:
     rows = stored(path)
     assert {split_key(key)[1][:1] for key, _ in rows} | {SCORE} >= {"", "i", "m", "p", "s", "f", "x", "n"}
     for key, value in rows:
@@ -54,7 +54,7 @@ def test_rows_of_every_version_so_far_load_with_what_they_said(path):
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_a_book_goes_on_with_rows_of_an_earlier_version(path):
+def test_a_book_goes_on_with_rows_of_an_earlier_version(path: Path) -> None:
     life, n = Life(), 300
     for key, value in stored(path):
         life.book.restore(key, value)
@@ -65,7 +65,7 @@ def test_a_book_goes_on_with_rows_of_an_earlier_version(path):
     assert life.row("i/new", customer).closed == "settled"
 
 
-def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_first_change():
+def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_first_change() -> None:
     life, path = Life(), VERSIONS[0]
     for key, value in stored(path):
         life.book.restore(key, value)
@@ -79,7 +79,7 @@ def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_fi
     assert (header["last"], header["version"], "score" in header) == (last, ROW_VERSION, False)
 
 
-def test_a_restored_row_stays_as_it_was_written_until_it_is_touched():
+def test_a_restored_row_stays_as_it_was_written_until_it_is_touched() -> None:
     book = DebtorBrain()
     book.restore("c-1\x1fi/never", b'{"wake":0,"this is":"no item"}')
     assert list(book._shelf) == ["c-1"]

@@ -24,7 +24,7 @@ from streams.engine.restore import MAX_MESSAGE_BYTES
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import decode, encode, encode_event, to_structured
 from streams.kafka.codec import from_structured as event_of
-from tests.property.support.mutations import CHEAP, Sent, bad, deep, golden, large, many_headers, mutated
+from tests.property.support.mutations import CHEAP, Mutation, Sent, bad, deep, golden, large, many_headers, mutated
 from tests.support.builders import at, context
 
 ORIGIN = WriterId("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
@@ -122,7 +122,7 @@ def check_rows(book: DebtorBrain, written: dict[str, bytes | None]) -> None:
     assert {key for key, _ in again.rows()} == of_debtors
 
 
-def test_every_golden_message_passes_and_every_bad_one_becomes_a_dead_letter():
+def test_every_golden_message_passes_and_every_bad_one_becomes_a_dead_letter() -> None:
     folder = Folder()
     for sent in golden():
         event = check(sent)
@@ -134,7 +134,7 @@ def test_every_golden_message_passes_and_every_bad_one_becomes_a_dead_letter():
 
 
 @pytest.mark.parametrize("chunk", range(10))
-def test_ten_thousand_bent_messages_are_events_or_dead_letters(chunk):
+def test_ten_thousand_bent_messages_are_events_or_dead_letters(chunk: int) -> None:
     folder, events = Folder(), 0
     for seed in range(1_000 * chunk, 1_000 * (chunk + 1)):
         sent = mutated(Random(seed), CHEAP)
@@ -146,7 +146,7 @@ def test_ten_thousand_bent_messages_are_events_or_dead_letters(chunk):
 
 
 @pytest.mark.parametrize("mutation", [deep, large, many_headers])
-def test_large_and_deep_messages_are_events_or_dead_letters(mutation):
+def test_large_and_deep_messages_are_events_or_dead_letters(mutation: Mutation) -> None:
     folder = Folder()
     for seed in range(10):
         sent = mutated(Random(seed), (mutation,))
@@ -157,7 +157,7 @@ def test_large_and_deep_messages_are_events_or_dead_letters(mutation):
 
 @settings(max_examples=500)
 @given(rng=st.randoms(use_true_random=False))
-def test_a_message_that_hypothesis_bends_is_an_event_or_a_dead_letter(rng):
+def test_a_message_that_hypothesis_bends_is_an_event_or_a_dead_letter(rng: Random) -> None:
     sent = mutated(rng, CHEAP)
     answer = check(sent)
     if isinstance(answer, Event) and sent.topic in DEBTOR_SOURCES:
