@@ -103,32 +103,32 @@ def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
     >>> with_ratios({"rounds": [*rounds, {"pipeline_events_s": 8, "react_events_s": 10}]})["pipeline_to_react"]
     0.75
     """
-    found = dict(measured)
-    for name, (one, other) in RATIOS.items():
-        ratios = [row[one] / row[other] for row in found.get("rounds", ()) if row.get(one) and row.get(other)]
-        if not ratios and found.get(one) and found.get(other):
-            ratios = [found[one] / found[other]]  # measured once, or of processor time, which rounds do not tell
+    figures = dict(measured)
+    for name, (dividend, divisor) in RATIOS.items():
+        ratios = [row[dividend] / row[divisor] for row in figures.get("rounds", ()) if row.get(dividend) and row.get(divisor)]
+        if not ratios and figures.get(dividend) and figures.get(divisor):
+            ratios = [figures[dividend] / figures[divisor]]  # measured once, or of processor time, which rounds do not tell
         if ratios:
-            found[name] = round(median(ratios), 3)
-    costs = costs_of(found)
+            figures[name] = round(median(ratios), 3)
+    costs = costs_of(figures)
     if costs is not None:
-        found["cpu_us_per_event"] = costs._asdict()
-        found["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
-    return {name: found.pop(name, None) for name in KEYS} | found
+        figures["cpu_us_per_event"] = costs._asdict()
+        figures["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
+    return {name: figures.pop(name, None) for name in KEYS} | figures
 
 
-def better(part: str, one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+def better(part: str, best: dict[str, Any] | None, latest: dict[str, Any]) -> dict[str, Any]:
     """What a part measured in the better of two rounds, by its rate: whole, so that its figures belong together.
 
     >>> better("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
     {'react_events_s': 9, 'react_us': 111.1}
     """
     rate = RATES.get(part)
-    return one if one is not None and rate is not None and one[rate] > other[rate] else other
+    return best if best is not None and rate is not None and best[rate] > latest[rate] else latest
 
 
 def note_round(
-    rounds: dict[int, dict[str, Any]], number: int, part: str, measured: Mapping[str, Any], yardstick_us: float
+    rounds: dict[int, dict[str, Any]], number: int, part: str, figures: Mapping[str, Any], yardstick_us: float
 ) -> None:
     """Add a part's rate to the row of its round, and, once both are known, the pipeline's to that of ``react``.
 
@@ -141,7 +141,7 @@ def note_round(
     """
     row = rounds.setdefault(number, {"round": number, "yardstick_us": yardstick_us})
     row["yardstick_last_us"] = yardstick_us
-    row[RATES[part]] = measured[RATES[part]]
+    row[RATES[part]] = figures[RATES[part]]
     if part == "pipeline" and "react_events_s" in row:
         row["pipeline_to_react"] = round(row["pipeline_events_s"] / row["react_events_s"], 3)
 
@@ -152,8 +152,8 @@ def shares(samples: Mapping[str, int]) -> dict[str, float]:
     >>> shares({"decode": 1, "fold": 3})
     {'fold': 75.0, 'decode': 25.0}
     """
-    whole = sum(samples.values()) or 1
-    return {name: round(100 * count / whole, 1) for name, count in sorted(samples.items(), key=lambda item: -item[1])}
+    total = sum(samples.values()) or 1
+    return {name: round(100 * count / total, 1) for name, count in sorted(samples.items(), key=lambda item: -item[1])}
 
 
 class Costs(NamedTuple):
@@ -182,26 +182,26 @@ def fleet(costs: Costs, cores: int) -> dict[str, Any]:
     limits = {"cores": cores * room / sum(costs)}
     limits |= {name: room / cost for name, cost in (("the one sink", costs.sink), ("the one learner", costs.learner)) if cost}
     limit = min(limits, key=lambda name: limits[name])
-    carried = min(limits[limit], limits["cores"])
-    used = {name: round(carried * getattr(costs, name) / 1e6, 1) for name in costs._fields}
+    rate = min(limits[limit], limits["cores"])
+    cores_used = {name: round(rate * getattr(costs, name) / 1e6, 1) for name in costs._fields}
     return {
         "cores": cores,
-        "events_s": int(round(carried, -2)),
+        "events_s": int(round(rate, -2)),
         "limit": limit,
-        "workers": math.ceil(carried * costs.worker / room),
-        **{f"{name}_cores": value for name, value in used.items()},
+        "workers": math.ceil(rate * costs.worker / room),
+        **{f"{name}_cores": value for name, value in cores_used.items()},
     }
 
 
-def costs_of(measured: Mapping[str, Any]) -> Costs | None:
+def costs_of(figures: Mapping[str, Any]) -> Costs | None:
     """None when a part that measures one of them is missing."""
     try:
-        rows = measured["sink_rows"] / measured["events"]
+        rows = figures["sink_rows"] / figures["events"]
         return Costs(
-            worker=measured["worker_cpu_us"],
-            broker=measured["broker_cpu_us"],
-            sink=round(measured["sink_cpu_us_per_row"] * rows, 1),
-            learner=round(measured["learner_cpu_us_per_example"] * measured["examples_per_event"], 1),
+            worker=figures["worker_cpu_us"],
+            broker=figures["broker_cpu_us"],
+            sink=round(figures["sink_cpu_us_per_row"] * rows, 1),
+            learner=round(figures["learner_cpu_us_per_example"] * figures["examples_per_event"], 1),
         )
     except (KeyError, TypeError):
         return None

@@ -46,9 +46,9 @@ def yardstick_us() -> float:
     """
     text, costs = orjson.dumps({"a": [1.5, 2.25, {"x": "text", "y": None}], "b": "2026-03-01", "c": {"d": 1}}), []
     for _ in range(5):
-        began, seen = time.process_time(), {}
+        began, table = time.process_time(), {}
         for number in range(TURNS):
-            seen[f"k{number & 4095}"] = orjson.dumps(orjson.loads(text))
+            table[f"k{number & 4095}"] = orjson.dumps(orjson.loads(text))
         costs.append((time.process_time() - began) / TURNS * 1e6)
     return round(statistics.median(costs), 2)
 
@@ -60,11 +60,11 @@ def stolen_s() -> float:
 
 def _java() -> str:
     try:
-        told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+        text = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
     except OSError:
         return "no Java"
-    found = re.search(r'version "([\d.]+)', told)
-    return f"Java {found[1]}" if found else "Java"
+    version = re.search(r'version "([\d.]+)', text)
+    return f"Java {version[1]}" if version else "Java"
 
 
 class Stopwatch:
@@ -77,5 +77,5 @@ class Stopwatch:
 
     def read(self) -> dict[str, float]:
         """Seconds since it was made: ``wall``, and processor seconds by name."""
-        used = {name: cpu_s(pid) - self._cpu[name] for name, pid in self._pids}
-        return {"wall": time.perf_counter() - self._wall, **used}
+        seconds = {name: cpu_s(pid) - self._cpu[name] for name, pid in self._pids}
+        return {"wall": time.perf_counter() - self._wall, **seconds}

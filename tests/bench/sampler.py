@@ -108,8 +108,8 @@ class Sampler:
             time.sleep(self._every_s)
             self._look()
         # What no thread of Python's has used was used by libraries' own.
-        whole = time.process_time_ns() - before - time.thread_time_ns()
-        self.spent_ns[NATIVE] = max(0, whole - sum(self.spent_ns.values()))
+        total = time.process_time_ns() - before - time.thread_time_ns()
+        self.spent_ns[NATIVE] = max(0, total - sum(self.spent_ns.values()))
 
     def _look(self) -> None:
         frames = sys._current_frames()
@@ -117,8 +117,8 @@ class Sampler:
             native_id, frame = thread.native_id or 0, frames.get(thread.ident or 0)
             if thread is self._thread or frame is None:
                 continue
-            used = _used_ns(native_id)
-            spent = used - self._before.get(native_id, used)
-            self._before[native_id] = used
-            if spent > 0:
-                self.spent_ns[label_of(_stack(frame))] += spent
+            total = _used_ns(native_id)
+            delta = total - self._before.get(native_id, total)
+            self._before[native_id] = total
+            if delta > 0:
+                self.spent_ns[label_of(_stack(frame))] += delta

@@ -109,9 +109,9 @@ def mix(events: Iterable[Sent]) -> dict[str, int]:
 
 def sent(topic: str, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS) -> Sent:
     """A record for one of the source topics."""
-    kept = tuple(headers)
-    recorded = datetime.fromisoformat(dict(kept)["ce_recordedtime"].decode())
-    return Sent(topic, partition_of(key, partitions), key, value, kept, recorded)
+    pairs = tuple(headers)
+    recorded = datetime.fromisoformat(dict(pairs)["ce_recordedtime"].decode())
+    return Sent(topic, partition_of(key, partitions), key, value, pairs, recorded)
 
 
 def tick_days(events: Sequence[Sent], partitions: int = PARTITIONS) -> int:
@@ -123,14 +123,14 @@ def tick_days(events: Sequence[Sent], partitions: int = PARTITIONS) -> int:
 def ticks_of(events: Sequence[Sent], partitions: int = PARTITIONS) -> tuple[list[list[Ticked]], datetime]:
     """Ticks at midnight every some days, each with the offsets that its partition has by then, and the time of the last."""
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
-    made: list[list[Ticked]] = [[] for _ in range(partitions)]
+    ticks: list[list[Ticked]] = [[] for _ in range(partitions)]
     every = timedelta(days=tick_days(events, partitions))
     at = _midnight(events[0].recorded.date())
 
     def tick() -> None:
-        number = len(made[0])
-        for partition, own in enumerate(counts):
-            made[partition].append(Ticked(number=number, time=at, ends={topic: own[topic] for topic in DEBTOR_SOURCES}))
+        number = len(ticks[0])
+        for partition, count in enumerate(counts):
+            ticks[partition].append(Ticked(number=number, time=at, ends={topic: count[topic] for topic in DEBTOR_SOURCES}))
 
     tick()
     for event in events:
@@ -140,7 +140,7 @@ def ticks_of(events: Sequence[Sent], partitions: int = PARTITIONS) -> tuple[list
         counts[event.partition][event.topic] += 1
     at += every
     tick()
-    return made, at
+    return ticks, at
 
 
 def _midnight(day: date) -> datetime:
@@ -156,14 +156,14 @@ def build(size: Size) -> Workload:
     from streams.simulate import simulate
 
     events, records = [], []
-    for told in simulate(size.debtors, size.days, size.seed).events:
-        attributes = orjson.loads(told.line)
-        record = record_of(told.topic, attributes, attributes.pop("data"), date.fromisoformat(told.recorded[:10]))
+    for line in simulate(size.debtors, size.days, size.seed).events:
+        attributes = orjson.loads(line.line)
+        record = record_of(line.topic, attributes, attributes.pop("data"), date.fromisoformat(line.recorded[:10]))
         records.append(record)
-        events.append(sent(told.topic, record.key or b"", record.value, record.headers))
+        events.append(sent(line.topic, record.key or b"", record.value, record.headers))
     fold = Fold(replay_context(records))
-    learned_of = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
-    for step in steps(sorted(learned_of, key=lambda record: (record.day, record.order))):
+    training = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
+    for step in steps(sorted(training, key=lambda record: (record.day, record.order))):
         fold.step(step)
     ticks, ending = ticks_of(events)
     return Workload(events, fold.context, ticks, ending)
@@ -180,12 +180,14 @@ def build_ledger(path: Path) -> Workload:
     return Workload(events, replay_context(records), ticks, ending)
 
 
-def save(made: Workload, size: Size, folder: Path) -> None:
+def save(workload: Workload, size: Size, folder: Path) -> None:
     """For the parts, which are processes of their own, some of them with other libraries: no classes of ours are pickled."""
-    ticks = [[tick.model_dump_json() for tick in own] for own in made.ticks]
+    ticks = [[tick.model_dump_json() for tick in series] for series in workload.ticks]
     with (folder / "workload.pickle").open("wb") as file:
         pickle.dump(
-            [[tuple(event) for event in made.events], made.context.model_dump_json(), ticks, made.ending], file, protocol=5
+            [[tuple(event) for event in workload.events], workload.context.model_dump_json(), ticks, workload.ending],
+            file,
+            protocol=5,
         )
     (folder / "size.json").write_bytes(msgspec.json.encode(size))
 
@@ -196,7 +198,7 @@ def load(folder: Path) -> Workload:
     return Workload(
         [Sent(*event) for event in events],
         ContextSet.model_validate_json(context),
-        [[Ticked.model_validate_json(tick) for tick in own] for own in ticks],
+        [[Ticked.model_validate_json(tick) for tick in series] for series in ticks],
         ending,
     )
 
@@ -214,47 +216,47 @@ class Cut(NamedTuple):
     tick: Ticked | None
 
 
-def cuts(made: Workload, partitions: int = PARTITIONS, most: int = SLICE) -> list[Cut]:
+def cuts(workload: Workload, partitions: int = PARTITIONS, most: int = SLICE) -> list[Cut]:
     """The slices of all partitions, in turn."""
     queues: list[list[tuple[int, Sent]]] = [[] for _ in range(partitions)]
     offsets: Counter[tuple[str, int]] = Counter()
-    for event in made.events:
+    for event in workload.events:
         queues[event.partition].append((offsets[event.topic, event.partition], event))
         offsets[event.topic, event.partition] += 1
-    by_partition = [_cut(number, queue, made.ticks[number], most) for number, queue in enumerate(queues)]
+    by_partition = [_cut(number, queue, workload.ticks[number], most) for number, queue in enumerate(queues)]
     longest = max(map(len, by_partition))
-    return [own[turn] for turn in range(longest) for own in by_partition if turn < len(own)]
+    return [series[turn] for turn in range(longest) for series in by_partition if turn < len(series)]
 
 
 def _cut(partition: int, queue: list[tuple[int, Sent]], ticks: list[Ticked], most: int) -> list[Cut]:
     order = {topic: place for place, topic in enumerate(DEBTOR_SOURCES)}
-    reached: dict[str, int] = defaultdict(int)
-    made, waiting = [], list(reversed(ticks))
+    ends: dict[str, int] = defaultdict(int)
+    slices, pending = [], list(reversed(ticks))
     for start in range(0, len(queue), most):
-        taken = sorted(queue[start : start + most], key=lambda item: order[item[1].topic])
-        for offset, event in taken:
-            reached[event.topic] = max(reached[event.topic], offset + 1)
-        made.append(Cut(partition, taken, _pop(waiting, reached)))
-    while waiting:  # the worker makes a slice of each tick that is left
-        made.append(Cut(partition, [], waiting.pop()))
-    return made
+        records = sorted(queue[start : start + most], key=lambda item: order[item[1].topic])
+        for offset, event in records:
+            ends[event.topic] = max(ends[event.topic], offset + 1)
+        slices.append(Cut(partition, records, _pop(pending, ends)))
+    while pending:  # the worker makes a slice of each tick that is left
+        slices.append(Cut(partition, [], pending.pop()))
+    return slices
 
 
-def _pop(waiting: list[Ticked], reached: dict[str, int]) -> Ticked | None:
-    if waiting and all(reached[topic] >= end for topic, end in waiting[-1].ends.items()):
-        return waiting.pop()
+def _pop(pending: list[Ticked], ends: dict[str, int]) -> Ticked | None:
+    if pending and all(ends[topic] >= end for topic, end in pending[-1].ends.items()):
+        return pending.pop()
     return None
 
 
 def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
     """The slice's events as a brain gets them. Raises ValueError for a record that is none: the workload has no broken ones."""
-    arrived = []
+    received = []
     for offset, record in cut.events:
         event = decode(record.topic, record.key, record.value, record.headers, cut.partition, partitions)
         if isinstance(event, Rejection):
             raise ValueError(f"{record.topic} {offset}: {event.reason}")  # noqa: TRY004 - it says what is wrong with the value
-        arrived.append(Received(record.topic, cut.partition, offset, event))
-    return arrived
+        received.append(Received(record.topic, cut.partition, offset, event))
+    return received
 
 
 def mixed(events: Iterable[Sent]) -> list[Sent]:
@@ -263,23 +265,23 @@ def mixed(events: Iterable[Sent]) -> list[Sent]:
     As simulated, all invoices of a day come in one run, in which most debtors have one. At thousands of times the speed of the
     portfolio that is nobody's day: a portfolio that has so many events a second has as many runs, one into the other.
     """
-    found: list[Sent] = []
+    order: list[Sent] = []
     for _, day in groupby(events, key=lambda event: event.recorded.date()):
         of_debtor = defaultdict(list)
         for event in day:
             of_debtor[event.key].append(event)
-        placed = [
-            ((number + crc32(key) / (1 << 32)) / len(own), event)
-            for key, own in of_debtor.items()
-            for number, event in enumerate(own)
+        positions = [
+            ((number + crc32(key) / (1 << 32)) / len(events_of_debtor), event)
+            for key, events_of_debtor in of_debtor.items()
+            for number, event in enumerate(events_of_debtor)
         ]
-        found += [event for _, event in sorted(placed, key=itemgetter(0))]
-    return found
+        order += [event for _, event in sorted(positions, key=itemgetter(0))]
+    return order
 
 
 def moved(event: Sent, days: int) -> Sent:
     """The event some days later, in all its dates."""
-    value = _DATE.sub(lambda found: b'"%s"' % _later(found[1].decode(), days), event.value)
+    value = _DATE.sub(lambda match: b'"%s"' % _later(match[1].decode(), days), event.value)
     return recorded(event._replace(value=value), event.recorded + timedelta(days=days))
 
 

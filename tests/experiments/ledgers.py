@@ -33,24 +33,24 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: Iterable[Row]) -> Path:
-    found = list(rows)
+    lines = list(rows)
     with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(found[0]))
+        table = csv.DictWriter(file, list(lines[0]))
         table.writeheader()
-        table.writerows(found)
+        table.writerows(lines)
     return path
 
 
 def highradius_rows() -> list[Row]:
     """Those that the mapping would take, with the issue date that it would take, so that payments can be moved afterwards."""
-    found = []
+    rows = []
     for row in read(HIGHRADIUS):
         if row["dup_of_earlier_row"] == "1" or row["clear_date"] >= ENDS:
             continue
         if row["est_issue_date"] >= row["clear_date"]:
             row["est_issue_date"] = str(date.fromisoformat(row["clear_date"]) - timedelta(days=1))
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def highradius_mapping(folder: Path) -> str:
@@ -66,15 +66,15 @@ def highradius_mapping(folder: Path) -> str:
 
 def slower(rows: Iterable[Row], affected: Callable[[str], bool], start: date, days: int) -> list[Row]:
     """From ``start`` on, the payments of the affected customers come ``days`` later, on the next day that banks are open."""
-    found = []
+    changed_rows = []
     for row in rows:
-        paid = date.fromisoformat(row["clear_date"])
-        if affected(row["cust_number"]) and paid >= start:
-            paid += timedelta(days=days)
-            while is_closed(paid, "US"):
-                paid += timedelta(days=1)
-        found.append({**row, "clear_date": str(paid)})
-    return found
+        day = date.fromisoformat(row["clear_date"])
+        if affected(row["cust_number"]) and day >= start:
+            day += timedelta(days=days)
+            while is_closed(day, "US"):
+                day += timedelta(days=1)
+        changed_rows.append({**row, "clear_date": str(day)})
+    return changed_rows
 
 
 def third(number: int) -> Callable[[str], bool]:

@@ -63,13 +63,13 @@ def line(table: Table) -> list[str]:
     """Log loss of late, of more than 30 days late and of default; AUC of late; mean error of the payment date in days."""
     rows = judged_rows(table, burn_in_for(len(table)))
     late = quality(table.late[rows], table.p_late[rows])
-    told = [] if late is None else [f"{late.log_loss:.4f}", f"{late.auc:.4f}"]
-    for labels, said in ((table.late_30, table.p_late_30), (table.default, table.p_default)):
-        known = (labels != UNKNOWN) & np.isfinite(said) & (np.arange(len(table)) >= burn_in_for(len(table)))
-        one = quality(labels[known], said[known])
-        told.append("-" if one is None else f"{one.log_loss:.4f}")
+    cells = [] if late is None else [f"{late.log_loss:.4f}", f"{late.auc:.4f}"]
+    for labels, scores in ((table.late_30, table.p_late_30), (table.default, table.p_default)):
+        labelled = (labels != UNKNOWN) & np.isfinite(scores) & (np.arange(len(table)) >= burn_in_for(len(table)))
+        figures = quality(labels[labelled], scores[labelled])
+        cells.append("-" if figures is None else f"{figures.log_loss:.4f}")
     dates = payment_dates(table, table.expected_paid, rows)
-    return [*told, "-" if dates is None else f"{dates['mean_absolute_error']:.3f}"]
+    return [*cells, "-" if dates is None else f"{dates['mean_absolute_error']:.3f}"]
 
 
 def main(arguments: Sequence[str]) -> None:

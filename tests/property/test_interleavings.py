@@ -40,17 +40,17 @@ def told_once(queues: Queues) -> Run:
 
 def money(run: Run) -> dict[str, Any]:
     """All that is owed, per debtor: balances, and each invoice's and payment's amounts."""
-    told: dict[str, Any] = {}
+    amounts: dict[str, Any] = {}
     for key, row in run.book.rows():
         if isinstance(row, Header):
-            told[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
+            amounts[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
         elif isinstance(row, Item):
-            told[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
+            amounts[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
         elif isinstance(row, Payment):
-            told[key] = (row.amount, row.unapplied, row.returned, row.allocations)
+            amounts[key] = (row.amount, row.unapplied, row.returned, row.allocations)
         elif isinstance(row, PendingAllocations):
-            told[key] = row.parts
-    return told
+            amounts[key] = row.parts
+    return amounts
 
 
 def bits(run: Run) -> tuple[Any, ...]:
@@ -58,15 +58,15 @@ def bits(run: Run) -> tuple[Any, ...]:
 
     Among debtors whose deadlines fire with one tick there is no order: their outputs have other keys.
     """
-    outputs = sorted(((o.topic, o.key, o.id, *encode(o)) for o in run.outputs), key=lambda told: told[1])
-    return run.rows, outputs, [(one.id, why) for one, why in run.rejected], run.duplicates
+    outputs = sorted(((o.topic, o.key, o.id, *encode(o)) for o in run.outputs), key=lambda row: row[1])
+    return run.rows, outputs, [(rejection.id, why) for rejection, why in run.rejected], run.duplicates
 
 
 def of_each(run: Run, topic: str) -> dict[str, list[Any]]:
-    told: dict[str, list[Any]] = defaultdict(list)
+    by_customer: dict[str, list[Any]] = defaultdict(list)
     for data in run.sent(topic):
-        told[data.customer_id].append(data)
-    return told
+        by_customer[data.customer_id].append(data)
+    return by_customer
 
 
 # -- the invariants
@@ -97,25 +97,27 @@ def assert_alerts_alternate(run: Run) -> None:
         states[alert.customer_id, alert.alert_type].append(alert)
     for alerts in states.values():
         assert [a.state for a in alerts] == (["raised", "cleared"] * len(alerts))[: len(alerts)]
-        raised = [a.alert_id for a in alerts if a.state == "raised"]
-        assert len(set(raised)) == len(raised)
-        assert [a.alert_id for a in alerts if a.state == "cleared"] == raised[: len(alerts) // 2]
+        ids = [a.alert_id for a in alerts if a.state == "raised"]
+        assert len(set(ids)) == len(ids)
+        assert [a.alert_id for a in alerts if a.state == "cleared"] == ids[: len(alerts) // 2]
 
 
 def assert_limits_are_within_policy(run: Run) -> None:
     """Numbered without gaps, each beginning where the last one ended; held means held; never below nothing or above the most
     that the policy gives to such sales, or a person gave."""
     rules = run.context.policy.limits
-    sold: dict[str, Decimal] = defaultdict(Decimal)
-    given: dict[str, Decimal] = defaultdict(Decimal)
-    for one in run.accepted:
-        if isinstance(one.data, InvoiceIssued):
-            sold[one.data.customer_id] += one.data.amount
-        given[one.customer_id or ""] = max(given[one.customer_id or ""], getattr(one.data, "new_limit", None) or ZERO)
+    sales: dict[str, Decimal] = defaultdict(Decimal)
+    override_of: dict[str, Decimal] = defaultdict(Decimal)
+    for cause in run.accepted:
+        if isinstance(cause.data, InvoiceIssued):
+            sales[cause.data.customer_id] += cause.data.amount
+        override_of[cause.customer_id or ""] = max(
+            override_of[cause.customer_id or ""], getattr(cause.data, "new_limit", None) or ZERO
+        )
     for customer, changes in of_each(run, "limit-changes").items():
         numbers = [c.sequence for c in changes]
         assert numbers == list(range(1, len(numbers) + 1))
-        most = max(rules.opening_limit, sold[customer] / 30 * rules.cover_days * rules.strong_factor, given[customer])
+        most = max(rules.opening_limit, sales[customer] / 30 * rules.cover_days * rules.strong_factor, override_of[customer])
         assert changes[0].previous_limit is None
         for before, after in pairwise(changes):
             assert after.previous_limit == before.new_limit
@@ -141,7 +143,7 @@ def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed
     rng = Random(seed)
     queues = portfolio(rng)
     plain = told_once(queues)
-    twice = frozenset(one.id for one in plain.accepted)
+    twice = frozenset(cause.id for cause in plain.accepted)
     for _ in range(2):
         run = Run().all(interleaved(rng, queues, twice=twice))
         assert not run.forgotten
@@ -158,11 +160,15 @@ def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> Non
     rng = Random(seed)
     run = Run().all(interleaved(rng, portfolio(rng, simple=True)))
     headers = {split_key(key)[0]: row for key, row in run.book.rows() if isinstance(row, Header)}
-    for (customer, currency), oracle in recompute(one.data for one in run.accepted).items():
-        told, kept = oracle.on(at(END).date()), headers[customer].balances[currency]
-        assert (kept.open_amount, kept.exposure, kept.unapplied) == (told["open_amount"], told["exposure"], told["unapplied"])
-        assert kept.buckets[1:] == tuple(told[name] for name in ("due_1_30", "due_31_60", "due_61_90", "due_over_90"))
-        assert kept.sales_90d == told["sales_90d"]
+    for (customer, currency), oracle in recompute(cause.data for cause in run.accepted).items():
+        expected, actual = oracle.on(at(END).date()), headers[customer].balances[currency]
+        assert (actual.open_amount, actual.exposure, actual.unapplied) == (
+            expected["open_amount"],
+            expected["exposure"],
+            expected["unapplied"],
+        )
+        assert actual.buckets[1:] == tuple(expected[name] for name in ("due_1_30", "due_31_60", "due_61_90", "due_over_90"))
+        assert actual.sales_90d == expected["sales_90d"]
 
 
 @settings(max_examples=15)
@@ -179,15 +185,15 @@ def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed: int)
 def test_a_slice_may_end_with_its_tick() -> None:
     """The tick's cut contains the payment, so the invoice was paid in time, however the slices fall."""
     stream = [Told("payments", invoice("i1", 0, due=10, amount="5000.00")), Told("payments", payment("p1", 9, {"i1": "5000.00"}))]
-    apart, together = Run(), Run()
-    for run in (apart, together):
+    separate, combined = Run(), Run()
+    for run in (separate, combined):
         run.tell(stream[:1], 0)
         run.tell([], 5)
-    apart.tell(stream[1:])
-    apart.tell([], 40)
-    together.tell(stream[1:], 40)
-    assert not apart.sent("alerts")
-    assert bits(together) == bits(apart)
+    separate.tell(stream[1:])
+    separate.tell([], 40)
+    combined.tell(stream[1:], 40)
+    assert not separate.sent("alerts")
+    assert bits(combined) == bits(separate)
 
 
 @settings(max_examples=15)
@@ -195,40 +201,40 @@ def test_a_slice_may_end_with_its_tick() -> None:
 def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
     stream = interleaved(rng, portfolio(rng))
-    whole = Run()
+    uninterrupted = Run()
     places = sorted(rng.randrange(len(stream)) for _ in range(3))
     taken_over = Run()
-    for place, one in enumerate(stream):
+    for place, entry in enumerate(stream):
         if place in places:
             taken_over = taken_over.restored()
-        for run in (whole, taken_over):
-            if isinstance(one, Told):
-                run.tell([one])
+        for run in (uninterrupted, taken_over):
+            if isinstance(entry, Told):
+                run.tell([entry])
             else:
-                run.tell([], one.day)
-    assert bits(taken_over) == bits(whole)
+                run.tell([], entry.day)
+    assert bits(taken_over) == bits(uninterrupted)
 
 
 def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others() -> None:
     debtors = 10
     book, acts = DebtorBrain(), context()
-    folded = book.fold(
+    result = book.fold(
         arrived(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]), at(1), context("observe"), replay=False
     )
-    book.keep(folded)
-    rows = dict(folded.rows)
-    folded = book.fold([], at(2), acts, replay=False, wakes=3)
-    book.keep(folded)
-    rows |= folded.rows
-    opened = [output for output in folded.outputs if output.topic == "limit-changes"]
-    other = DebtorBrain()
+    book.keep(result)
+    rows = dict(result.rows)
+    result = book.fold([], at(2), acts, replay=False, wakes=3)
+    book.keep(result)
+    rows |= result.rows
+    changes = [output for output in result.outputs if output.topic == "limit-changes"]
+    successor = DebtorBrain()
     for key, row in rows.items():
-        other.restore(key, row)
+        successor.restore(key, row)
     for n in (2, 3):
-        folded = other.fold([], at(n), acts, replay=False)
-        other.keep(folded)
-        opened += [output for output in folded.outputs if output.topic == "limit-changes"]
-    assert {output.key for output in opened} == {f"c-{n}" for n in range(debtors)}
+        result = successor.fold([], at(n), acts, replay=False)
+        successor.keep(result)
+        changes += [output for output in result.outputs if output.topic == "limit-changes"]
+    assert {output.key for output in changes} == {f"c-{n}" for n in range(debtors)}
 
 
 def notice(n: int, stage: str) -> Event:
@@ -249,13 +255,13 @@ def test_a_row_is_written_alike_with_and_without_a_take_over() -> None:
     possible = InsolvencyMatched(
         customer_id="c-1", notice_id="n0", register="r", kind="k", stage="none", match="possible", published_on=day(1)
     )
-    apart = Run()
-    apart.tell([Told("insolvency-events", event(possible, 1))])
-    taken_over = apart.restored()
+    first = Run()
+    first.tell([Told("insolvency-events", event(possible, 1))])
+    second = first.restored()
     later = notice(2, "plan")
-    for run in (apart, taken_over):
+    for run in (first, second):
         run.tell([Told("insolvency-events", later)])
-    assert taken_over.rows == apart.rows
+    assert second.rows == first.rows
 
 
 def test_a_change_of_flags_after_a_numbered_change_keeps_the_number() -> None:
@@ -279,9 +285,9 @@ def test_a_change_is_in_force_from_no_earlier_than_the_one_before() -> None:
     )  # fmt: skip
     life = Life()
     life.tell(notice(1, "petition"), event(override, 20), notice(5, "opened"), notice(30, "dismissed"), now=at(1))
-    told = [(change.new_limit, change.effective_from) for change in life.sent("limit-changes")[2:]]
-    assert told[:2] == [(Decimal(500), day(20)), (Decimal(0), day(20))]
-    assert [on for _, on in told[2:]] == [day(30)]
+    changes = [(change.new_limit, change.effective_from) for change in life.sent("limit-changes")[2:]]
+    assert changes[:2] == [(Decimal(500), day(20)), (Decimal(0), day(20))]
+    assert [on for _, on in changes[2:]] == [day(30)]
 
 
 def test_old_master_data_that_comes_again_replaces_no_newer() -> None:

@@ -107,10 +107,10 @@ def test_what_was_recorded_more_than_the_horizon_ago_is_refused(days: int) -> No
 
 
 def test_what_comes_again_is_counted_and_ignored_even_after_it_was_settled() -> None:
-    life, sent, paid = Life(), invoice("i1", 0), payment("p1", 5, {"i1": "100.00"})
-    life.tell(sent, paid)
+    life, debt, money = Life(), invoice("i1", 0), payment("p1", 5, {"i1": "100.00"})
+    life.tell(debt, money)
     life.until(390)
-    life.tell(sent, paid, now=at(390))
+    life.tell(debt, money, now=at(390))
     assert life.duplicates == 2
     assert eur(life).open_amount == 0 and eur(life).unapplied == 0
 
@@ -123,10 +123,10 @@ def test_what_comes_again_with_other_content_is_refused_and_the_first_stands() -
 
 
 def test_a_cancelled_invoice_that_comes_again_does_not_open_again() -> None:
-    life, sent = Life(), invoice("i1", 0, due=10)
-    life.tell(sent, now=at(0))
+    life, debt = Life(), invoice("i1", 0, due=10)
+    life.tell(debt, now=at(0))
     life.until(5)
     life.tell(cancelled("i1", 12), now=at(5))
     life.until(13)
-    life.tell(sent, now=at(13))
+    life.tell(debt, now=at(13))
     assert eur(life).open_amount == 0

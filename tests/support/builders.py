@@ -169,12 +169,12 @@ class Life:
 
     def tell(self, *events: Event, now: datetime | None = None) -> list[Output]:
         """Live: events in the order given, then deadlines up to ``now``."""
-        folded = self.book.fold(arrived(*events), now, self.context, replay=False, wakes=1 << 30)
-        self.book.keep(folded)
-        self.outputs += folded.outputs
-        self.rejections += [why.reason for _, why in folded.rejected]
-        self.duplicates += folded.duplicates
-        return folded.outputs
+        result = self.book.fold(arrived(*events), now, self.context, replay=False, wakes=1 << 30)
+        self.book.keep(result)
+        self.outputs += result.outputs
+        self.rejections += [why.reason for _, why in result.rejected]
+        self.duplicates += result.duplicates
+        return result.outputs
 
     def until(self, n: int) -> list[Output]:
         """The clock ticks at the noon of the n-th day."""

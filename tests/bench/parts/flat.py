@@ -39,10 +39,10 @@ how full a slice is (a quarter of the cost), not how many debtors there are."""
 
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
-    made, size = load(folder), load_size(folder)
-    given = seasoned(made, templates(made))
-    by_debtors = costs(made, {count: of_debtors(made, given, count) for count in size.flat_debtors})
-    by_items = costs(made, {count: of_items(made, given, count) for count in size.flat_items})
+    workload, size = load(folder), load_size(folder)
+    clones = seasoned(workload, templates(workload))
+    by_debtors = costs(workload, {count: of_debtors(workload, clones, count) for count in size.flat_debtors})
+    by_items = costs(workload, {count: of_items(workload, clones, count) for count in size.flat_items})
     return {
         "us_by_debtors": {str(count): cost for count, cost in by_debtors.items()},
         "us_by_items": {str(count): cost for count, cost in by_items.items()},
@@ -58,45 +58,45 @@ class Lane(NamedTuple):
     event: Callable[[], Sent]
 
 
-def of_debtors(made: Workload, given: Templates, count: int) -> Lane:
+def of_debtors(workload: Workload, clones: Templates, count: int) -> Lane:
     """Events of any of so many debtors."""
-    book, source = DebtorBrain(), Source(made.ending)
-    restore(book, given, count)
+    book, source = DebtorBrain(), Source(workload.ending)
+    restore(book, clones, count)
     chance = random.Random(count)
     return Lane(book, lambda: source.mixed(name_of(chance.randrange(count))))
 
 
-def seasoned(made: Workload, given: Templates) -> Templates:
+def seasoned(workload: Workload, clones: Templates) -> Templates:
     """Debtors behind an event of each kind at the moment of all that follow: what only a day's first one brings is done.
 
     With few debtors the first round would do it for all, with many every event would be a debtor's first.
     """
-    book, source, count = DebtorBrain(), Source(made.ending), len(given.debtors)
-    restore(book, given, count)
+    book, source, count = DebtorBrain(), Source(workload.ending), len(clones.debtors)
+    restore(book, clones, count)
     for customer in map(name_of, range(count)):
-        apply(book, made, [source.booking(customer), source.invoice(customer, keep=True), source.payment(*source.open.pop())])
-    return given._replace(debtors=debtors_of({key: written(row) for key, row in book.rows() if split_key(key)[0]}))
+        apply(book, workload, [source.booking(customer), source.invoice(customer, keep=True), source.payment(*source.open.pop())])
+    return clones._replace(debtors=debtors_of({key: written(row) for key, row in book.rows() if split_key(key)[0]}))
 
 
-def of_items(made: Workload, given: Templates, count: int) -> Lane:
+def of_items(workload: Workload, clones: Templates, count: int) -> Lane:
     """Events of one debtor, who has so many open items all the time."""
-    book, source = DebtorBrain(), Source(made.ending)
-    restore(book, given, 1)
+    book, source = DebtorBrain(), Source(workload.ending)
+    restore(book, clones, 1)
     customer = name_of(0)
     for number in range(0, count, SLICE):
-        apply(book, made, [source.invoice(customer) for _ in range(min(SLICE, count - number))])
+        apply(book, workload, [source.invoice(customer) for _ in range(min(SLICE, count - number))])
     source.open.clear()
     return Lane(book, lambda: source.pay_or_invoice(customer))
 
 
-def restore(book: DebtorBrain, given: Templates, debtors: int) -> None:
+def restore(book: DebtorBrain, clones: Templates, debtors: int) -> None:
     """As a worker that takes a partition over."""
-    rows = cloned(given, debtors, debtors * ITEMS_A_DEBTOR)
-    theirs = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
-    book.restore_all(book.prepare(chain(given.own, theirs)))
+    rows = cloned(clones, debtors, debtors * ITEMS_A_DEBTOR)
+    own_rows = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
+    book.restore_all(book.prepare(chain(clones.own, own_rows)))
 
 
-def costs(made: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
+def costs(workload: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
     """Microseconds per event, of each lane's best round. The first, which finds everything cold, does not count."""
     gc.collect()
     rounds: dict[int, list[float]] = {count: [] for count in lanes}
@@ -105,20 +105,20 @@ def costs(made: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
             events = [event() for _ in range(EVENTS)]
             began = time.process_time()
             for number in range(0, EVENTS, FEW):
-                apply(book, made, events[number : number + FEW])
+                apply(book, workload, events[number : number + FEW])
             rounds[count].append(time.process_time() - began)
-    return {count: us(min(spent[1:]), EVENTS) for count, spent in rounds.items()}
+    return {count: us(min(seconds[1:]), EVENTS) for count, seconds in rounds.items()}
 
 
-def apply(book: DebtorBrain, made: Workload, events: Sequence[Sent]) -> None:
+def apply(book: DebtorBrain, workload: Workload, events: Sequence[Sent]) -> None:
     """One slice. Raises ValueError when the brain refuses an event: its cost would be another."""
-    arrived = decoded(Cut(0, list(enumerate(events)), None), partitions=1)
-    folded = book.fold(arrived, made.ending, made.context, replay=False)
-    if folded.rejected:
-        raise ValueError(folded.rejected[0][1].reason)
-    for output in folded.outputs:
+    received = decoded(Cut(0, list(enumerate(events)), None), partitions=1)
+    result = book.fold(received, workload.ending, workload.context, replay=False)
+    if result.rejected:
+        raise ValueError(result.rejected[0][1].reason)
+    for output in result.outputs:
         encode(output)
-    book.keep(folded)
+    book.keep(result)
 
 
 @dataclass
@@ -141,16 +141,16 @@ class Source:
     def booking(self, customer: str) -> Sent:
         day = self.at.date().isoformat()
         body = {"transaction_id": self._id("T"), "amount": "-812.50", "currency": "EUR", "booked_on": day, "valued_on": day}
-        more = {"status": "booked", "remittance": "suppliers, rent, taxes", "account_iban": "DE02120300000000202051"}
-        return self._event("bank-transactions", "bank_transaction.booked", customer, body | more)
+        details = {"status": "booked", "remittance": "suppliers, rent, taxes", "account_iban": "DE02120300000000202051"}
+        return self._event("bank-transactions", "bank_transaction.booked", customer, body | details)
 
     def invoice(self, customer: str, *, keep: bool = False) -> Sent:
         invoice_id = self._id("R")
         if keep:
             self.open.append((customer, invoice_id))
-        issued, due = self.at.date(), self.at.date() + timedelta(days=30)
+        issued_on, due_on = self.at.date(), self.at.date() + timedelta(days=30)
         body = {"invoice_id": invoice_id, "amount": "1250.00", "currency": "EUR", "terms_days": 30}
-        dates = {"issued_on": issued.isoformat(), "due_on": due.isoformat()}
+        dates = {"issued_on": issued_on.isoformat(), "due_on": due_on.isoformat()}
         return self._event("payments", "invoice.issued", customer, body | dates)
 
     def payment(self, customer: str, invoice_id: str) -> Sent:

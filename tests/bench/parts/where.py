@@ -21,16 +21,16 @@ from tests.bench.workload import cuts, load
 
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
-    made = load(folder)
-    slices = cuts(made)
+    workload = load(folder)
+    slices = cuts(workload)
     with Sampler() as sampler:
-        once(slices, made.context)
+        once(slices, workload.context)
     broker = kafka.broker(folder)
     settings = kafka.deployment(broker.bootstrap, folder, "where")
-    kafka.send(settings, made.events)
-    kafka.tick(settings, made)
-    with kafka.workers(settings, folder, "tests.bench.sampled") as running, kafka.journal(settings) as journal:
-        running.start("debtor", "learner")
-        journal.wait_for(len(made.events), running)
-    counted: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
-    return {"where_react": shares(sampler.spent_ns), "where_worker": shares(counted)}
+    kafka.send(settings, workload.events)
+    kafka.tick(settings, workload)
+    with kafka.workers(settings, folder, "tests.bench.sampled") as workers, kafka.journal(settings) as journal:
+        workers.start("debtor", "learner")
+        journal.wait_for(len(workload.events), workers)
+    samples: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
+    return {"where_react": shares(sampler.spent_ns), "where_worker": shares(samples)}

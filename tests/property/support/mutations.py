@@ -44,19 +44,19 @@ class Sent:
 @cache
 def golden() -> tuple[Sent, ...]:
     """Every inbound golden message in binary and in structured mode."""
-    found = []
+    messages = []
     for topic in TOPICS.values():
         if topic.direction == "in":
             for name in topic.contracts:
                 for path in sorted((EXAMPLES / name).glob("*.json")):
-                    found += _both_modes(topic.name, path.read_bytes())
-    return tuple(found)
+                    messages += _both_modes(topic.name, path.read_bytes())
+    return tuple(messages)
 
 
 def _both_modes(topic: str, text: bytes) -> list[Sent]:
     envelope = orjson.loads(text)
     key = envelope.get("partitionkey", "").encode() or None
-    attributes = tuple((f"ce_{name}", str(told).encode()) for name, told in envelope.items() if name != "data")
+    attributes = tuple((f"ce_{name}", str(value).encode()) for name, value in envelope.items() if name != "data")
     binary = Sent(topic, key, orjson.dumps(envelope["data"]), (*attributes, ("content-type", b"application/json")))
     return [binary, Sent(topic, key, text, STRUCTURED)]
 
@@ -240,8 +240,8 @@ def large(sent: Sent, rng: Random) -> Sent:
 
 def duplicate_header(sent: Sent, rng: Random) -> Sent:
     """A header twice, with the same or another value."""
-    name, told = rng.choice(sent.headers or STRUCTURED)
-    extra = (name, rng.choice((told, b"", b"other", None, told and told.upper())))
+    name, text = rng.choice(sent.headers or STRUCTURED)
+    extra = (name, rng.choice((text, b"", b"other", None, text and text.upper())))
     return replace(sent, headers=(*sent.headers, extra) if rng.random() < 0.5 else (extra, *sent.headers))
 
 
@@ -256,18 +256,18 @@ def other_header(sent: Sent, rng: Random) -> Sent:
 
 
 def missing_header(sent: Sent, rng: Random) -> Sent:
-    gone = rng.randrange(len(sent.headers) + 1)
-    return replace(sent, headers=tuple(pair for n, pair in enumerate(sent.headers) if n != gone))
+    index = rng.randrange(len(sent.headers) + 1)
+    return replace(sent, headers=tuple(pair for n, pair in enumerate(sent.headers) if n != index))
 
 
 def strange_header(sent: Sent, rng: Random) -> Sent:
     name = rng.choice(
         ("", "ce_", "CE_ID", "ce_id ", "Content-Type", "ce_data", "ce_correlationid", "ce_causationid", "\x00", "ü" * 50)
     )
-    told = rng.choice(
+    text = rng.choice(
         (None, b"", b"x", b"\xff", b"a\nb\x00c", b"y" * 100_000, b"application/cloudevents-batch+json", b"text/xml")
     )
-    return replace(sent, headers=(*sent.headers, (name, told)))
+    return replace(sent, headers=(*sent.headers, (name, text)))
 
 
 def many_headers(sent: Sent, rng: Random) -> Sent:

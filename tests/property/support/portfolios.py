@@ -65,7 +65,7 @@ def portfolio(rng: Random, debtors: int = 3, *, simple: bool = False) -> Queues:
         ):
             # Mostly in the order in which they were recorded; a sender's queue mixes some of them up.
             events.sort(key=lambda e: e.recorded + timedelta(days=rng.choice((0, 0, 0, 0, 9))))
-            queues[customer, topic] = [Told(topic, one) for one in events]
+            queues[customer, topic] = [Told(topic, entry) for entry in events]
     return queues
 
 
@@ -168,15 +168,15 @@ def interleaved(rng: Random, queues: Queues, *, twice: frozenset[str] = frozense
 
     Events whose id is in ``twice`` may come again later. Ticks come anywhere, their days go up, the last comes after everything.
     """
-    left = {key: list(reversed(queue)) for key, queue in queues.items() if queue}
+    remaining = {key: list(reversed(queue)) for key, queue in queues.items() if queue}
     stream: list[Told | Tick] = []
-    while left:
-        key = rng.choice(list(left))
-        stream += (left[key].pop() for _ in range(min(rng.choice((1, 1, 2, 9)), len(left[key]))))
-        if not left[key]:
-            del left[key]
-    for again in [told for told in stream if isinstance(told, Told) and told.event.id in twice and rng.random() < 0.2]:
-        stream.insert(rng.randrange(stream.index(again) + 1, len(stream) + 1), again)
+    while remaining:
+        key = rng.choice(list(remaining))
+        stream += (remaining[key].pop() for _ in range(min(rng.choice((1, 1, 2, 9)), len(remaining[key]))))
+        if not remaining[key]:
+            del remaining[key]
+    for repeat in [item for item in stream if isinstance(item, Told) and item.event.id in twice and rng.random() < 0.2]:
+        stream.insert(rng.randrange(stream.index(repeat) + 1, len(stream) + 1), repeat)
     days = sorted(rng.randrange(FIRST, LAST) for _ in range(rng.choice((0, 3, 20))))
     places = sorted(rng.randrange(len(stream) + 1) for _ in days)
     for day, place in reversed(list(zip(days, places, strict=True))):
@@ -204,21 +204,21 @@ class Run:
         """One slice: records, then perhaps a tick."""
         before = None if self.day is None else at(self.day)
         self.day = self.day if tick is None else tick
-        arrived = [Received(one.topic, 0, n, one.event) for n, one in enumerate(slice_)]
+        received = [Received(entry.topic, 0, n, entry.event) for n, entry in enumerate(slice_)]
         now = None if self.day is None else at(self.day)
-        folded = self.book.fold(arrived, now, self.context, replay=False, wakes=1 << 30, before=before)
-        self.book.keep(folded)
-        self._take(arrived, folded)
+        result = self.book.fold(received, now, self.context, replay=False, wakes=1 << 30, before=before)
+        self.book.keep(result)
+        self._take(received, result)
 
-    def _take(self, arrived: list[Received], folded: FoldResult) -> None:
-        assert folded.applied + folded.duplicates + len(folded.rejected) == len(arrived)
-        self.outputs += folded.outputs
-        self.duplicates += folded.duplicates
-        refused = [one.event for one, _ in folded.rejected]
-        self.rejected += [(one.event, why.reason) for one, why in folded.rejected]
-        if len(arrived) == 1 and folded.applied:
-            self.accepted += [one.event for one in arrived if one.event not in refused]
-        for key, row in folded.rows.items():
+    def _take(self, received: list[Received], result: FoldResult) -> None:
+        assert result.applied + result.duplicates + len(result.rejected) == len(received)
+        self.outputs += result.outputs
+        self.duplicates += result.duplicates
+        rejections = [entry.event for entry, _ in result.rejected]
+        self.rejected += [(entry.event, why.reason) for entry, why in result.rejected]
+        if len(received) == 1 and result.applied:
+            self.accepted += [entry.event for entry in received if entry.event not in rejections]
+        for key, row in result.rows.items():
             if row is None:
                 self.rows.pop(key, None)
                 if split_key(key)[1].startswith("i/"):
@@ -228,20 +228,20 @@ class Run:
 
     def all(self, stream: Stream, size: int = 1, *, with_tick: bool = False) -> Run:
         """The whole stream in slices of up to ``size`` records; ``with_tick``: a tick ends the slice before it."""
-        gathered: list[Told] = []
-        for one in stream:
-            if isinstance(one, Told):
-                gathered.append(one)
-                if len(gathered) == size:
-                    self.tell(gathered)
-                    gathered = []
+        pending: list[Told] = []
+        for entry in stream:
+            if isinstance(entry, Told):
+                pending.append(entry)
+                if len(pending) == size:
+                    self.tell(pending)
+                    pending = []
                 continue
-            if gathered and not with_tick:
-                self.tell(gathered)
-                gathered = []
-            self.tell(gathered, one.day)
-            gathered = []
-        assert not gathered, "a stream ends with a tick"
+            if pending and not with_tick:
+                self.tell(pending)
+                pending = []
+            self.tell(pending, entry.day)
+            pending = []
+        assert not pending, "a stream ends with a tick"
         return self
 
     def restored(self) -> Run:
