@@ -31,7 +31,7 @@ KEYS = (
     "sink_rows_s",
     "machine",
 )
-"""In bench.json always, ratios first; null where the part that measures it was left out or failed (``why`` tells)."""
+"""Keys that bench.json always has, ratios first; null where the part that measures it was left out or failed (see ``why``)."""
 
 RATIOS = {
     "pipeline_to_react": ("pipeline_events_s", "react_events_s"),
@@ -40,7 +40,7 @@ RATIOS = {
     "pipeline_to_ceiling": ("pipeline_events_s", "ceiling_events_s"),
     "pipeline_to_react_cpu": ("react_cpu_us", "worker_cpu_us"),
 }
-"""The last is of processor time: it tells the same on a machine that does other things too."""
+"""Ratio -> (dividend, divisor). The last is of processor time, so other load on the machine does not change it."""
 
 RATES = {
     "react": "react_events_s",
@@ -50,7 +50,7 @@ RATES = {
     "stock_faust": "stock_faust_events_s",
     "ceiling": "ceiling_events_s",
 }
-"""Part -> its rate: those that are compared with each other."""
+"""Part -> the key of its rate; these parts are compared with each other."""
 
 
 class Commit(NamedTuple):
@@ -85,7 +85,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def spread(costs: Sequence[float]) -> float:
-    """How flat: the dearest by the cheapest, 1.0 = the same.
+    """The highest cost divided by the lowest: 1.0 is perfectly flat.
 
     >>> spread([80.0, 88.0, 84.0])
     1.1
@@ -93,8 +93,8 @@ def spread(costs: Sequence[float]) -> float:
     return max(costs) / min(costs)
 
 
-def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """All of KEYS, ratios computed where both sides are there, then whatever else was measured.
+def with_ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each of KEYS, with ratios where both sides were measured, then all other figures.
 
     A ratio is the middle one of those of the rounds: in a round both sides were measured within minutes of each other, while the
     best of either may come from an hour in which the machine was twice as fast.
@@ -103,22 +103,22 @@ def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
     >>> with_ratios({"rounds": [*rounds, {"pipeline_events_s": 8, "react_events_s": 10}]})["pipeline_to_react"]
     0.75
     """
-    figures = dict(measured)
+    result = dict(figures)
     for name, (dividend, divisor) in RATIOS.items():
-        ratios = [row[dividend] / row[divisor] for row in figures.get("rounds", ()) if row.get(dividend) and row.get(divisor)]
-        if not ratios and figures.get(dividend) and figures.get(divisor):
-            ratios = [figures[dividend] / figures[divisor]]  # measured once, or of processor time, which rounds do not tell
+        ratios = [row[dividend] / row[divisor] for row in result.get("rounds", ()) if row.get(dividend) and row.get(divisor)]
+        if not ratios and result.get(dividend) and result.get(divisor):
+            ratios = [result[dividend] / result[divisor]]  # measured once, or of processor time, which rounds do not tell
         if ratios:
-            figures[name] = round(median(ratios), 3)
-    costs = costs_of(figures)
+            result[name] = round(median(ratios), 3)
+    costs = costs_of(result)
     if costs is not None:
-        figures["cpu_us_per_event"] = costs._asdict()
-        figures["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
-    return {name: figures.pop(name, None) for name in KEYS} | figures
+        result["cpu_us_per_event"] = costs._asdict()
+        result["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
+    return {name: result.pop(name, None) for name in KEYS} | result
 
 
-def better(part: str, best: dict[str, Any] | None, latest: dict[str, Any]) -> dict[str, Any]:
-    """What a part measured in the better of two rounds, by its rate: whole, so that its figures belong together.
+def better_round(part: str, best: dict[str, Any] | None, latest: dict[str, Any]) -> dict[str, Any]:
+    """All figures of the round with the higher rate, never mixed, so that they belong together.
 
     >>> better("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
     {'react_events_s': 9, 'react_us': 111.1}
@@ -147,7 +147,7 @@ def note_round(
 
 
 def shares(samples: Mapping[str, int]) -> dict[str, float]:
-    """Of the whole, in per cent, the largest first.
+    """Each sample's share of the total in per cent, the largest first.
 
     >>> shares({"decode": 1, "fold": 3})
     {'fold': 75.0, 'decode': 25.0}
@@ -166,7 +166,7 @@ class Costs(NamedTuple):
 
 
 ROOM = 0.85
-"""Of each core; the rest is kept free for what peaks."""
+"""The share of each core that is planned with; the rest is kept free for peaks."""
 
 
 def fleet(costs: Costs, cores: int) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def fleet(costs: Costs, cores: int) -> dict[str, Any]:
 
 
 def costs_of(figures: Mapping[str, Any]) -> Costs | None:
-    """None when a part that measures one of them is missing."""
+    """The costs per event; None when a part that measures one of them is missing."""
     try:
         rows = figures["sink_rows"] / figures["events"]
         return Costs(

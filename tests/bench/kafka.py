@@ -28,7 +28,7 @@ from streams.process.affinity import CORES
 from streams.process.children import FAULT_HANDLER, Child, free_port, spawn
 from streams.settings import Settings
 from tests.bench.figures import Commit
-from tests.bench.workload import PARTITIONS, Sent, Workload
+from tests.bench.workload import PARTITIONS, SourceRecord, Workload
 from tests.kafka.broker import KafkaBroker
 
 READY_S = 90.0
@@ -39,11 +39,11 @@ ANYWHERE = "BENCH_ANYWHERE"
 
 
 class StalledError(RuntimeError):
-    """Nothing more was committed; the message holds the end of the worker's log."""
+    """No progress: nothing more was committed. The message holds the end of the worker's log."""
 
 
 class Broker(NamedTuple):
-    """Where it answers, and its process."""
+    """A running broker: its address and its process id."""
 
     bootstrap: str
     pid: int
@@ -51,7 +51,7 @@ class Broker(NamedTuple):
 
 @contextmanager
 def shared_broker(folder: Path, warm_up_s: float) -> Iterator[None]:
-    """A broker for all parts of a run, found through ``folder``: whose topics are whose, their names tell.
+    """Start one broker for all parts of a run, found through ``folder``; the names of topics keep the parts apart.
 
     One that runs for long has compiled what it does often. A fresh JVM spends as much on that as on its work, for a minute, and
     would be measured instead; so it gets something to do first, alike for all that follow. It waits for the members of a group
@@ -64,12 +64,12 @@ def shared_broker(folder: Path, warm_up_s: float) -> Iterator[None]:
 
 
 def broker(folder: Path) -> Broker:
-    """The run's broker."""
+    """The broker that ``shared_broker`` started for this run."""
     return Broker(*orjson.loads((folder / BROKER).read_bytes()))
 
 
 def warm_up(bootstrap: str, seconds: float) -> None:
-    """Transactions over a few topics, small as at a steady rate and large as on a backlog; what others send; who reads it all."""
+    """Work like that of the parts: small and large transactions over a few topics, a plain producer, and a reader of it all."""
     topics = [f"warm-up-{number}" for number in range(4)]
     make_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
     reader = follower(bootstrap, [(topic, number) for topic in topics for number in range(PARTITIONS)])
@@ -94,7 +94,7 @@ def warm_up(bootstrap: str, seconds: float) -> None:
 
 
 def deployment(bootstrap: str, folder: Path, prefix: str = "bench", **changes: Any) -> Settings:
-    """A prefix with its topics. Unless told otherwise no worker ticks: the ticks are the workload's, in its own time."""
+    """A prefix with its topics. By default no worker writes ticks: they are the workload's, in its own time."""
     values = {"partitions": PARTITIONS, "clock": "replay", "mode": "live", "data_dir": folder / prefix} | changes
     settings = Settings(prefix=prefix, bootstrap=bootstrap, **values)
     create_topics(settings)
@@ -108,14 +108,14 @@ def run_folder(folder: Path, name: str) -> Path:
     return path
 
 
-def send(settings: Settings, events: Sequence[Sent]) -> None:
-    """As fast as it goes, each to the partition that it names."""
+def send(settings: Settings, events: Sequence[SourceRecord]) -> None:
+    """Send events to the deployment's topics as fast as possible, each to the partition that it names."""
     names = {event.topic: full_name(settings.prefix, event.topic) for event in events}
     produce(settings.bootstrap, ((names[event.topic], event) for event in events))
 
 
-def produce(bootstrap: str, records: Iterator[tuple[str, Sent]]) -> None:
-    """Events to topics, as fast as it goes."""
+def produce(bootstrap: str, records: Iterator[tuple[str, SourceRecord]]) -> None:
+    """Send events to the given topics as fast as possible."""
     # Idempotent: without it a retry may put a batch behind the one that follows it.
     limits = {"enable.idempotence": True, "queue.buffering.max.messages": 2_000_000}
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, **limits})
@@ -137,7 +137,7 @@ def tick(settings: Settings, workload: Workload) -> None:
 
 
 def make_topics(bootstrap: str, partitions: dict[str, int], config: dict[str, str] | None = None) -> None:
-    """Topics for the peers."""
+    """Create topics outside the registry: those of the peers and of the ceiling."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     topics = [NewTopic(name, count, 1, config=config or {}) for name, count in partitions.items()]
     for answer in admin.create_topics(topics).values():
@@ -156,7 +156,7 @@ class Workers:
     started: int = 0
 
     def start(self, *runs: str) -> None:
-        """A worker for each; what it ``runs``: all, debtor or learner."""
+        """Start a worker for each of ``runs``: all, debtor or learner."""
         for agents in runs:
             number, self.started = self.started, self.started + 1
             cores = [] if os.environ.get(ANYWHERE) else sorted(CORES)
@@ -168,7 +168,7 @@ class Workers:
             self.ports.append(settings.web_port)
 
     def wait_until_ready(self) -> None:
-        """All partitions are restored, by whichever worker has them."""
+        """Return once all partitions are restored, by whichever worker has them."""
         deadline = time.monotonic() + READY_S
         while not self.ready():
             self.check()
@@ -186,13 +186,13 @@ class Workers:
         return len(owned) == self.settings.partitions
 
     def check(self) -> None:
-        """Raises StalledError when one has ended."""
+        """Raise StalledError when a worker has ended."""
         for child in self.children:
             if not child.running:
                 raise StalledError(f"{child.name} ended with status {child.returncode}. Its log ends:\n{child.log_tail()}")
 
-    def told(self) -> str:
-        """What the first worker was at; it ends."""
+    def first_stacks(self) -> str:
+        """The stacks of the first worker's threads; the worker ends."""
         return self.children[0].stacks() + "\n" if self.children else ""
 
     def stop(self) -> None:
@@ -204,7 +204,7 @@ class Workers:
 
 @contextmanager
 def workers(settings: Settings, logs: Path, module: str = "streams.cli") -> Iterator[Workers]:
-    """Stopped in the end, whatever happens."""
+    """Workers that are stopped in the end, whatever happens."""
     processes = Workers(settings, logs, module)
     try:
         yield processes
@@ -241,7 +241,7 @@ def metric(text: str, beginning: str) -> float:
 
 
 def follower(bootstrap: str, places: Sequence[tuple[str, int]], wait_ms: int = 20) -> Consumer:
-    """Reads these topic-partitions from their beginnings, committed records only, outside any group."""
+    """A consumer of these topic-partitions from their beginnings: committed records only, outside any group."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -257,7 +257,7 @@ def follower(bootstrap: str, places: Sequence[tuple[str, int]], wait_ms: int = 2
 
 
 class Journal:
-    """What the debtor agent has committed, as its journal tells it (D5)."""
+    """What the debtor agent has committed, as its journal tells ("The journal makes it repeatable" in streams/engine/README.md)."""
 
     def __init__(self, settings: Settings) -> None:
         topic = full_name(settings.prefix, "journal")
@@ -289,21 +289,23 @@ class Journal:
             self.commits.append(Commit(message.timestamp()[1] / 1000, count))
 
     def wait_for(self, events: int, processes: Workers) -> None:
-        """Until so many events are committed. Raises StalledError when nothing moves any more."""
+        """Read until so many events are committed. Raises StalledError when there is no progress any more."""
         last, moved_at = self.events, time.monotonic()
         while self.read() < events:
             processes.check()
             if self.events > last:
                 last, moved_at = self.events, time.monotonic()
             if time.monotonic() - moved_at > STALLED_S:
-                raise StalledError(f"{processes.told()}{self.events} of {events} events came, then none for {STALLED_S:g} s")
+                raise StalledError(
+                    f"{processes.first_stacks()}{self.events} of {events} events came, then none for {STALLED_S:g} s"
+                )
 
     def close(self) -> None:
         self._consumer.close()
 
 
 def first_rejection(settings: Settings) -> str:
-    """Why the first dead letter is one: the workload has none of its own."""
+    """The reason of the first dead letter: the workload has no broken events."""
     consumer = follower(settings.bootstrap, [(full_name(settings.prefix, "dead-letters"), 0)])
     try:
         message = consumer.poll(5.0)

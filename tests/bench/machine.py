@@ -25,11 +25,11 @@ def cpu_s(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process that is really there."""
+    """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
-def described() -> str:
+def describe() -> str:
     """Cores, processor, versions, and how busy the machine was before."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     load = os.getloadavg()[0]
@@ -54,7 +54,7 @@ def yardstick_us() -> float:
 
 
 def stolen_s() -> float:
-    """Processor time, in seconds since the machine started, that other guests of the same host had instead of it."""
+    """Steal time in seconds since the machine started: processor time that the host gave to other guests."""
     return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / _TICKS_S
 
 
@@ -68,7 +68,7 @@ def _java() -> str:
 
 
 class Stopwatch:
-    """Wall and processor time between two looks, of this process and of others (by name)."""
+    """Wall time since a moment, and the processor time of some processes (by name) since then."""
 
     def __init__(self, pids: Iterable[tuple[str, int]]) -> None:
         self._pids = list(pids)

@@ -18,7 +18,7 @@ RATES = (
     ("stock Faust, at-least-once", "stock_faust_events_s", "peer"),
 )
 RATIOS = {"quixstreams_events_s": "pipeline_to_quixstreams", "stock_faust_events_s": "pipeline_to_stock_faust"}
-"""Those of ``figures``: the middle one of the rounds, not that of the two best rates."""
+"""Rate -> its ratio in ``figures``: the middle one of the rounds, not that of the two best rates."""
 SHADES = ("#1d4ed8", "#0e7490", "#15803d", "#a16207", "#b45309", "#be123c", "#7e22ce", "#64748b")
 
 
@@ -26,17 +26,17 @@ class Bar(NamedTuple):
     name: str
     value: float | None
     share: float
-    """Of the longest."""
+    """The bar's length, as a share of the longest."""
     kind: str
     ratio: float | None
-    """Of one worker to it."""
+    """The rate of one worker divided by this one."""
 
 
 class Piece(NamedTuple):
     name: str
     start: float
     share: float
-    """Both of the whole."""
+    """Start and share are shares of the whole bar."""
     shade: str
 
 

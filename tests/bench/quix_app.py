@@ -24,7 +24,7 @@ from tests.bench.workload import load, load_size
 
 
 class OutputSerializer(BytesSerializer):  # type: ignore[misc] # the same
-    """Of an output (topic, value, headers) the value."""
+    """Serializes the value of an output (topic, value, headers)."""
 
     def __call__(self, value: Any, ctx: Any) -> Any:
         return super().__call__(value[1], ctx)

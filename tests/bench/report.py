@@ -24,12 +24,12 @@ GOALS = {
 }
 
 
-def printed(figures: Mapping[str, Any]) -> str:
-    """Ratios first, then all single figures, then the tables."""
+def as_text(figures: Mapping[str, Any]) -> str:
+    """The whole report: ratios first, then all single figures, then the tables."""
     single = [
         (key, value) for key, value in figures.items() if isinstance(value, int | float | str) or (key in KEYS and value is None)
     ]
-    parts = ["\n".join(f"{key:32} {_shown(value):>14}  {GOALS.get(key, '')}".rstrip() for key, value in single)]
+    parts = ["\n".join(f"{key:32} {_cell(value):>14}  {GOALS.get(key, '')}".rstrip() for key, value in single)]
     for title, rows in tables(figures):
         parts.append(f"{title}\n{markdown(rows)}")
     for name, reason in (figures.get("why") or {}).items():
@@ -38,7 +38,7 @@ def printed(figures: Mapping[str, Any]) -> str:
 
 
 def tables(figures: Mapping[str, Any]) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """Title and rows of each table that there is something for."""
+    """Title and rows of each table that was measured."""
     if figures.get("rounds"):
         yield "Events per second by round, and how slow the machine was (a fixed loop, microseconds)", figures["rounds"]
     if figures.get("partitions"):
@@ -56,7 +56,7 @@ def tables(figures: Mapping[str, Any]) -> Iterable[tuple[str, Sequence[Mapping[s
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table.
+    """Rows as a table in Markdown.
 
     >>> print(markdown([{"cores": 2, "events_s": 7100.0}]))
     | cores | events s |
@@ -65,11 +65,11 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     heads = list(rows[0])
     lines = ["| " + " | ".join(head.replace("_", " ") for head in heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(_shown(row.get(head)) for head in heads) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(row.get(head)) for head in heads) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float) and value == int(value) and abs(value) >= 100:

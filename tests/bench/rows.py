@@ -9,32 +9,32 @@ from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SCORE, SEPARATOR, split_key
 from agents.debtor.payments.state import Item as PaymentItem
 from agents.debtor.state import decode
-from tests.bench.workload import Workload, cuts, decoded
+from tests.bench.workload import Workload, cuts, decode_cut
 
-Written = tuple[tuple[str, bytes], ...]
+KeyedRows = tuple[tuple[str, bytes], ...]
 """Rows with their keys."""
 
 
 class Templates(NamedTuple):
-    """``own``: the brain's rows that are no debtor's, by key in the state topic.
+    """What clones are made of. ``own``: the brain's rows that belong to no debtor, by key in the state topic.
 
     ``debtors``: of each, what does not grow with its invoices (header, and what the score has learned). ``items``: of each open
     invoice its own row, and that of its features as long as a label is to come. Both by row key.
     """
 
-    own: Written
-    debtors: list[Written]
-    items: list[Written]
+    own: KeyedRows
+    debtors: list[KeyedRows]
+    items: list[KeyedRows]
 
 
-def folded_rows(workload: Workload, partition: int = 0) -> dict[str, bytes]:
+def fold_rows(workload: Workload, partition: int = 0) -> dict[str, bytes]:
     """What the state topic of a partition holds after the workload."""
     book, rows, now = DebtorBrain(), dict[str, bytes](), None
     for cut in cuts(workload):
         if cut.partition != partition:
             continue
         now = cut.tick.time if cut.tick else now
-        received, unfinished = decoded(cut), True
+        received, unfinished = decode_cut(cut), True
         while unfinished:
             result = book.fold(received, now, workload.context, replay=False)
             book.keep(result)
@@ -47,9 +47,9 @@ def folded_rows(workload: Workload, partition: int = 0) -> dict[str, bytes]:
     return rows
 
 
-def templates(workload: Workload) -> Templates:
+def make_templates(workload: Workload) -> Templates:
     """Headers and open items as they really come to be."""
-    rows = folded_rows(workload)
+    rows = fold_rows(workload)
     brain_rows = tuple((key, value) for key, value in rows.items() if not split_key(key)[0])
     items = []
     for key, value in rows.items():
@@ -62,7 +62,7 @@ def templates(workload: Workload) -> Templates:
     return Templates(brain_rows, debtors_of(rows), items)
 
 
-def debtors_of(rows: Mapping[str, bytes]) -> list[Written]:
+def debtors_of(rows: Mapping[str, bytes]) -> list[KeyedRows]:
     """The rows of each debtor that do not grow with its invoices; ``rows``: by key in the state topic."""
     customers = [split_key(key)[0] for key in rows if not split_key(key)[1]]
     return [
@@ -76,7 +76,7 @@ def name_of(number: int) -> str:
     return f"clone-{number:07}"
 
 
-def cloned(templates: Templates, debtors: int, items: int) -> Iterator[tuple[str, str, bytes]]:
+def clone_rows(templates: Templates, debtors: int, items: int) -> Iterator[tuple[str, str, bytes]]:
     """Customer, row key and value of all rows of so many debtors with so many open items between them."""
     for number in range(debtors):
         customer = name_of(number)

@@ -50,7 +50,7 @@ class Rows(Mapping[str, Row]):
             raise KeyError(key)
         return row
 
-    def put(self, key: str, row: Row | None) -> None:
+    def set_row(self, key: str, row: Row | None) -> None:
         self._known[key] = row
         self.changed.add(key)
 
@@ -62,7 +62,7 @@ class Rows(Mapping[str, Row]):
         return sum(1 for _ in self)
 
     def write(self, write: Write) -> None:
-        """All that has changed, as bytes."""
+        """Write every changed row to the store, as bytes."""
         for key in self.changed:
             row = self._known[key]
             write(ROW + key, None if row is None else encode(row))
@@ -109,6 +109,6 @@ class Debtors:
             wake = getattr(row, "wake", 0)
             if wake and not isinstance(row, SeenMarker | Payment) and wake != getattr(rows.get(key), "wake", 0):
                 due.setdefault(wake, []).append(key)
-            rows.put(key, row)
+            rows.set_row(key, row)
         outputs: list[Output] = reaction.outputs
         return outputs

@@ -18,7 +18,7 @@ NATIVE = "librdkafka and other threads without Python"
 
 
 class Drawer(NamedTuple):
-    """``place``: a part of a file's path; ``functions``: only in these, empty = in all."""
+    """A label for frames of files whose path holds ``place``; only in ``functions``, where any are named."""
 
     label: str
     place: str
@@ -51,7 +51,7 @@ DRAWERS = (
     _drawer(FETCH, "/faust/"),
     _drawer(FETCH, "/asyncio/"),
 )
-"""The first that fits the innermost frame, then the next frame out, and so on."""
+"""In order: the first drawer that fits the innermost frame counts, then the next frame out, and so on."""
 
 
 def label_of(frames: list[tuple[str, str]]) -> str:

@@ -27,7 +27,7 @@ PARTITIONS = 4
 SLICE = 2000
 """Records of a slice at most: the worker's default (DUEWATCH_MAX_SLICE)."""
 LEARNED_SHARE = 4
-"""The shared model has learned of every fourth debtor."""
+"""The shared model has learned from every fourth debtor."""
 _DATE = re.compile(rb'"(20\d\d-\d\d-\d\d)"')
 
 
@@ -39,7 +39,7 @@ class Size:
     days: int = 120
     seed: int = 1
     warm_up_s: float = 60.0
-    """Of the broker, before anything is measured."""
+    """Seconds that the broker works before anything is measured."""
     peer_s: float = 45.0
     """A peer that is not done by then is judged by what it has done."""
     rounds: int = 3
@@ -48,12 +48,12 @@ class Size:
     rate: int = 1000
     """Events per second of the latency runs."""
     latency_turns: int = 3
-    """With the usual number of partitions; the middle one by its p99 counts."""
+    """Turns with the usual number of partitions; the middle one by its p99 counts."""
     latency_s: float = 30.0
     other_latency_s: float = 20.0
-    """With other numbers of partitions, and with the sink."""
+    """Seconds with other numbers of partitions, and with the sink."""
     takeovers: int = 5
-    """Kills of a worker."""
+    """How often a worker is killed."""
     takeover_rate: int = 200
     restore_debtors: int = 150_000
     restore_items: int = 1_000_000
@@ -80,7 +80,7 @@ QUICK = Size(
 )
 
 
-class Sent(NamedTuple):
+class SourceRecord(NamedTuple):
     """A record as it goes to Kafka, its partition, and when it was recorded."""
 
     topic: str
@@ -92,36 +92,38 @@ class Sent(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """``ticks``: per partition, what the clock tells between the events; its cuts are offsets of topics that begin empty."""
+    """All events, the context, and the ticks of each partition, whose cuts are offsets of topics that begin empty."""
 
-    events: list[Sent]
+    events: list[SourceRecord]
     context: ContextSet
     ticks: list[list[Ticked]]
     ending: datetime
     """The time of the last tick."""
 
 
-def mix(events: Iterable[Sent]) -> dict[str, int]:
-    """How many of each type, the most first."""
+def count_types(events: Iterable[SourceRecord]) -> dict[str, int]:
+    """How many events there are of each type, the most frequent first."""
     kinds = Counter(dict(event.headers)["ce_type"].decode() for event in events)
     return {kind.removeprefix("duewatch.").rpartition(".v")[0]: count for kind, count in kinds.most_common()}
 
 
-def sent(topic: str, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS) -> Sent:
+def source_record(
+    topic: str, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS
+) -> SourceRecord:
     """A record for one of the source topics."""
     pairs = tuple(headers)
     recorded = datetime.fromisoformat(dict(pairs)["ce_recordedtime"].decode())
-    return Sent(topic, partition_of(key, partitions), key, value, pairs, recorded)
+    return SourceRecord(topic, partition_of(key, partitions), key, value, pairs, recorded)
 
 
-def tick_days(events: Sequence[Sent], partitions: int = PARTITIONS) -> int:
+def tick_days(events: Sequence[SourceRecord], partitions: int = PARTITIONS) -> int:
     """Days between two ticks, so that there is about one tick a slice: a worker applies at most one with each."""
     span = max(1, (events[-1].recorded - events[0].recorded).days)
     return max(1, round(1.2 * SLICE * partitions * span / len(events)))
 
 
-def ticks_of(events: Sequence[Sent], partitions: int = PARTITIONS) -> tuple[list[list[Ticked]], datetime]:
-    """Ticks at midnight every some days, each with the offsets that its partition has by then, and the time of the last."""
+def ticks_of(events: Sequence[SourceRecord], partitions: int = PARTITIONS) -> tuple[list[list[Ticked]], datetime]:
+    """Ticks at midnight, some days apart, each with the offsets that its partition has by then; and the time of the last tick."""
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
     ticks: list[list[Ticked]] = [[] for _ in range(partitions)]
     every = timedelta(days=tick_days(events, partitions))
@@ -148,7 +150,7 @@ def _midnight(day: date) -> datetime:
 
 
 def build(size: Size) -> Workload:
-    """Simulate, and learn a shared model from it first, so that all engines score with the same one that knows something."""
+    """Simulate a portfolio, and learn a shared model from a part of it first: all engines score with the same trained one."""
     from streams.backtest.run import Fold
     from streams.connectors.records import record_of
     from streams.replay.context import replay_context
@@ -160,7 +162,7 @@ def build(size: Size) -> Workload:
         attributes = orjson.loads(line.line)
         record = record_of(line.topic, attributes, attributes.pop("data"), date.fromisoformat(line.recorded[:10]))
         records.append(record)
-        events.append(sent(line.topic, record.key or b"", record.value, record.headers))
+        events.append(source_record(line.topic, record.key or b"", record.value, record.headers))
     fold = Fold(replay_context(records))
     training = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
     for step in steps(sorted(training, key=lambda record: (record.day, record.order))):
@@ -170,18 +172,18 @@ def build(size: Size) -> Workload:
 
 
 def build_ledger(path: Path) -> Workload:
-    """A ledger's invoices and payments, nothing learned beforehand."""
+    """The workload of a ledger's invoices and payments, with an untrained model."""
     from streams.replay.context import replay_context
     from streams.replay.sources import read_sources
 
     records = read_sources([path], "highradius")
-    events = [sent(record.topic, record.key or b"", record.value, record.headers) for record in records]
+    events = [source_record(record.topic, record.key or b"", record.value, record.headers) for record in records]
     ticks, ending = ticks_of(events)
     return Workload(events, replay_context(records), ticks, ending)
 
 
 def save(workload: Workload, size: Size, folder: Path) -> None:
-    """For the parts, which are processes of their own, some of them with other libraries: no classes of ours are pickled."""
+    """Write the workload for the parts, which are processes with partly other libraries: no classes of ours are pickled."""
     ticks = [[tick.model_dump_json() for tick in series] for series in workload.ticks]
     with (folder / "workload.pickle").open("wb") as file:
         pickle.dump(
@@ -196,7 +198,7 @@ def load(folder: Path) -> Workload:
     with (folder / "workload.pickle").open("rb") as file:
         events, context, ticks, ending = pickle.load(file)  # noqa: S301 - our own file, in our own temporary folder
     return Workload(
-        [Sent(*event) for event in events],
+        [SourceRecord(*event) for event in events],
         ContextSet.model_validate_json(context),
         [[Ticked.model_validate_json(tick) for tick in series] for series in ticks],
         ending,
@@ -211,14 +213,14 @@ class Cut(NamedTuple):
     """A slice as the worker makes it on a backlog: at most SLICE records of a partition, by topic, and a tick that they reach."""
 
     partition: int
-    events: list[tuple[int, Sent]]
-    """With their offsets."""
+    events: list[tuple[int, SourceRecord]]
+    """(Offset, record) of each event."""
     tick: Ticked | None
 
 
 def cuts(workload: Workload, partitions: int = PARTITIONS, most: int = SLICE) -> list[Cut]:
     """The slices of all partitions, in turn."""
-    queues: list[list[tuple[int, Sent]]] = [[] for _ in range(partitions)]
+    queues: list[list[tuple[int, SourceRecord]]] = [[] for _ in range(partitions)]
     offsets: Counter[tuple[str, int]] = Counter()
     for event in workload.events:
         queues[event.partition].append((offsets[event.topic, event.partition], event))
@@ -228,7 +230,7 @@ def cuts(workload: Workload, partitions: int = PARTITIONS, most: int = SLICE) ->
     return [series[turn] for turn in range(longest) for series in by_partition if turn < len(series)]
 
 
-def _cut(partition: int, queue: list[tuple[int, Sent]], ticks: list[Ticked], most: int) -> list[Cut]:
+def _cut(partition: int, queue: list[tuple[int, SourceRecord]], ticks: list[Ticked], most: int) -> list[Cut]:
     order = {topic: place for place, topic in enumerate(DEBTOR_SOURCES)}
     ends: dict[str, int] = defaultdict(int)
     slices, pending = [], list(reversed(ticks))
@@ -248,7 +250,7 @@ def _pop(pending: list[Ticked], ends: dict[str, int]) -> Ticked | None:
     return None
 
 
-def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
+def decode_cut(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
     """The slice's events as a brain gets them. Raises ValueError for a record that is none: the workload has no broken ones."""
     received = []
     for offset, record in cut.events:
@@ -259,13 +261,13 @@ def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
     return received
 
 
-def mixed(events: Iterable[Sent]) -> list[Sent]:
+def spread_over_days(events: Iterable[SourceRecord]) -> list[SourceRecord]:
     """The events of each day spread evenly over it, those of a debtor in their order.
 
     As simulated, all invoices of a day come in one run, in which most debtors have one. At thousands of times the speed of the
     portfolio that is nobody's day: a portfolio that has so many events a second has as many runs, one into the other.
     """
-    order: list[Sent] = []
+    order: list[SourceRecord] = []
     for _, day in groupby(events, key=lambda event: event.recorded.date()):
         of_debtor = defaultdict(list)
         for event in day:
@@ -279,16 +281,16 @@ def mixed(events: Iterable[Sent]) -> list[Sent]:
     return order
 
 
-def moved(event: Sent, days: int) -> Sent:
+def postpone(event: SourceRecord, days: int) -> SourceRecord:
     """The event some days later, in all its dates."""
     value = _DATE.sub(lambda match: b'"%s"' % _later(match[1].decode(), days), event.value)
-    return recorded(event._replace(value=value), event.recorded + timedelta(days=days))
+    return stamp(event._replace(value=value), event.recorded + timedelta(days=days))
 
 
-def recorded(event: Sent, at: datetime) -> Sent:
+def stamp(event: SourceRecord, at: datetime) -> SourceRecord:
     """The event, happened and recorded at that time."""
-    stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
-    headers = tuple((name, stamp if name in {"ce_time", "ce_recordedtime"} else text) for name, text in event.headers)
+    text = at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+    headers = tuple((name, text if name in {"ce_time", "ce_recordedtime"} else value) for name, value in event.headers)
     return event._replace(headers=headers, recorded=at)
 
 

@@ -27,7 +27,7 @@ FOLDS, REPEATS = 7, 5
 
 
 def day_of(text: str) -> date:
-    """YYMMDD of the 1990s."""
+    """The date of a text YYMMDD, in the 1990s."""
     return datetime.strptime(f"19{text}", "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
 
 
@@ -70,7 +70,7 @@ def _event(topic: str, kind: str, ident: str, day: date, data: dict[str, str]) -
 
 
 def scores(loans: Sequence[Row], movements: Sequence[Row]) -> Floats:
-    """p_default of each account as last said before its loan."""
+    """p_default of each account, as last computed before its loan."""
     with tempfile.TemporaryDirectory() as name:
         write_events(loans, movements, Path(name))
         history = history_of([Path(name)])
@@ -83,7 +83,7 @@ def scores(loans: Sequence[Row], movements: Sequence[Row]) -> Floats:
 
 
 def aggregates(loans: Sequence[Row], movements: Sequence[Row]) -> Floats:
-    """Of the last 13 weeks, and of all before: inflow and outflow a week, their noise, lowest and last balance, penalties."""
+    """Features of each account, over 13 weeks and over all before: weekly inflow and outflow, noise, balances, penalties."""
     of: dict[str, list[Row]] = defaultdict(list)
     for row in movements:
         of[row["account_id"]].append(row)
@@ -105,7 +105,7 @@ def _aggregate(rows: Sequence[Row], end: int) -> list[float]:
     return [*features, float(penalties), weeks]
 
 
-def crossed(x: Floats, y: np.ndarray, kind: str) -> Floats:
+def cross_validate(x: Floats, y: np.ndarray, kind: str) -> Floats:
     """Forecasts by repeated cross-validation over accounts, averaged."""
     forecasts = np.zeros(len(y))
     for seed in range(REPEATS):
@@ -117,7 +117,7 @@ def crossed(x: Floats, y: np.ndarray, kind: str) -> Floats:
 
 
 def _booster(x: Floats, y: np.ndarray) -> Callable[[Floats], Floats]:
-    """Leaves of a hundred and forty accounts must be smaller than those of a ledger."""
+    """A booster with smaller leaves than for a ledger: there are only a hundred and forty accounts."""
     return fit(x, y, min_child_samples=5, num_leaves=4)
 
 
@@ -134,22 +134,24 @@ def _logistic(x: Floats, y: np.ndarray) -> Callable[[Floats], Floats]:
     return lambda rows: 1 / (1 + np.exp(-np.column_stack((np.ones(len(rows)), (rows - mean) / scale)) @ weights))
 
 
-def judged() -> list[tuple[str, Interval]]:
-    """Scorer and AUC with its interval."""
+def judge() -> list[tuple[str, Interval]]:
+    """Each scorer's name and AUC with its interval."""
     loans, movements = read(LOANS), read(MOVEMENTS)
     y = np.array([int(row["status"] in "BD") for row in loans])
     own_scores = scores(loans, movements)
     x = aggregates(loans, movements)
     blocks = Bootstrap(np.arange(len(y)), 2_000)
     scorers = [("duewatch p_default, without any label", own_scores)]
-    scorers += [(f"{kind}, cross-validated on the labels", crossed(x, y, kind)) for kind in ("LightGBM", "logistic regression")]
+    scorers += [
+        (f"{kind}, cross-validated on the labels", cross_validate(x, y, kind)) for kind in ("LightGBM", "logistic regression")
+    ]
     return [(name, interval) for name, forecasts in scorers if (interval := blocks.auc(y, forecasts)) is not None]
 
 
 def main() -> None:
     if not LOANS.exists():
         sys.exit(f"{LOANS} is not there: this experiment needs the development data")
-    for name, interval in judged():
+    for name, interval in judge():
         print(f"{name:45} AUC {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
 
 

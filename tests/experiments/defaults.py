@@ -30,7 +30,7 @@ TIMES = {
 }
 
 
-def judged(seed: int, debtors: int = DEBTORS, days: int = DAYS) -> tuple[int, Figures]:
+def judge_seed(seed: int, debtors: int = DEBTORS, days: int = DAYS) -> tuple[int, Figures]:
     """How many debtors default in the portfolio of a seed, and what metrics.json would say of the scores."""
     with tempfile.TemporaryDirectory() as name:
         write_portfolio(simulate(debtors, days, seed), Path(name))
@@ -51,7 +51,7 @@ def cell(figures: Figures, name: str, digits: int) -> str:
 
 
 def line(defaults: int, figures: Figures) -> list[str]:
-    """The cells of a row behind its seed."""
+    """The cells of a table row, without the seed."""
     areas = [cell(figures, name, 3) for name in AREAS.values()]
     return [str(defaults), *areas, *(cell(figures, name, 3 if title == "false alarms" else 0) for title, name in TIMES.items())]
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     print(f"{'seed':>6}{'defaults':>10}" + "".join(f"{title:>24}" for title in (*AREAS, *TIMES)), flush=True)
     ratios = []
     for seed in options.seed or SEEDS:
-        defaults, figures = judged(seed, options.debtors, options.days)
+        defaults, figures = judge_seed(seed, options.debtors, options.days)
         first, *cells = line(defaults, figures)
         print(f"{seed:>6}{first:>10}" + "".join(f"{text:>24}" for text in cells), flush=True)
         ratios += [figures[name]["value"] for name in (AREAS["ratio"],) if name in figures]

@@ -18,11 +18,11 @@ HIGHRADIUS, IBM, CASSANDRA = (
 )
 Row = dict[str, str]
 ENDS = "2020-03-01"
-"""From this day on highradius holds late payers only (data's README)."""
+"""From this day on highradius holds late payers only."""
 
 
 def needs(*paths: Path) -> pytest.MarkDecorator:
-    """Skip where the data is not there: it may not be part of the repository."""
+    """A mark that skips a test where the data is not there: it may not be part of the repository."""
     missing = [path.name for path in paths if not path.exists()]
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)}: development data that is not here")
 
@@ -42,7 +42,7 @@ def write(path: Path, rows: Iterable[Row]) -> Path:
 
 
 def highradius_rows() -> list[Row]:
-    """Those that the mapping would take, with the issue date that it would take, so that payments can be moved afterwards."""
+    """Rows that the mapping would take, with the issue date that it would take, so that payments can be moved afterwards."""
     rows = []
     for row in read(HIGHRADIUS):
         if row["dup_of_earlier_row"] == "1" or row["clear_date"] >= ENDS:
@@ -54,7 +54,7 @@ def highradius_rows() -> list[Row]:
 
 
 def highradius_mapping(folder: Path) -> str:
-    """For the rows above: the shipped one without the rules that they have been through."""
+    """A mapping for ``highradius_rows``: the shipped one without the rules that these rows have been through."""
     path = folder / "moved.toml"
     path.write_text(
         'name = "highradius"\ncurrency = "USD"\ncountry = "US"\nhash_group = true\n[columns]\n'
@@ -78,5 +78,5 @@ def slower(rows: Iterable[Row], affected: Callable[[str], bool], start: date, da
 
 
 def third(number: int) -> Callable[[str], bool]:
-    """A third of the customers, by a hash: the thirds of score_quality.md 6."""
+    """Whether a customer is in this third (0 to 2) of all, chosen by a hash."""
     return lambda customer: int(hashlib.sha1(f"drift{customer}".encode(), usedforsecurity=False).hexdigest(), 16) % 3 == number

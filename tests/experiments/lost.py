@@ -38,8 +38,8 @@ class Crowd:
         consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
         return consumer
 
-    def lost(self) -> int:
-        """Of those that read before; others take their places."""
+    def count_lost(self) -> int:
+        """How many consumers no longer read; new ones take their places."""
         missing = dict(enumerate(self._all))
         until, sent_at = time.monotonic() + PATIENCE_S, 0.0
         while missing and time.monotonic() < until:
@@ -66,18 +66,18 @@ class Crowd:
 @click.option("--leaves", default=3, show_default=True, help="how often the broker leaves")
 def main(consumers: int, leaves: int) -> None:
     """Count the consumers of confluent-kafka that a broker's leave makes deaf for ever."""
-    deaf, topic = 0, f"lost-{uuid4()}"
+    deaf_count, topic = 0, f"lost-{uuid4()}"
     with broker_behind_a_door() as door:
         admin = AdminClient({"bootstrap.servers": door.bootstrap})
         admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
         crowd = Crowd(door, topic, consumers)
-        crowd.lost()
+        crowd.count_lost()
         for _ in range(leaves):
             door.leave()
             time.sleep(AWAY_S)
             door.come_back()
-            deaf += crowd.lost()
-        figures = f"{deaf} of {consumers * leaves} lost, {door.told} were told"
+            deaf_count += crowd.count_lost()
+        figures = f"{deaf_count} of {consumers * leaves} lost, {door.told} were told"
         click.echo(f"librdkafka {confluent_kafka.libversion()[0]}: {figures}")
 
 

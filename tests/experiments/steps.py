@@ -29,7 +29,7 @@ from tests.experiments.ledgers import CASSANDRA, HIGHRADIUS, IBM
 
 LEDGERS = {"ibm": IBM, "cassandra": CASSANDRA, "highradius": HIGHRADIUS}
 LENGTHS = (1, 7, 30)
-"""Days."""
+"""The lengths of a step in days."""
 
 
 def cut(records: Sequence[Record], days: int) -> Iterator[Step]:
@@ -48,8 +48,8 @@ def _end(first: Any, days: int, number: int) -> datetime:
     return datetime.combine(first + timedelta(days=days * (number + 1)), time(), tzinfo=UTC)
 
 
-def scored(path: Path, mapping: str, days: int) -> Table:
-    """The ledger as duewatch scores it with such steps."""
+def score_ledger(path: Path, mapping: str, days: int) -> Table:
+    """Score a ledger with steps of so many days."""
     records = read_sources([path], mapping, None)
     history = History()
     fold = Fold(replay_context(records, None), history.hear)
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
         if not LEDGERS[name].exists():
             sys.exit(f"{LEDGERS[name]} is not there: this experiment needs the development ledgers")
         for days in LENGTHS:
-            late, auc, late_30, default, off = line(scored(LEDGERS[name], name, days))
+            late, auc, late_30, default, off = line(score_ledger(LEDGERS[name], name, days))
             print(f"{name:12}{days:>6} d{late:>10}{auc:>10}{late_30:>10}{default:>12}{off:>10}", flush=True)
 
 

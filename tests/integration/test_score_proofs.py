@@ -110,7 +110,7 @@ def test_an_account_without_any_invoice_has_a_score_from_its_movements_alone() -
 @pytest.mark.skipif(not booster_is_here(), reason="LightGBM is not installed here: make setup installs it")
 def test_after_a_change_of_regime_the_score_is_half_way_before_lightgbm() -> None:
     start = date(2019, 5, 6)
-    table, affected = regime.changed(1, until=UNTIL, start=start)
+    table, affected = regime.change_ledger(1, until=UNTIL, start=start)
     ours, booster = regime.reactions(
         table, affected, [Forecasts("duewatch", "duewatch", table.p_late), boosted(table, 1_000)], start
     )

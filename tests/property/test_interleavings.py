@@ -26,20 +26,20 @@ from schemas.events.payments import InvoiceIssued
 from schemas.events.policies import PolicyPublished
 from streams.kafka.codec import encode
 from tests.integration.support.ledgers import recompute
-from tests.property.support.portfolios import END, Queues, Run, Told, interleaved, portfolio
-from tests.support.builders import Life, arrived, at, context, day, event, invoice, payment
+from tests.property.support.portfolios import END, Queues, Run, TopicEvent, interleave, portfolio
+from tests.support.builders import Life, at, context, day, event, invoice, payment, received_events
 
 seeds = st.integers(0, 2**32 - 1)
 ZERO = Decimal("0.00")
 
 
-def told_once(queues: Queues) -> Run:
-    """Each debtor's topics one after the other, and the clock at the end."""
-    return Run().all(interleaved(Random(0), queues))
+def run_in_order(queues: Queues) -> Run:
+    """A run in which each debtor's topics come one after the other, and the clock at the end."""
+    return Run().all(interleave(Random(0), queues))
 
 
 def money(run: Run) -> dict[str, Any]:
-    """All that is owed, per debtor: balances, and each invoice's and payment's amounts."""
+    """All amounts per debtor: balances, and those of each invoice and payment."""
     amounts: dict[str, Any] = {}
     for key, row in run.book.rows():
         if isinstance(row, Header):
@@ -54,7 +54,7 @@ def money(run: Run) -> dict[str, Any]:
 
 
 def bits(run: Run) -> tuple[Any, ...]:
-    """Everything: rows as they are written, each debtor's outputs as they go out, and what was refused.
+    """All that a run leaves, as bytes: rows as they are written, each debtor's outputs as they go out, and what was refused.
 
     Among debtors whose deadlines fire with one tick there is no order: their outputs have other keys.
     """
@@ -64,7 +64,7 @@ def bits(run: Run) -> tuple[Any, ...]:
 
 def of_each(run: Run, topic: str) -> dict[str, list[Any]]:
     by_customer: dict[str, list[Any]] = defaultdict(list)
-    for data in run.sent(topic):
+    for data in run.bodies(topic):
         by_customer[data.customer_id].append(data)
     return by_customer
 
@@ -91,9 +91,9 @@ def assert_exposure_fits_the_items(run: Run, on: int) -> None:
 
 
 def assert_alerts_alternate(run: Run) -> None:
-    """Raised, cleared, raised ...: none twice, and none cleared that was not raised."""
+    """Each alert is raised, cleared, raised ...: never twice in a row, and never cleared before it was raised."""
     states: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for alert in run.sent("alerts"):
+    for alert in run.bodies("alerts"):
         states[alert.customer_id, alert.alert_type].append(alert)
     for alerts in states.values():
         assert [a.state for a in alerts] == (["raised", "cleared"] * len(alerts))[: len(alerts)]
@@ -142,10 +142,10 @@ def assert_ids_are_unique(run: Run) -> None:
 def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed: int) -> None:
     rng = Random(seed)
     queues = portfolio(rng)
-    plain = told_once(queues)
+    plain = run_in_order(queues)
     twice = frozenset(cause.id for cause in plain.accepted)
     for _ in range(2):
-        run = Run().all(interleaved(rng, queues, twice=twice))
+        run = Run().all(interleave(rng, queues, twice=twice))
         assert not run.forgotten
         assert money(run) == money(plain)
         assert_ids_are_unique(run)
@@ -158,7 +158,7 @@ def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed
 @given(seed=seeds)
 def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> None:
     rng = Random(seed)
-    run = Run().all(interleaved(rng, portfolio(rng, simple=True)))
+    run = Run().all(interleave(rng, portfolio(rng, simple=True)))
     headers = {split_key(key)[0]: row for key, row in run.book.rows() if isinstance(row, Header)}
     for (customer, currency), oracle in recompute(cause.data for cause in run.accepted).items():
         expected, actual = oracle.on(at(END).date()), headers[customer].balances[currency]
@@ -175,16 +175,19 @@ def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> Non
 @given(seed=seeds)
 def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
-    stream = interleaved(rng, portfolio(rng))
+    stream = interleave(rng, portfolio(rng))
     one_by_one = bits(Run().all(stream))
     assert bits(Run().all(stream, 7)) == one_by_one
     assert bits(Run().all(stream, 7, with_tick=True)) == one_by_one
     assert bits(Run().all(stream, 1 << 30, with_tick=True)) == one_by_one
 
 
-def test_a_slice_may_end_with_its_tick() -> None:
+def test_a_tick_gives_the_same_rows_in_the_slice_of_its_cut_and_in_one_of_its_own() -> None:
     """The tick's cut contains the payment, so the invoice was paid in time, however the slices fall."""
-    stream = [Told("payments", invoice("i1", 0, due=10, amount="5000.00")), Told("payments", payment("p1", 9, {"i1": "5000.00"}))]
+    stream = [
+        TopicEvent("payments", invoice("i1", 0, due=10, amount="5000.00")),
+        TopicEvent("payments", payment("p1", 9, {"i1": "5000.00"})),
+    ]
     separate, combined = Run(), Run()
     for run in (separate, combined):
         run.tell(stream[:1], 0)
@@ -192,7 +195,7 @@ def test_a_slice_may_end_with_its_tick() -> None:
     separate.tell(stream[1:])
     separate.tell([], 40)
     combined.tell(stream[1:], 40)
-    assert not separate.sent("alerts")
+    assert not separate.bodies("alerts")
     assert bits(combined) == bits(separate)
 
 
@@ -200,15 +203,15 @@ def test_a_slice_may_end_with_its_tick() -> None:
 @given(seed=seeds)
 def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
-    stream = interleaved(rng, portfolio(rng))
+    stream = interleave(rng, portfolio(rng))
     uninterrupted = Run()
     places = sorted(rng.randrange(len(stream)) for _ in range(3))
     taken_over = Run()
     for place, entry in enumerate(stream):
         if place in places:
-            taken_over = taken_over.restored()
+            taken_over = taken_over.take_over()
         for run in (uninterrupted, taken_over):
-            if isinstance(entry, Told):
+            if isinstance(entry, TopicEvent):
                 run.tell([entry])
             else:
                 run.tell([], entry.day)
@@ -219,7 +222,10 @@ def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_othe
     debtors = 10
     book, acts = DebtorBrain(), context()
     result = book.fold(
-        arrived(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]), at(1), context("observe"), replay=False
+        received_events(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]),
+        at(1),
+        context("observe"),
+        replay=False,
     )
     book.keep(result)
     rows = dict(result.rows)
@@ -245,10 +251,10 @@ def notice(n: int, stage: str) -> Event:
     return event(fact, n)
 
 
-def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_limit_below_nothing() -> None:
+def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_negative_limit() -> None:
     life = Life()
     life.tell(payment("p1", 0, {}, amount="150.00"), notice(1, "opened"), notice(2, "closed"))
-    assert min(change.new_limit for change in life.sent("limit-changes")) >= 0
+    assert min(change.new_limit for change in life.bodies("limit-changes")) >= 0
 
 
 def test_a_row_is_written_alike_with_and_without_a_take_over() -> None:
@@ -256,11 +262,11 @@ def test_a_row_is_written_alike_with_and_without_a_take_over() -> None:
         customer_id="c-1", notice_id="n0", register="r", kind="k", stage="none", match="possible", published_on=day(1)
     )
     first = Run()
-    first.tell([Told("insolvency-events", event(possible, 1))])
-    second = first.restored()
+    first.tell([TopicEvent("insolvency-events", event(possible, 1))])
+    second = first.take_over()
     later = notice(2, "plan")
     for run in (first, second):
-        run.tell([Told("insolvency-events", later)])
+        run.tell([TopicEvent("insolvency-events", later)])
     assert second.rows == first.rows
 
 
@@ -274,7 +280,7 @@ def test_a_change_of_flags_after_a_numbered_change_keeps_the_number() -> None:
     )  # fmt: skip
     life.tell(notice(1, "petition"), now=at(1))
     life.tell(notice(20, "none"), event(override, 21), now=at(1))
-    assert [change.sequence for change in life.sent("limit-changes")] == [1, 2, 3, 4]
+    assert [change.sequence for change in life.bodies("limit-changes")] == [1, 2, 3, 4]
 
 
 def test_a_change_is_in_force_from_no_earlier_than_the_one_before() -> None:
@@ -285,12 +291,12 @@ def test_a_change_is_in_force_from_no_earlier_than_the_one_before() -> None:
     )  # fmt: skip
     life = Life()
     life.tell(notice(1, "petition"), event(override, 20), notice(5, "opened"), notice(30, "dismissed"), now=at(1))
-    changes = [(change.new_limit, change.effective_from) for change in life.sent("limit-changes")[2:]]
+    changes = [(change.new_limit, change.effective_from) for change in life.bodies("limit-changes")[2:]]
     assert changes[:2] == [(Decimal(500), day(20)), (Decimal(0), day(20))]
     assert [on for _, on in changes[2:]] == [day(30)]
 
 
-def test_old_master_data_that_comes_again_replaces_no_newer() -> None:
+def test_resent_master_data_does_not_replace_newer() -> None:
     """ClickHouse's ``customers`` shows the newest by recorded time; the debtor's header must say the same."""
     life = Life()
     old = event(CustomerUpdated(customer_id="c-1", country="DE"), 0)
@@ -300,7 +306,7 @@ def test_old_master_data_that_comes_again_replaces_no_newer() -> None:
 
 
 def test_the_policy_of_these_tests_bounds_what_they_check() -> None:
-    """The bound of ``assert_limits_are_within_policy`` is the largest target there is: LEAST_WINDOW days, the strong factor."""
+    """The bound of ``assert_limits_are_within_policy`` is the largest target there is: at least 30 days, the strong factor."""
     rules = PolicyPublished().limits
     assert rules.strong_factor == max(rules.strong_factor, rules.medium_factor, rules.weak_factor)
     assert timedelta(days=rules.cover_days) >= timedelta(days=30)

@@ -19,31 +19,31 @@ from streams.kafka.codec import encode
 from streams.process.garbage import keep_many_rows
 from tests.bench import kafka
 from tests.bench.figures import Commit, commit_rate
-from tests.bench.workload import PARTITIONS, Workload, cuts, decoded, load
+from tests.bench.workload import PARTITIONS, Workload, cuts, decode_cut, load
 
 JOURNAL_BYTES, POSITION_BYTES = 500, 250
-"""Of the two records that the engine itself adds to each slice, about."""
+"""About the sizes of the two records that the engine itself adds to each slice."""
 
-Written = list[tuple[int, int, int]]
-"""Of each message of a slice: bytes of its key, its value, its headers."""
+MessageSizes = list[tuple[int, int, int]]
+"""For each message of a slice: bytes of its key, its value and its headers."""
 
 
-class Slice(tuple[int, Written]):
-    """Number of events, and what is written for them."""
+class Slice(tuple[int, MessageSizes]):
+    """The number of a slice's events, and the sizes of what is written for them."""
 
     __slots__ = ()
 
 
-def written(workload: Workload) -> list[list[Slice]]:
-    """By partition: what each slice writes."""
+def writes_by_partition(workload: Workload) -> list[list[Slice]]:
+    """For each partition, what each of its slices writes."""
     books, slices = [DebtorBrain() for _ in range(PARTITIONS)], [list[Slice]() for _ in range(PARTITIONS)]
     now: list[datetime | None] = [None] * PARTITIONS
     for cut in cuts(workload):
         if cut.tick is not None:
             now[cut.partition] = cut.tick.time
-        result = books[cut.partition].fold(decoded(cut), now[cut.partition], workload.context, replay=False, wakes=1 << 30)
+        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], workload.context, replay=False, wakes=1 << 30)
         books[cut.partition].keep(result)
-        sizes: Written = [(len(key), len(value or b""), 0) for key, value in result.rows.items()]
+        sizes: MessageSizes = [(len(key), len(value or b""), 0) for key, value in result.rows.items()]
         for output in result.outputs:
             value, headers = encode(output)
             sizes.append((len(output.key), len(value), sum(len(name) + len(text) for name, text in headers)))
@@ -75,7 +75,7 @@ def run(bootstrap: str, name: str, partition: int, slices: Sequence[Slice], comm
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
     workload = load(folder)
-    slices = written(workload)
+    slices = writes_by_partition(workload)
     broker, name = kafka.broker(folder), kafka.run_folder(folder, "ceiling").name
     kafka.make_topics(broker.bootstrap, {f"{name}-events": PARTITIONS, f"{name}-written": PARTITIONS})
     kafka.produce(broker.bootstrap, ((f"{name}-events", event) for event in workload.events))

@@ -19,7 +19,7 @@ from streams.settings import Settings
 from tests.bench import kafka
 from tests.bench.figures import commit_rate
 from tests.bench.machine import Stopwatch
-from tests.bench.parts.react import us
+from tests.bench.parts.react import micros
 from tests.bench.workload import Workload, load
 
 SINK_S = 180.0
@@ -37,7 +37,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def work(settings: Settings, folder: Path, workload: Workload, broker_pid: int, count: int = 1) -> dict[str, Any]:
-    """Workers over a backlog, from their start until all of it is committed."""
+    """Measure workers on a backlog, from their start until all of it is committed."""
     with kafka.workers(settings, folder) as workers, kafka.journal(settings) as journal:
         began = time.perf_counter()
         workers.start(*["debtor"] * count, "learner")
@@ -54,9 +54,9 @@ def work(settings: Settings, folder: Path, workload: Workload, broker_pid: int, 
             "pipeline_slices": len(journal.commits),
             "pipeline_rejected": journal.rejected,
             **({"pipeline_rejected_because": kafka.first_rejection(settings)} if journal.rejected else {}),
-            "worker_cpu_us": us(sum(seconds[name] for name, _ in pids[:-1]), events),
-            "learner_cpu_us": us(seconds[pids[-1][0]], events),
-            "broker_cpu_us": us(seconds["broker"], events),
+            "worker_cpu_us": micros(sum(seconds[name] for name, _ in pids[:-1]), events),
+            "learner_cpu_us": micros(seconds[pids[-1][0]], events),
+            "broker_cpu_us": micros(seconds["broker"], events),
         }
 
 
@@ -77,7 +77,7 @@ def sink(settings: Settings, folder: Path) -> dict[str, Any]:
     return {
         "sink_rows": round(rows),
         "sink_rows_s": round(rows / (moved_at - began)),
-        "sink_cpu_us_per_row": us(cpu_s, round(rows)),
+        "sink_cpu_us_per_row": micros(cpu_s, round(rows)),
     }
 
 

@@ -22,14 +22,14 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
 from streams.kafka.codec import decode, encode
 from streams.process.garbage import keep_many_rows
-from tests.bench.workload import PARTITIONS, Cut, build_ledger, cuts, decoded, load, load_size, mix
+from tests.bench.workload import PARTITIONS, Cut, build_ledger, count_types, cuts, decode_cut, load, load_size
 
 EXAMPLES = 100
 
 
 @dataclass(slots=True)
-class Spent:
-    """Seconds and counts; ``cpu_s`` is what the processor gave. The whole is more than its parts: what was made must go."""
+class Timings:
+    """Seconds and counts; ``cpu_s`` is processor time. The whole is more than its parts: objects are freed as well."""
 
     whole_s: float = 0.0
     decode_s: float = 0.0
@@ -42,15 +42,15 @@ class Spent:
     rejected: int = 0
 
 
-def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
-    """Everything once, from empty books."""
-    times, books = Spent(), [DebtorBrain() for _ in range(PARTITIONS)]
+def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
+    """Decode, fold and encode all slices once, from empty brains."""
+    times, books = Timings(), [DebtorBrain() for _ in range(PARTITIONS)]
     now: list[datetime | None] = [None] * PARTITIONS
     clock, cpu = time.perf_counter, time.process_time()
     start = clock()
     for cut in slices:
         began = clock()
-        received = decoded(cut)
+        received = decode_cut(cut)
         times.decode_s += clock() - began
         times.events += len(received)
         if cut.tick is not None:
@@ -76,43 +76,43 @@ def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
     workload, size = load(folder), load_size(folder)
-    once(cuts(workload)[:8], workload.context)  # what is loaded and remembered with the first use of it
-    times = once(cuts(workload), workload.context)
+    fold_once(cuts(workload)[:8], workload.context)  # what is loaded and remembered with the first use of it
+    times = fold_once(cuts(workload), workload.context)
     figures = {
         "react_events_s": round(times.events / times.whole_s),
-        "react_us": us(times.whole_s, times.events),
-        "react_cpu_us": us(times.cpu_s, times.events),
-        "react_decode_us": us(times.decode_s, times.events),
-        "react_fold_us": us(times.fold_s, times.events),
-        "react_encode_us": us(times.encode_s, times.events),
+        "react_us": micros(times.whole_s, times.events),
+        "react_cpu_us": micros(times.cpu_s, times.events),
+        "react_decode_us": micros(times.decode_s, times.events),
+        "react_fold_us": micros(times.fold_s, times.events),
+        "react_encode_us": micros(times.encode_s, times.events),
         "events": times.events,
         "outputs_per_event": round(times.outputs / times.events, 3),
         "rows_per_event": round(times.rows / times.events, 3),
         "rejected": times.rejected,
-        "mix": mix(workload.events),
+        "mix": count_types(workload.events),
         "portfolio": f"{size.debtors} debtors, {size.days} days, seed {size.seed}",
     }
-    figures |= learning(cuts(workload), workload.context)
+    figures |= measure_learner(cuts(workload), workload.context)
     if size.ledger:
         ledger = build_ledger(Path(size.ledger))
-        times = once(cuts(ledger), ledger.context)
+        times = fold_once(cuts(ledger), ledger.context)
         figures |= {
             "ledger_react_events_s": round(times.events / times.whole_s),
-            "ledger_react_us": us(times.whole_s, times.events),
+            "ledger_react_us": micros(times.whole_s, times.events),
             "ledger_events": times.events,
             "ledger_outputs_per_event": round(times.outputs / times.events, 3),
         }
     return figures
 
 
-def learning(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
+def measure_learner(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
     """What the learner spends on each example, a hundred at a time, and how many examples an event leads to."""
     books, outputs = [DebtorBrain() for _ in range(PARTITIONS)], []
     now: list[datetime | None] = [None] * PARTITIONS
     events = 0
     for cut in slices:
         now[cut.partition] = cut.tick.time if cut.tick else now[cut.partition]
-        result = books[cut.partition].fold(decoded(cut), now[cut.partition], context, replay=False, wakes=1 << 30)
+        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], context, replay=False, wakes=1 << 30)
         books[cut.partition].keep(result)
         outputs += [output for output in result.outputs if output.topic == "training-examples"]
         events += len(cut.events)
@@ -121,7 +121,7 @@ def learning(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
     learn(outputs, context)
     seconds = time.process_time() - cpu
     return {
-        "learner_cpu_us_per_example": us(seconds, max(1, len(outputs))),
+        "learner_cpu_us_per_example": micros(seconds, max(1, len(outputs))),
         "examples_per_event": round(len(outputs) / events, 4),
     }
 
@@ -142,6 +142,6 @@ def learn(outputs: Sequence[Output], context: ContextSet) -> None:
             encode(output)
 
 
-def us(seconds: float, events: int) -> float:
+def micros(seconds: float, events: int) -> float:
     """Microseconds per event."""
     return round(1e6 * seconds / events, 1)

@@ -20,30 +20,30 @@ from streams.kafka.topics import full_name
 from streams.settings import Settings
 from tests.bench import kafka
 from tests.bench.machine import resident_bytes
-from tests.bench.rows import Templates, cloned, templates
+from tests.bench.rows import Templates, clone_rows, make_templates
 from tests.bench.workload import PARTITIONS, load, load_size
 from tests.kafka.broker import KafkaBroker
 
 SETTLE_S = 1.0
 
 
-class Restored(NamedTuple):
+class TakeOver(NamedTuple):
     seconds: float
     rows: int
     resident: int
     mean_bytes: float
-    """Of a row's key and value as they are written."""
+    """The mean size of a row's key and value as they are written."""
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    size, clones = load_size(folder), templates(load(folder))
+    size, clones = load_size(folder), make_templates(load(folder))
     debtors, items = size.restore_debtors, size.restore_items
     # A broker of its own, warm as that of the other parts, which does not wait for more members: there is one.
     with KafkaBroker() as broker:
         kafka.warm_up(broker.bootstrap, size.warm_up_s / 2)
-        empty = restored(broker, folder, clones, 0, 0)
-        headers = restored(broker, folder, clones, debtors, 0)
-        full = restored(broker, folder, clones, debtors, items)
+        empty = take_over(broker, folder, clones, 0, 0)
+        headers = take_over(broker, folder, clones, debtors, 0)
+        full = take_over(broker, folder, clones, debtors, items)
     return {
         "restore_s": round(full.seconds, 1),
         "restore_rows": full.rows,
@@ -57,8 +57,8 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
-def restored(broker: KafkaBroker, folder: Path, clones: Templates, debtors: int, items: int) -> Restored:
-    """A deployment with so many rows, and a worker that takes it over."""
+def take_over(broker: KafkaBroker, folder: Path, clones: Templates, debtors: int, items: int) -> TakeOver:
+    """Measure a worker that takes over a deployment with so many rows."""
     settings = kafka.deployment(broker.bootstrap, folder, f"restore-{debtors}-{items}")
     rows, size = fill(settings, clones, debtors, items)
     with kafka.workers(settings, folder) as workers:
@@ -67,7 +67,7 @@ def restored(broker: KafkaBroker, folder: Path, clones: Templates, debtors: int,
         workers.wait_until_ready()
         seconds = time.perf_counter() - began
         time.sleep(SETTLE_S)
-        return Restored(seconds, rows, resident_bytes(workers.children[0].pid), size / max(1, rows))
+        return TakeOver(seconds, rows, resident_bytes(workers.children[0].pid), size / max(1, rows))
 
 
 def fill(settings: Settings, clones: Templates, debtors: int, items: int) -> tuple[int, int]:
@@ -86,7 +86,7 @@ def fill(settings: Settings, clones: Templates, debtors: int, items: int) -> tup
         for own_key, value in clones.own:
             for partition in range(PARTITIONS):
                 producer.produce(topic, value, own_key.encode(), partition)
-    for customer, row_key, value in cloned(clones, debtors, items):
+    for customer, row_key, value in clone_rows(clones, debtors, items):
         key = f"{customer}{SEPARATOR}{row_key}".encode()
         producer.produce(topic, value, key, partition_of(customer.encode(), PARTITIONS))
         rows += 1

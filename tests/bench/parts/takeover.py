@@ -19,19 +19,19 @@ from confluent_kafka import Consumer
 from streams.kafka.topics import full_name
 from streams.settings import Settings
 from tests.bench import kafka
-from tests.bench.parts.latency import Background, Load, Sender, send_policy
+from tests.bench.parts.latency import Background, Sender, Traffic, send_policy
 from tests.bench.workload import load, load_size
 
 SETTLE_S = 3.0
 PHASE_S = 0.7
 """Each kill comes so much later after all is settled than the one before: heartbeats are a quarter of the session apart."""
 ROOM_S = 40.0
-"""From one kill to the next at most, as far as the events must last."""
+"""Seconds from one kill to the next at most: the events must last for so long."""
 GIVE_UP_S = 90.0
 
 
 class Outage(NamedTuple):
-    """Of one kill: seconds until the other worker had committed something, by partition."""
+    """One kill: seconds until the other worker had committed something, by partition."""
 
     by_partition: dict[int, float]
 
@@ -44,20 +44,20 @@ def measure(folder: Path) -> dict[str, Any]:
     workload, size = load(folder), load_size(folder)
     settings = kafka.deployment(kafka.broker(folder).bootstrap, folder, "takeover", clock="leader")
     send_policy(settings, workload)
-    traffic = Load(workload, int(size.takeover_rate * size.takeovers * ROOM_S))
+    traffic = Traffic(workload, int(size.takeover_rate * size.takeovers * ROOM_S))
     kafka.send(settings, traffic.before)
     with kafka.workers(settings, folder) as workers, kafka.journal(settings) as journal:
         workers.start("all", "all")
         workers.wait_until_ready()
         journal.wait_for(len(traffic.before), workers)
-        until_learned(journal)
+        wait_until_learned(journal)
         with Steady(settings, traffic, size.takeover_rate):
-            outages = [after_a_kill(workers, settings, number) for number in range(size.takeovers)]
-    return told(outages, settings.session_timeout_s)
+            outages = [measure_kill(workers, settings, number) for number in range(size.takeovers)]
+    return summary(outages, settings.session_timeout_s)
 
 
-def until_learned(journal: kafka.Journal) -> None:
-    """Until the learner has nothing left of the history: while it folds, the debtors of its worker wait."""
+def wait_until_learned(journal: kafka.Journal) -> None:
+    """Return once the learner has nothing left of the history: while it folds, the debtors of its worker wait."""
     count = -1
     while journal.learned > count:
         count, until = journal.learned, time.monotonic() + SETTLE_S
@@ -65,7 +65,7 @@ def until_learned(journal: kafka.Journal) -> None:
             journal.read()
 
 
-def told(outages: list[Outage], session_timeout_s: float) -> dict[str, Any]:
+def summary(outages: list[Outage], session_timeout_s: float) -> dict[str, Any]:
     """The worst of all, the median of the kills, and a line for each."""
     return {
         "takeover_s": round(max(outage.worst for outage in outages), 1),
@@ -83,7 +83,7 @@ def told(outages: list[Outage], session_timeout_s: float) -> dict[str, Any]:
     }
 
 
-def after_a_kill(workers: kafka.Workers, settings: Settings, number: int) -> Outage:
+def measure_kill(workers: kafka.Workers, settings: Settings, number: int) -> Outage:
     """Kill the older worker, wait for the other, and put a new one in its place."""
     time.sleep(SETTLE_S + number * PHASE_S)
     victim, port = workers.children.pop(0), workers.ports.pop(0)
@@ -95,7 +95,7 @@ def after_a_kill(workers: kafka.Workers, settings: Settings, number: int) -> Out
         drain(consumer)
         began = time.time()
         victim.kill()
-        outage = Outage(until_committed(consumer, partitions, began, time.time(), workers))
+        outage = Outage(wait_for_commits(consumer, partitions, began, time.time(), workers))
     finally:
         consumer.close()
     workers.start("all")
@@ -104,14 +104,14 @@ def after_a_kill(workers: kafka.Workers, settings: Settings, number: int) -> Out
 
 
 def drain(consumer: Consumer) -> None:
-    """Read what is there already; more comes all the time."""
+    """Read up to the present; more comes all the time."""
     now = time.time()
     while messages := consumer.consume(1_000, 0.5):
         if messages[-1].timestamp()[1] / 1000 >= now:
             return
 
 
-def until_committed(
+def wait_for_commits(
     consumer: Consumer, partitions: set[int], began: float, dead: float, workers: kafka.Workers
 ) -> dict[int, float]:
     """Seconds from ``began`` to the first slice of each partition that was made when the killed worker was ``dead``."""
@@ -133,9 +133,9 @@ def until_committed(
 
 
 class Steady(Background):
-    """Sends at the rate until it is left, or out of events."""
+    """A background that sends at the rate until it is left or out of events."""
 
-    def __init__(self, settings: Settings, traffic: Load, rate: int) -> None:
+    def __init__(self, settings: Settings, traffic: Traffic, rate: int) -> None:
         super().__init__()
         self._sender, self._rate, self._last = Sender(settings, traffic, rate), rate, len(traffic.during)
         self._sent = 0

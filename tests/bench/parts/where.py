@@ -13,8 +13,8 @@ import orjson
 from streams.process.garbage import keep_many_rows
 from tests.bench import kafka
 from tests.bench.figures import shares
-from tests.bench.parts.react import once
-from tests.bench.sampled import FILE
+from tests.bench.parts.react import fold_once
+from tests.bench.sampled_worker import FILE
 from tests.bench.sampler import Sampler
 from tests.bench.workload import cuts, load
 
@@ -24,12 +24,12 @@ def measure(folder: Path) -> dict[str, Any]:
     workload = load(folder)
     slices = cuts(workload)
     with Sampler() as sampler:
-        once(slices, workload.context)
+        fold_once(slices, workload.context)
     broker = kafka.broker(folder)
     settings = kafka.deployment(broker.bootstrap, folder, "where")
     kafka.send(settings, workload.events)
     kafka.tick(settings, workload)
-    with kafka.workers(settings, folder, "tests.bench.sampled") as workers, kafka.journal(settings) as journal:
+    with kafka.workers(settings, folder, "tests.bench.sampled_worker") as workers, kafka.journal(settings) as journal:
         workers.start("debtor", "learner")
         journal.wait_for(len(workload.events), workers)
     samples: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())

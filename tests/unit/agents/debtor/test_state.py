@@ -12,7 +12,7 @@ from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SCORE, SEPARATOR, split_key, wake_of
 from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of
 from schemas.events.payments import DunningSent
-from tests.support.builders import Life, arrived, at, day, event, invoice, payment
+from tests.support.builders import Life, at, day, event, invoice, payment, received_events
 
 VERSIONS = sorted(Path(__file__).parent.glob("rows-*.jsonl"))
 
@@ -73,7 +73,7 @@ def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_fi
     customer, held = split_key(key)[0], json.loads(value)["score"]
     last = held.pop("last")
     letter = DunningSent(customer_id=customer, dunning_id="d-1", level=1, sent_on=day(300))
-    folded = life.book.fold(arrived(event(letter, 300)), None, life.context, replay=False)
+    folded = life.book.fold(received_events(event(letter, 300)), None, life.context, replay=False)
     header, learned = (json.loads(folded.rows[f"{customer}{SEPARATOR}{k}"] or b"") for k in ("", SCORE))
     assert says(learned, held)
     assert (header["last"], header["version"], "score" in header) == (last, ROW_VERSION, False)

@@ -15,11 +15,11 @@ from schemas.clickhouse.rows import Record, rows_of
 from schemas.events.envelope import Event, Rejection
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import MAX_BYTES, decode, encode
-from tests.property.support.mutations import STRUCTURED, Sent, golden
+from tests.property.support.mutations import STRUCTURED, RawMessage, golden
 from tests.support.builders import Life, at, context
 
 
-def example(kind: str, *, structured: bool = False) -> Sent:
+def example(kind: str, *, structured: bool = False) -> RawMessage:
     """A golden message of a type."""
     named = f'"{kind}"'.encode() if structured else kind.encode()
     return next(
@@ -34,25 +34,25 @@ INVOICE = example("duewatch.invoice.issued.v1")
 CANCELLED = example("duewatch.invoice.cancelled.v1")
 
 
-def with_header(sent: Sent, name: str, told: bytes) -> Sent:
+def with_header(sent: RawMessage, name: str, told: bytes) -> RawMessage:
     return replace(sent, headers=(*(pair for pair in sent.headers if pair[0] != name), (name, told)))
 
 
-def with_fields(sent: Sent, **fields: object) -> Sent:
+def with_fields(sent: RawMessage, **fields: object) -> RawMessage:
     return sent.with_body({**sent.body(), **fields})
 
 
-def read(sent: Sent) -> Event | Rejection:
+def read(sent: RawMessage) -> Event | Rejection:
     return decode(sent.topic, sent.key, sent.value, sent.headers)
 
 
-def event_of(sent: Sent) -> Event:
+def event_of(sent: RawMessage) -> Event:
     event = read(sent)
     assert isinstance(event, Event), event
     return event
 
 
-def stored(sent: Sent) -> list[tuple[str, list[object]]]:
+def stored(sent: RawMessage) -> list[tuple[str, list[object]]]:
     return rows_of(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers), orjson.loads)
 
 

@@ -7,7 +7,7 @@ from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import OPENED
 from agents.debtor.state import encode
 from agents.debtor.store.row_store import LATE_BYTES, RowStore, parcel_of
-from tests.support.builders import Life, arrived, at, invoice, payment
+from tests.support.builders import Life, at, invoice, payment, received_events
 
 changes = st.lists(
     st.tuples(
@@ -115,7 +115,7 @@ def test_a_restored_book_fires_as_one_that_lived_on(issued: list[tuple[int, int,
     for key, value in rows.items():
         books[2].restore(key, value)
     for later in (1, 3, 40, 41, 120, 500):
-        told = arrived(invoice(f"z-{later}", day + cut + later, customer="c-1"))
+        told = received_events(invoice(f"z-{later}", day + cut + later, customer="c-1"))
         more = True
         while more:  # an index may hold an entry that no longer counts, and ask for a slice in which nothing fires
             folded = [book.fold(told, at(day + cut + later), lived.context, replay=False, wakes=3) for book in books]
