@@ -120,7 +120,7 @@ def with_ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
 def better_round(part: str, best: dict[str, Any] | None, latest: dict[str, Any]) -> dict[str, Any]:
     """All figures of the round with the higher rate, never mixed, so that they belong together.
 
-    >>> better("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
+    >>> better_round("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
     {'react_events_s': 9, 'react_us': 111.1}
     """
     rate = RATES.get(part)

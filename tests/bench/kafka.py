@@ -257,7 +257,10 @@ def follower(bootstrap: str, places: Sequence[tuple[str, int]], wait_ms: int = 2
 
 
 class Journal:
-    """What the debtor agent has committed, as its journal tells ("The journal makes it repeatable" in streams/engine/README.md)."""
+    """What the debtor agent has committed, as its journal tells.
+
+    See "The journal makes it repeatable" in streams/engine/README.md.
+    """
 
     def __init__(self, settings: Settings) -> None:
         topic = full_name(settings.prefix, "journal")
