@@ -216,7 +216,10 @@ def test_time_is_put_where_the_rule_is_whoever_it_calls() -> None:
     assert label_of([("/usr/lib/python3.11/runpy.py", "run")]) == "other"
 
 
-@pytest.mark.parametrize("drawer", [drawer for drawer in DRAWERS if drawer.place.startswith(("/agents/", "/streams/"))], ids=str)
+OUR_DRAWERS = [drawer for drawer in DRAWERS if drawer.place.startswith(("/agents/", "/streams/"))]
+
+
+@pytest.mark.parametrize("drawer", OUR_DRAWERS, ids=lambda drawer: f"{drawer.place} {drawer.label}")
 def test_a_drawer_names_files_and_functions_that_exist(drawer: Drawer) -> None:
     """Code that moves would be booked to another drawer without a word."""
     path = Path(__file__).parents[3] / drawer.place[1:]
