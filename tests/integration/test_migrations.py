@@ -29,7 +29,7 @@ def empty(clickhouse: Client, request: pytest.FixtureRequest) -> str:
     return name
 
 
-def test_from_empty_every_table_has_the_columns_of_its_rows(clickhouse, empty):
+def test_from_empty_every_table_has_the_columns_of_its_rows(clickhouse: Client, empty: str) -> None:
     assert migrate(clickhouse, empty) == read_migrations()
     assert migrate(clickhouse, empty) == []
     for table, columns in TABLES.items():
@@ -46,7 +46,7 @@ def test_the_command_makes_a_database_that_the_url_names_and_is_not_there_yet(cl
     assert list(run_migrate(settings)) == [f"{empty}: nothing to do"]
 
 
-def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(clickhouse, empty):
+def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(clickhouse: Client, empty: str) -> None:
     files = read_migrations()
     migrate(clickhouse, empty, files[:7])
     clickhouse.command(f"INSERT INTO {empty}.scores_raw (id, reasons) VALUES ('s', [('late', 0.5, 'pays late', ['e1'])])")  # noqa: S608
@@ -58,7 +58,7 @@ def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(clickhou
     assert change["band"] == ""
 
 
-def test_an_interrupted_migration_is_run_again(clickhouse, empty):
+def test_an_interrupted_migration_is_run_again(clickhouse: Client, empty: str) -> None:
     text = "CREATE TABLE IF NOT EXISTS {database}.a (x UInt8) ENGINE = Memory;\nSELECT nonsense;\n"
     broken = Migration(1, "0001_a.sql", text)
     with pytest.raises(Exception, match="nonsense"):
@@ -66,7 +66,7 @@ def test_an_interrupted_migration_is_run_again(clickhouse, empty):
     assert migrate(clickhouse, empty, [replace(broken, text=text.replace("nonsense", "1"))])
 
 
-def test_a_changed_or_vanished_migration_is_refused(clickhouse, empty):
+def test_a_changed_or_vanished_migration_is_refused(clickhouse: Client, empty: str) -> None:
     first = Migration(1, "0001_a.sql", "SELECT 1;")
     migrate(clickhouse, empty, [first])
     with pytest.raises(MigrationError, match=r"0001_a\.sql was changed"):
@@ -78,7 +78,7 @@ def test_a_changed_or_vanished_migration_is_refused(clickhouse, empty):
 @pytest.mark.parametrize(
     ("names", "said"), [(("0001_a", "0003_b"), "0002 is missing"), (("0001_a", "0001_b"), "0001 is there twice")]
 )
-def test_numbers_run_without_gaps_or_doubles(tmp_path: Path, names, said):
+def test_numbers_run_without_gaps_or_doubles(tmp_path: Path, names: list[str], said: str) -> None:
     for name in names:
         (tmp_path / f"{name}.sql").write_text("SELECT 1;")
     with pytest.raises(MigrationError, match=said):

@@ -177,7 +177,7 @@ class Engine:
     def _connect(self) -> Any:
         import chdb
 
-        return chdb.connect(self._path)
+        return chdb.connect(self._path)  # type: ignore[no-untyped-call]
 
     def ask(self, question: Question) -> Answer:
         """Run the statement. Raises RefusedError."""
