@@ -19,6 +19,7 @@ from agents.brain import FoldResult, Received
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Rejection
 from streams.engine.circuit_breaker import CircuitBreaker
+from streams.engine.fold import fold_slice
 from streams.engine.partition_task import Checkpoint, PartitionTask
 from streams.engine.slicing import GapError, Record, Slice, continues
 from streams.engine.spec import AgentSpec
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-WAKES, ALL_WAKES = 500, 10**9
 _FOLDING = Lock()
 """One thread folds at a time, while others commit: folding is Python's own work, and threads that wrestle for it only cost."""
 
@@ -105,16 +105,15 @@ class SliceProcessor:
 
     def _fold(self, tenure: PartitionTask, made: Slice, after: Checkpoint, arrived: list[Received]) -> FoldResult:
         assert after.context is not None  # noqa: S101 - for the type checker; checked above
-        replay, before = self._spec.replay, tenure.standing.applied
-        return tenure.brain.fold(
+        return fold_slice(
+            tenure.brain,
             arrived,
-            after.applied.time if after.applied else None,
             after.context,
-            replay=replay,
-            step=made.tick.step if made.tick else -1,
-            wakes=ALL_WAKES if replay else WAKES,
-            paused=after.paused,
-            before=before.time if before else None,
+            before=tenure.standing.applied,
+            tick=made.tick,
+            replay=self._spec.replay,
+            paused=tenure.standing.paused,
+            resumed=made.resumed,
         )
 
     def _origin(self, partition: int) -> WriterId:

@@ -21,7 +21,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.clock.live import ClockWriter
+from streams.clock.writer import ClockWriter
 from streams.engine.restore import fenced_producer
 from streams.kafka.topics import create_topics, full_name
 from streams.process.affinity import CORES

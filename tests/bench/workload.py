@@ -149,10 +149,10 @@ def _midnight(day: date) -> datetime:
 
 def build(size: Size) -> Workload:
     """Simulate, and learn a shared model from it first, so that all engines score with the same one that knows something."""
-    from streams.backtest.run import Fold
     from streams.connectors.records import record_of
+    from streams.recompute.pipeline import Pipeline
     from streams.replay.context import replay_context
-    from streams.replay.sources import steps
+    from streams.replay.steps import cut_into_weeks
     from streams.simulate import simulate
 
     events, records = [], []
@@ -161,10 +161,10 @@ def build(size: Size) -> Workload:
         record = record_of(told.topic, attributes, attributes.pop("data"), date.fromisoformat(told.recorded[:10]))
         records.append(record)
         events.append(sent(told.topic, record.key or b"", record.value, record.headers))
-    fold = Fold(replay_context(records))
+    fold = Pipeline(replay_context(records))
     learned_of = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
-    for step in steps(sorted(learned_of, key=lambda record: (record.day, record.order))):
-        fold.step(step)
+    for step in cut_into_weeks(sorted(learned_of, key=lambda record: (record.day, record.order))):
+        fold.run_step(step)
     ticks, ending = ticks_of(events)
     return Workload(events, fold.context, ticks, ending)
 

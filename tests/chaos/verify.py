@@ -19,8 +19,10 @@ from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.clickhouse.client import open_client
 from streams.engine.restore_process import read_rows, reader, to_the_end
 from streams.kafka.codec import encode
+from streams.kafka.log import LogError
 from streams.kafka.topics import full_name, partitions_of
-from streams.recompute.journal import RecomputedSlice, RefoldError, refold, take_rows
+from streams.recompute import journal
+from streams.recompute.journal import RecomputedSlice, apply_changes
 from tests.integration.support.ledgers import Oracle, recompute
 from tests.integration.support.portfolio import header
 
@@ -151,10 +153,10 @@ def _state(settings: Settings, agent: str, state: str, partition: int, applied: 
     reached: dict[str, int] = {}
     check = f"rows of the {agent}"
     try:
-        for one in refold(settings, agent, partition):
-            take_rows(expected, one.folded.rows)
+        for one in journal.recompute(settings, agent, partition):
+            apply_changes(expected, one.result.rows)
             _note(settings, agent, partition, one, reached, applied, found)
-    except RefoldError as error:
+    except LogError as error:
         found.tell(check, f"partition {partition} cannot be folded again: {error}")
         found.wrong_rows += 1
         return
@@ -188,13 +190,13 @@ def _note(
     refused = {(letter.topic, letter.record.offset) for letter in one.rejected}
     for letter in one.rejected:
         applied.letters.add(stable_id("dead-letter", settings.prefix, letter.topic, partition, letter.record.offset))
-        applied.at_ms[letter.topic, partition, letter.record.offset] = one.at_ms
-    for arrived in one.arrived:
-        applied.at_ms[arrived.topic, partition, arrived.offset] = one.at_ms
+        applied.at_ms[letter.topic, partition, letter.record.offset] = one.written_ms
+    for arrived in one.received:
+        applied.at_ms[arrived.topic, partition, arrived.offset] = one.written_ms
         if (arrived.topic, arrived.offset) not in refused and agent == "debtor":
             applied.accepted.append(arrived.event)
             applied.accepted_ids.add(arrived.event.id)
-    for output in one.folded.outputs:
+    for output in one.result.outputs:
         if output.id in applied.outputs[output.topic]:
             applied.doubled.append(f"{output.topic} {output.id}")
         applied.outputs[output.topic][output.id] = encode(output)[0]

@@ -10,7 +10,8 @@ from confluent_kafka import KafkaException, Producer
 import streams.clock.live
 from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
-from streams.clock.live import ClockWriter, _LeaderTerm
+from streams.clock.live import _LeaderTerm
+from streams.clock.writer import ClockWriter
 from streams.engine import restore_process
 from streams.engine.partition_task import CONTEXT, POSITIONS, Checkpoint
 from streams.engine.slicing import Applied
@@ -55,28 +56,28 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
         return decode(*told)
 
     monkeypatch.setattr(streams.clock.live, "decode", seen)
-    reign = _LeaderTerm(settings)
-    assert reign.last is not None and reign.last.number == 22
-    assert reign._compositor.base == context("2")
+    term = _LeaderTerm(settings)
+    assert term.last is not None and term.last.number == 22
+    assert term._base == context("2")
     assert len(read) == 4, "three ticks and a context"
-    reign.close()
+    term.close()
 
 
 @pytest.mark.slow
 def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
-    reign = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
-    reign.tick(FIRST)
-    monkeypatch.setattr(type(reign._context), "lost", True)
+    term = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
+    term.tick(FIRST)
+    monkeypatch.setattr(type(term._context_topics), "lost", True)
     with pytest.raises(KafkaException, match="ALL_BROKERS_DOWN"):
-        reign.tick(FIRST + timedelta(seconds=1))
-    reign.close()
+        term.tick(FIRST + timedelta(seconds=1))
+    term.close()
 
 
 @pytest.mark.slow
 def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
     settings = deployment(kafka.bootstrap, tmp_path)
-    reign = _LeaderTerm(settings)
+    term = _LeaderTerm(settings)
     monkeypatch.setattr(restore_process, "SILENCE_S", 0.2)
     with pytest.raises(KafkaException, match=r"no record and no end of .*credit-policies/0, .*models/0, .*rates/0 came"):
-        list(restore_process.to_the_end(reign._context))  # all is read: nothing more comes
-    reign.close()
+        list(restore_process.to_the_end(term._context_topics))  # all is read: nothing more comes
+    term.close()

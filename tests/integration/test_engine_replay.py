@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from schemas.events.clock import ContextSet
-from streams.clock.live import ClockWriter, FencedError
+from streams.clock.writer import ClockWriter, FencedError
 from streams.engine.restore import reader
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth
@@ -69,7 +69,7 @@ def test_each_step_is_one_slice_of_what_lies_below_its_cut(settings, tmp_path):
         for step in range(STEPS):
             ahead = sender.send(100)  # a step ahead: it must wait for its tick
             began = time.monotonic()
-            writer.write(step, NOW + timedelta(days=7 * step), ends, {}, CONTEXT, step=step, announced=ahead)
+            writer.write(step, NOW + timedelta(days=7 * step), ends, {}, CONTEXT, step=step, ends_ahead=ahead)
             wait_for_step(models, step)
             taken.append(time.monotonic() - began)
             ends = ahead

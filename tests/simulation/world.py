@@ -20,6 +20,7 @@ import orjson
 from confluent_kafka import KafkaError
 
 import streams.clock.live
+import streams.clock.writer
 import streams.engine.apply
 import streams.engine.circuit_breaker
 import streams.engine.engine
@@ -423,7 +424,9 @@ def simulated(world: World) -> Iterator[None]:
     clients = {"fenced_producer": producer, "reader": reader, "list_offsets": list_offsets, "AdminClient": lambda *_: None}
     with ExitStack() as stack:
         for module in (streams.engine.restore, streams.clock.live):
-            stack.enter_context(patch.multiple(module, log=log, **cast("Any", clients)))
+            known = {name: client for name, client in clients.items() if hasattr(module, name)}
+            stack.enter_context(patch.multiple(module, log=log, **cast("Any", known)))
+        stack.enter_context(patch.multiple(streams.clock.writer, fenced_producer=producer))
         stack.enter_context(patch.multiple(streams.engine.restore_process, reader=reader))
         stack.enter_context(patch.multiple(streams.clock.live, ThreadPoolExecutor=_Pool, datetime=Wall))
         stack.enter_context(

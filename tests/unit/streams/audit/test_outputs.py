@@ -13,7 +13,7 @@ from schemas.base import parse_time
 from schemas.events.envelope import Output
 from schemas.registry import CONTRACTS
 from streams.audit import outputs
-from streams.audit.outputs import Made, View, compare_output, row_of
+from streams.audit.outputs import ExpectedRow, View, compare_output, row_of
 from streams.recompute.difference import Difference
 
 Row = dict[str, Any]
@@ -33,14 +33,14 @@ def alert(number: int, severity: str = "info", **more: Any) -> Row:
     return {"id": f"a-{number}", "customer_id": f"c-{number}", "severity": severity, "offset": number} | more
 
 
-def made(row: Row, *, judged: bool = True) -> Made:
-    return Made(row.get("customer_id", "learner 0"), {k: v for k, v in row.items() if k != "offset"}, judged)
+def expected(row: Row, *, judged: bool = True) -> ExpectedRow:
+    return ExpectedRow(row.get("customer_id", "learner 0"), {k: v for k, v in row.items() if k != "offset"}, judged)
 
 
-def found_in(view: View, all_made: Iterable[Made], since: int = 0, end: int = 0, judged: bool = True) -> list[Difference]:
+def found_in(view: View, fold: Iterable[ExpectedRow], since: int = 0, end: int = 0, judged: bool = True) -> list[Difference]:
     """All that a view and the outputs differ in."""
-    found = [difference for one in all_made for difference in view.take(one)]
-    return [*found, *view.rest(), *view.unknown(since, end, lambda _: judged)]
+    found = [difference for output in fold for difference in view.add(output)]
+    return [*found, *view.finish(), *view.unknown(since, end, lambda _: judged)]
 
 
 def told(found: Iterable[Difference]) -> list[tuple[str, ...]]:
@@ -55,22 +55,22 @@ def _small_pages(monkeypatch):
 @pytest.mark.parametrize("count", [0, 1, 3, 7, 12])
 def test_what_is_there_once_and_alike_is_no_difference(count):
     rows = [alert(number) for number in range(count)]
-    assert found_in(View("alerts", "debtor 0", pages(rows)), map(made, rows)) == []
+    assert found_in(View("alerts", "debtor 0", pages(rows)), map(expected, rows)) == []
 
 
 def test_little_waits_for_the_other_side():
     rows = [alert(number) for number in range(100)]
     view = View("alerts", "debtor 0", pages(rows))
     for row in rows:
-        assert not list(view.take(made(row)))
-        assert len(view._made) < outputs.PAGE
-        assert not view._there
+        assert not list(view.add(expected(row)))
+        assert len(view._expected) < outputs.PAGE
+        assert not view._actual
 
 
 def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values():
     there = [alert(0), alert(1, "critical"), alert(3), alert(4, id="made-up"), alert(5)]
 
-    found = found_in(View("alerts", "debtor 0", pages(there)), map(made, map(alert, (0, 1, 2, 3, 5))))
+    found = found_in(View("alerts", "debtor 0", pages(there)), map(expected, map(alert, (0, 1, 2, 3, 5))))
 
     assert {one.kind for one in found} == {"outputs"}
     assert sorted(told(found)) == [
@@ -84,19 +84,19 @@ def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values
 def test_a_row_that_a_view_shows_twice_is_named(apart):
     rows = [alert(number) for number in range(12)]
     again = alert(1, customer_id="c-other", offset=1 + apart)
-    [one] = found_in(View("alerts", "debtor 0", pages([*rows, again])), map(made, rows))
+    [one] = found_in(View("alerts", "debtor 0", pages([*rows, again])), map(expected, rows))
     assert (one.where, one.subject) == ("alerts a-1", "c-other")
 
 
 def test_a_row_that_a_later_slice_may_have_written_is_not_judged_and_one_behind_the_log_is():
     rows = [alert(number) for number in range(6)]
-    found = found_in(View("alerts", "debtor 0", pages(rows)), map(made, rows[:3]), since=3, end=5)
+    found = found_in(View("alerts", "debtor 0", pages(rows)), map(expected, rows[:3]), since=3, end=5)
     assert told(found) == [("c-5", "alerts a-5", "id", "absent", "a-5")]
 
 
 def test_of_what_other_code_decided_nothing_is_asserted():
     rows = [alert(0, "critical"), alert(1)]
-    unjudged = [made(alert(number), judged=False) for number in (0, 2)]
+    unjudged = [expected(alert(number), judged=False) for number in (0, 2)]
     assert found_in(View("alerts", "debtor 0", pages(rows)), unjudged, judged=False) == []
 
 
@@ -109,8 +109,8 @@ def test_of_a_day_that_was_measured_again_the_last_one_counts():
     first, last = quality("q-0", 10, 0), quality("q-9", 12, 9)
     others = [quality(f"q-{number}", 5, number, f"2026-02-0{number}") for number in range(1, 9)]
 
-    assert found_in(View("model_quality", "learner 0", pages([*others, last])), map(made, [first, *others, last])) == []
-    stale = found_in(View("model_quality", "learner 0", pages([first])), map(made, [first, last]))
+    assert found_in(View("model_quality", "learner 0", pages([*others, last])), map(expected, [first, *others, last])) == []
+    stale = found_in(View("model_quality", "learner 0", pages([first])), map(expected, [first, last]))
     assert told(stale) == [("learner 0", "model_quality q-0", "id", "q-9", "q-0")]
 
 
@@ -151,7 +151,7 @@ def test_what_has_no_table_is_left_alone():
 
 
 def test_values_are_compared_and_not_how_they_are_written():
-    ours = made({"id": "i", "new_limit": "91100.00", "at": "2026-03-01T00:00:00Z", "would_change": None, "hold": False})
+    ours = expected({"id": "i", "new_limit": "91100.00", "at": "2026-03-01T00:00:00Z", "would_change": None, "hold": False})
     other = {"band": "", "p": 0}
     theirs = {"id": "i", "new_limit": 91100, "at": "2026-03-01 00:00:00.000000", "would_change": other, "hold": False}
 

@@ -15,7 +15,7 @@ from agents.debtor.state import Header
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit import amounts, run, sink_wait, state
-from streams.audit.run import Report
+from streams.audit.report import Report, as_json, as_text
 from streams.errors import UsageError, UserError
 from streams.metrics import Metrics
 from streams.recompute.difference import Difference
@@ -73,38 +73,38 @@ def test_the_last_limit_is_compared_with_the_announced_one():
 
 def test_a_hole_between_runs_is_a_difference():
     reached: dict[str, int] = {}
-    assert not list(state._joins(reached, [Run(topic="payments", start=0, end=5)], "debtor 0", 1))
-    [hole] = state._joins(reached, [Run(topic="payments", start=7, end=9)], "debtor 0", 2)
+    assert not list(state._check_runs(reached, [Run(topic="payments", start=0, end=5)], "debtor 0", 1))
+    [hole] = state._check_runs(reached, [Run(topic="payments", start=7, end=9)], "debtor 0", 2)
     assert (hole.where, hole.field, hole.expected, hole.found) == ("slice 2", "payments.start", "5", "7")
 
 
 def report(*differences: Difference) -> Report:
-    made = Report(keep=2)
-    made.add(differences)
-    made.looked_at["rows"] = 1_000
-    return made
+    example = Report(max_differences=2)
+    example.add(differences)
+    example.compared["rows"] = 1_000
+    return example
 
 
 def test_a_report_names_debtor_field_and_both_values_and_counts_the_rest():
     found = [Difference("state", f"c-{n}", "header", "limit.amount", "100.00", "900.00") for n in range(3)]
 
-    told = run.as_text(report(*found), limit=1)
+    told = as_text(report(*found), limit=1)
 
     assert told.splitlines()[1].split() == ["state", "c-0", "header", "limit.amount", "100.00", "900.00"]
     assert "and 2 more" in told
-    assert "3 in state differ" in told
-    assert "no difference. Looked at 1,000 rows" in run.as_text(report(), limit=1)
+    assert "Differences: 3 in state." in told
+    assert "No difference. Compared 1,000 rows" in as_text(report(), limit=1)
 
 
 def test_programs_get_all_of_it():
-    told = orjson.loads(run.in_json(report(Difference("events", "c-1", "payments/0/7", "id", "e-7", "absent"))))
+    told = orjson.loads(as_json(report(Difference("events", "c-1", "payments/0/7", "id", "e-7", "absent"))))
     assert (told["clean"], told["counts"]["events"], told["differences"][0]["found"]) == (False, 1, "absent")
 
 
 def test_metrics_tell_outcome_and_differences_by_kind():
     metrics = Metrics()
-    run.note(metrics, report(Difference("state", "c", "r", "f", "1", "2")))
-    run.note(metrics, None)
+    run.record_outcome(metrics, report(Difference("state", "c", "r", "f", "1", "2")))
+    run.record_outcome(metrics, None)
     served = metrics.render().decode()
     assert 'duewatch_audit_differences{kind="state"} 1.0' in served
     assert 'duewatch_audit_differences{kind="events"} 0.0' in served
@@ -137,51 +137,51 @@ def slice_of(code_version: str, *customers: str) -> RecomputedSlice:
 
 
 def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told():
-    others = state._OtherCode("debtor 0")
-    others.look(slice_of("0.0.9", "c-old"))
-    others.look(slice_of(CODE_VERSION, "c-new"))
+    others = state._ForeignCode("debtor 0")
+    others.add(slice_of("0.0.9", "c-old"))
+    others.add(slice_of(CODE_VERSION, "c-new"))
     found = [Difference("state", customer, "header", "seen", "1", "2") for customer in ("c-old", "c-old", "c-new")]
 
-    stand, unclear = others.told_apart(found)
+    stand, unclear = others.split(found)
 
     assert [one.subject for one in stand] == ["c-new"]
     assert unclear == {f"against the log: version 0.0.9 of the code decided on them, this is {CODE_VERSION}": 1}
     told = report()
-    told.not_judged += unclear
-    assert "1 debtors could not be judged against the log: version 0.0.9" in run.as_text(told, limit=1)
+    told.debtors_not_judged += unclear
+    assert "1 debtors could not be judged against the log: version 0.0.9" in as_text(told, limit=1)
 
 
 def test_topics_that_are_paused_are_named_beside_a_clean_outcome():
     made = report()
     for partition in (1, 3):
-        made.take(state.Audited(paused=frozenset({"payments"})), partition)
+        made.add_partition(state.PartitionAudit(paused=frozenset({"payments"})), partition)
 
-    told = run.as_text(made, limit=1)
+    told = as_text(made, limit=1)
 
-    assert "payments is paused in partition 1, 3: what waits there was not looked at" in told
-    assert "no difference" in told
-    assert orjson.loads(run.in_json(made))["paused"] == {"payments": [1, 3]}
+    assert "payments is paused in partition 1, 3: records that wait there were not compared" in told
+    assert "No difference" in told
+    assert orjson.loads(as_json(made))["paused"] == {"payments": [1, 3]}
 
 
 def test_outputs_that_are_not_judged_are_counted_by_why():
     made = report()
-    made.take(state.Audited(outputs_unclear=Counter({"against ClickHouse: version 0.0.9": 7})), 0)
-    made.take(state.Audited(outputs_unclear=Counter({"against ClickHouse: version 0.0.9": 5})), 1)
-    assert "12 outputs could not be judged against ClickHouse: version 0.0.9" in run.as_text(made, limit=1)
-    assert orjson.loads(run.in_json(made))["outputs_not_judged"] == {"against ClickHouse: version 0.0.9": 12}
+    made.add_partition(state.PartitionAudit(outputs_not_judged=Counter({"against ClickHouse: version 0.0.9": 7})), 0)
+    made.add_partition(state.PartitionAudit(outputs_not_judged=Counter({"against ClickHouse: version 0.0.9": 5})), 1)
+    assert "12 outputs could not be judged against ClickHouse: version 0.0.9" in as_text(made, limit=1)
+    assert orjson.loads(as_json(made))["outputs_not_judged"] == {"against ClickHouse: version 0.0.9": 12}
 
 
 def test_who_was_decided_on_by_other_code_is_not_judged_from_then_on():
-    others = state._OtherCode("debtor 0")
-    others.look(slice_of(CODE_VERSION, "c-old"))
-    assert others.judges("c-old")
-    others.look(slice_of("0.0.9", "c-old"))
-    others.look(slice_of(CODE_VERSION, "c-old", "c-new"))
-    assert (others.judges("c-old"), others.judges("c-new")) == (False, True)
+    others = state._ForeignCode("debtor 0")
+    others.add(slice_of(CODE_VERSION, "c-old"))
+    assert others.can_judge("c-old")
+    others.add(slice_of("0.0.9", "c-old"))
+    others.add(slice_of(CODE_VERSION, "c-old", "c-new"))
+    assert (others.can_judge("c-old"), others.can_judge("c-new")) == (False, True)
 
 
 def test_of_what_this_code_decided_all_is_asserted():
-    same = state._OtherCode("debtor 0")
-    same.look(slice_of(CODE_VERSION, "c"))
+    same = state._ForeignCode("debtor 0")
+    same.add(slice_of(CODE_VERSION, "c"))
     found = [Difference("state", "c", "header", "seen", "1", "2")]
-    assert same.told_apart(found) == (found, {})
+    assert same.split(found) == (found, {})

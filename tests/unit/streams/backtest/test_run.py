@@ -13,11 +13,13 @@ from rich.console import Console
 
 from streams.backtest.challengers import booster_is_here
 from streams.backtest.report.summary import show
-from streams.backtest.run import PREDICTION_COLUMNS, Fold, run_backtest
+from streams.backtest.run import PREDICTION_COLUMNS, run_backtest
 from streams.errors import UserError
-from streams.replay import sources
+from streams.recompute.pipeline import Pipeline
+from streams.replay import steps
 from streams.replay.context import replay_context
-from streams.replay.sources import read_sources, steps
+from streams.replay.sources import read_sources
+from streams.replay.steps import cut_into_weeks
 from streams.simulate import simulate
 from tests.support.builders import LEDGER_MAPPING
 
@@ -198,9 +200,9 @@ def said_of_silence(tmp_path, monkeypatch):
         (tmp_path / "ledger.csv").write_text(LEDGER.format(far=far))
         (tmp_path / "mapping.toml").write_text(LEDGER_MAPPING)
         records = read_sources([tmp_path / "ledger.csv"], str(tmp_path / "mapping.toml"))
-        short = list(steps(records))
-        monkeypatch.setattr(sources, "QUIET_DAYS", 100_000)
-        weekly = list(steps(records))
+        short = list(cut_into_weeks(records))
+        monkeypatch.setattr(steps, "QUIET_DAYS", 100_000)
+        weekly = list(cut_into_weeks(records))
         assert (len(short), len(weekly)) == (68, 1410)
         return tuple(_decided(records, cut) for cut in (short, weekly))
 
@@ -208,8 +210,8 @@ def said_of_silence(tmp_path, monkeypatch):
 
 
 def _decided(records, cut):
-    fold = Fold(replay_context(records))
-    outputs = [output for step in cut for output in fold.step(step)]
+    fold = Pipeline(replay_context(records))
+    outputs = [output for step in cut for output in fold.run_step(step)]
     return [(o.topic, o.id, o.time, o.data) for o in outputs if o.topic in OUTPUTS], fold.rows
 
 

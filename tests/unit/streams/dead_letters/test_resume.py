@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas.registry import DEBTOR_SOURCES
 from streams.dead_letters import resume
-from streams.errors import UsageError, UserError
+from streams.errors import UsageError
 from streams.settings import Settings
 
 
@@ -20,9 +20,10 @@ def slice_of(agent, *paused):
 
 
 def error(code):
-    return SimpleNamespace(error=lambda: KafkaError(code))
+    return SimpleNamespace(error=lambda: KafkaError(code), topic=lambda: JOURNAL.topic, partition=lambda: JOURNAL.partition)
 
 
+JOURNAL = TopicPartition("duewatch-journal", 0)
 END = error(KafkaError._PARTITION_EOF)
 
 
@@ -30,7 +31,11 @@ END = error(KafkaError._PARTITION_EOF)
 def journal(monkeypatch):
     """What a reader of the journal gets, one after the other."""
     messages: list[Any] = []
-    reader = SimpleNamespace(assign=lambda _: None, poll=lambda _: messages.pop(0), close=messages.clear)
+
+    def consume(*_):
+        return [messages.pop(0)] if messages else []
+
+    reader = SimpleNamespace(assign=lambda _: None, assignment=lambda: [JOURNAL], consume=consume, close=messages.clear)
     monkeypatch.setattr(resume, "offsets", lambda _, places, *, first=False: dict.fromkeys(places, 0 if first else 9))
     monkeypatch.setattr(resume, "reader", lambda _: reader)
     return messages
@@ -38,27 +43,29 @@ def journal(monkeypatch):
 
 def test_the_last_slice_of_the_agent_tells_what_is_paused(journal):
     journal += [slice_of("debtor", "payments"), slice_of("debtor", "payments", "rates"), slice_of("learner"), END]
-    assert resume.paused_now(Settings(), "debtor", 0) == ("payments", "rates")
+    assert resume.paused_topics(Settings(), "debtor", 0) == ("payments", "rates")
 
 
 def test_an_error_is_not_the_end_of_the_journal(journal):
     journal += [slice_of("debtor"), error(KafkaError.TOPIC_AUTHORIZATION_FAILED), slice_of("debtor", "payments"), END]
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
-        resume.paused_now(Settings(), "debtor", 0)
+        resume.paused_topics(Settings(), "debtor", 0)
 
 
 def test_a_silent_broker_is_not_the_end_of_the_journal_either(journal):
-    journal += [slice_of("debtor"), None]
-    with pytest.raises(UserError, match="cannot be read"):
-        resume.paused_now(Settings(), "debtor", 0)
+    journal += [slice_of("debtor", "payments")]
+    with pytest.raises(KafkaException, match="no record and no end of duewatch-journal/0 came"):
+        resume.paused_topics(Settings(), "debtor", 0)
 
 
 def test_who_reads_a_topic_and_by_which_clock_is_told_by_the_agents_themselves():
-    told = {topic: (spec.name, spec.clock, spec.partitions) for topic, spec in resume.readers(Settings(partitions=7)).items()}
+    told = {
+        topic: (spec.name, spec.clock, spec.partitions) for topic, spec in resume.reading_agents(Settings(partitions=7)).items()
+    }
     debtor = dict.fromkeys(DEBTOR_SOURCES, ("debtor", "clock", 7))
     assert told == debtor | {"training-examples": ("learner", "clock-single", 1)}
 
 
 def test_what_no_agent_reads_cannot_be_resumed():
-    with pytest.raises(UsageError, match="name one of .*payments"):
+    with pytest.raises(UsageError, match="use one of .*payments"):
         resume.resume(Settings(), "scores", 0, "jane", None)

@@ -1,28 +1,28 @@
-"""The clock of a replay: sends the sources a step ahead, ends each step with a tick, hands on what has been learned of it."""
+"""The clock of a replay: sends the sources a step ahead, ends each step with a tick, and hands on the model that it led to."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from agents.clock.context import compose
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event
 from schemas.events.models import ModelPublished
-from schemas.registry import DEBTOR_SOURCES, TOPICS
-from streams.clock.live import ClockWriter, FencedError
-from streams.connectors.records import SOURCE_TOPICS, Record
+from schemas.registry import DEBTOR_SOURCES
+from streams.clock.writer import ClockWriter, FencedError
+from streams.connectors.records import SOURCE_TOPICS, Record, partition_for
 from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UserError
-from streams.kafka.codec import decode, partition_of
+from streams.kafka.codec import decode
 from streams.kafka.headers import read_headers
 from streams.kafka.topics import full_name
-from streams.replay.context import with_model, with_published
-from streams.replay.sources import Step
+from streams.replay.context import with_published
+from streams.replay.steps import Step
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message, Producer
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from streams.kafka.consumer import Consumer
     from streams.settings import Settings
 
-# A step's sources are written while the step before is folded, in the transaction that its tick will end. A driver that dies is
-# found out sooner: the next one with the same transactional id aborts what it left open.
+# A step's sources are written while the step before is folded, in the transaction that its tick will end. A clock that dies is
+# replaced sooner: the next one with the same transactional id aborts what it left open.
 TRANSACTION_TIMEOUT_S = 900.0
 POLL_S = 0.1
 
@@ -40,29 +40,23 @@ Ends = dict[int, dict[str, int]]
 
 
 class TakenOverError(UserError):
-    """Somebody else replays the same sources."""
+    """Another process replays the same sources."""
 
 
-def partition_for(record: Record, partitions: int) -> int:
-    """Where a record belongs; one without a key lies where its bytes say, so that every run puts it in the same place."""
-    key = record.key if record.key is not None else blake2b(record.value, digest_size=8).digest()
-    return partition_of(key, TOPICS[record.topic].partitions or partitions)
-
-
-class Driver:
+class ReplayClock:
     """Drives one replay to its end, from wherever the clock of its prefix stands.
 
     Step k's transaction holds the sources of step k+1, the context if the model has changed, and tick k on every partition: so
-    either all of that is there or nothing, and the last tick tells how to go on. ``tend`` is called while it waits.
+    either all of that is there or nothing, and the last tick says how to go on. ``supervise`` is called while it waits.
     """
 
-    def __init__(self, settings: Settings, context: ContextSet, steps: Sequence[Step], tend: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, context: ContextSet, steps: Sequence[Step], supervise: Callable[[], None]) -> None:
         self._settings = settings
         self._context = context
         self._steps = steps
-        self._tend = tend
-        self.spent: dict[str, float] = defaultdict(float)
-        """Seconds by what they went into: sending, waiting, committing."""
+        self._supervise = supervise
+        self.seconds: dict[str, float] = defaultdict(float)
+        """Seconds by what they were spent on: sending, waiting, committing."""
         self._models: Consumer | None = None
         self.ends: Ends = {}
         """Where the sources end that have been sent."""
@@ -73,88 +67,88 @@ class Driver:
         Raises TakenOverError, UserError when the prefix is live, and KafkaException.
         """
         try:
-            clock = ClockWriter(self._settings.changed(transaction_timeout_s=TRANSACTION_TIMEOUT_S))
-            yield from self._drive(clock, self._standing())
+            writer = ClockWriter(self._settings.changed(transaction_timeout_s=TRANSACTION_TIMEOUT_S))
+            yield from self._run_steps(writer, self._last_ticks())
         except FencedError:
-            raise TakenOverError("another replay of the same sources has begun, and has taken over from this one") from None
+            raise TakenOverError("another replay of the same sources has started, and has taken over from this one") from None
         finally:
             self._close_models()
 
     def _open_models(self) -> Consumer:
-        """From the first one on; what is read again is passed over."""
+        """Read models from the first one on; those that were read before are skipped."""
         self._close_models()
         self._models = reader(self._kafka)
-        self._models.assign([TopicPartition(self._name("models"), 0, 0)])
+        self._models.assign([TopicPartition(self._full_name("models"), 0, 0)])
         return self._models
 
     def _close_models(self) -> None:
         if self._models is not None:
             self._models.close()
 
-    def _drive(self, clock: ClockWriter, before: dict[int, Ticked]) -> Iterator[int]:
-        """``before``: the last tick of each partition; empty when the replay begins."""
-        first = before[0].step + 1 if before else 0
-        self.ends = {partition: tick.announced for partition, tick in before.items()}
+    def _run_steps(self, writer: ClockWriter, last_ticks: dict[int, Ticked]) -> Iterator[int]:
+        """``last_ticks``: the last tick of each partition; empty when the replay begins."""
+        first = last_ticks[0].step + 1 if last_ticks else 0
+        self.ends = {partition: tick.announced for partition, tick in last_ticks.items()}
         for step in self._steps[:first]:
             self._context = with_published(self._context, step.records)
         yield sum(len(step.records) for step in self._steps[:first])
         for k in range(first, len(self._steps)):
-            producer = clock.begin()
+            producer = writer.begin()
             if k == 0:
                 self.ends = self._send(producer, self._steps[0], {})
-            ahead = self._send(producer, self._steps[k + 1], self.ends) if k + 1 < len(self._steps) else self.ends
+            ends_ahead = self._send(producer, self._steps[k + 1], self.ends) if k + 1 < len(self._steps) else self.ends
             if k > 0:
-                self._learned(k - 1)
+                self._wait_for_model(k - 1)
             self._context = with_published(self._context, self._steps[k].records)
-            self._tick(clock, k, self.ends, ahead)
-            self.ends = ahead
+            self._write_tick(writer, k, self.ends, ends_ahead)
+            self.ends = ends_ahead
             yield len(self._steps[k].records)
         # The learner answers when every partition has committed the tick: now all decisions are in their topics.
-        self._learned(len(self._steps) - 1)
+        self._wait_for_model(len(self._steps) - 1)
 
     @property
     def _kafka(self) -> dict[str, str]:
         return self._settings.for_librdkafka()
 
-    def _name(self, topic: str) -> str:
+    def _full_name(self, topic: str) -> str:
         return full_name(self._settings.prefix, topic)
 
-    def _standing(self) -> dict[int, Ticked]:
+    def _last_ticks(self) -> dict[int, Ticked]:
         """Read the clock's topic to its end. Raises UserError when it is a live one."""
-        found = last_ticks(self._kafka, self._name("clock"), self._settings.partitions)
-        if any(tick.step < 0 for tick in found.values()):
+        ticks = last_ticks(self._kafka, self._full_name("clock"), self._settings.partitions)
+        if any(tick.step < 0 for tick in ticks.values()):
             raise UserError(f"the prefix {self._settings.prefix!r} belongs to a live deployment: a replay never writes into one")
-        return found
+        return ticks
 
     def _send(self, producer: Producer, step: Step, before: Ends) -> Ends:
         """Write a step's records; returns the offsets after them, those of earlier steps where nothing is new."""
         began = time.perf_counter()
         ends = {partition: dict(before.get(partition, {})) for partition in range(self._settings.partitions)}
-        failed: list[KafkaError] = []
+        errors: list[KafkaError] = []
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
             partition, offset = message.partition(), message.offset()
             if error is not None or partition is None or offset is None:
-                failed.extend([error] if error else [])
+                errors.extend([error] if error else [])
                 return
             topic = topics[message.topic() or ""]
             if topic in DEBTOR_SOURCES:
                 ends[partition][topic] = offset + 1
 
-        topics = {self._name(topic): topic for topic in SOURCE_TOPICS}
-        placed = [(record, partition_for(record, self._settings.partitions)) for record in step.records]
-        last = {(record.topic, partition): number for number, (record, partition) in enumerate(placed)}
-        for number, (record, partition) in enumerate(placed):
-            # Only the last record of a partition is asked for its offset: a call back into Python costs as much as sending.
-            report = delivered if last[record.topic, partition] == number else None
-            _produce(producer, self._name(record.topic), record, partition, report)
+        topics = {self._full_name(topic): topic for topic in SOURCE_TOPICS}
+        records = [(record, partition_for(record, self._settings.partitions)) for record in step.records]
+        last = {(record.topic, partition): number for number, (record, partition) in enumerate(records)}
+        for number, (record, partition) in enumerate(records):
+            # Only the last record of a partition reports its offset: a call back into Python costs as much as sending.
+            callback = on_delivery if last[record.topic, partition] == number else None
+            _produce(producer, self._full_name(record.topic), record, partition, callback)
         producer.flush()
-        if failed:
-            raise KafkaException(failed[0])
-        self.spent["sending"] += time.perf_counter() - began
+        if errors:
+            raise KafkaException(errors[0])
+        self.seconds["sending"] += time.perf_counter() - began
         return ends
 
-    def _learned(self, step: int) -> None:
+    def _wait_for_model(self, step: int) -> None:
         """Wait for the model that has learned ``step``: it is part of the context from now on."""
         began = time.perf_counter()
         models = self._models or self._open_models()
@@ -163,28 +157,28 @@ class Driver:
                 models = self._open_models()
             message = models.poll(POLL_S)
             if message is None or message.error() is not None:
-                self._tend()
+                self._supervise()
                 continue
             event = decode("models", message.key(), message.value(), read_headers(message))
             if isinstance(event, Event) and isinstance(event.data, ModelPublished) and event.data.step == step:
                 break
-        self.spent["waiting"] += time.perf_counter() - began
-        self._context = with_model(self._context, event.data)
+        self.seconds["waiting"] += time.perf_counter() - began
+        self._context = compose(self._context, model=event.data)
 
-    def _tick(self, clock: ClockWriter, k: int, ends: Ends, ahead: Ends) -> None:
+    def _write_tick(self, writer: ClockWriter, k: int, ends: Ends, ends_ahead: Ends) -> None:
         began = time.perf_counter()
         partitions = range(self._settings.partitions)
-        clock.write(
+        writer.write(
             number=k,
             time=self._steps[k].end,
             ends=[ends.get(partition, {}) for partition in partitions],
             single_ends={},  # the learner waits for the markers of all partitions instead
             context=self._context,
             step=k,
-            announced=[ahead.get(partition, {}) for partition in partitions],
+            ends_ahead=[ends_ahead.get(partition, {}) for partition in partitions],
             last=k + 1 == len(self._steps),
         )
-        self.spent["committing"] += time.perf_counter() - began
+        self.seconds["committing"] += time.perf_counter() - began
 
 
 def last_ticks(kafka: dict[str, str], topic: str, partitions: int) -> dict[int, Ticked]:
@@ -206,12 +200,12 @@ def _produce(
     topic: str,
     record: Record,
     partition: int,
-    report: Callable[[KafkaError | None, Message], None] | None,
+    on_delivery: Callable[[KafkaError | None, Message], None] | None,
 ) -> None:
     headers: list[tuple[str, bytes | str | None]] = list(record.headers)
     while True:
         try:
-            producer.produce(topic, record.value, record.key, partition, headers=headers or None, on_delivery=report)
+            producer.produce(topic, record.value, record.key, partition, headers=headers or None, on_delivery=on_delivery)
         except BufferError:
             producer.poll(0.1)  # the queue is full: let the broker take some
         else:
