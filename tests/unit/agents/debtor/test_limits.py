@@ -491,8 +491,8 @@ CASES_OF_AN_OPENING = [
         {"amount": D("10000.00")}, id="a limit in another currency begins anew",
     ),
     pytest.param(
-        {"generation": 1, "hold": True, "hold_until": DAY + 5, "override_until": DAY + 5, "overdue_acted": True, "shock_acted": True,
-         "stage_acted": "petition", "paused_acted": True},
+        {"generation": 1, "hold": True, "hold_until": DAY + 5, "override_until": DAY + 5, "overdue_acted": True,
+         "shock_acted": True, "stage_acted": "petition", "paused_acted": True},
         {}, ("generation",),
         {"hold": False, "hold_until": 0, "override_until": 0, "overdue_acted": False, "shock_acted": False, "stage_acted": "none",
          "paused_acted": False},
