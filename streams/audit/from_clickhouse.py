@@ -19,7 +19,7 @@ from streams.errors import UserError
 from streams.recompute.clickhouse import ends_of_the_replay, read_events
 from streams.recompute.decisions import DECISION_TOPICS, view_of
 from streams.recompute.difference import ABSENT, Difference, columns_of, display, is_alike
-from streams.recompute.pipeline import Pipeline
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.steps import Step, cut_at
 from streams.terminal.progress import Bar
@@ -54,21 +54,21 @@ def audit_replayed(
         return altered, {"events of ClickHouse": count}
     brain = DebtorBrain()
     records = read_events(clickhouse)
-    pipeline = Pipeline(replay_context(records), brain=brain)
-    versions = {pipeline.context.policy.version}
+    fold = Fold(replay_context(records), debtors=brain)
+    versions = {fold.context.policy.version}
     outputs: list[Output] = []
     step: Step | None = None
     for step in cut_at(records, ends):
-        outputs += (output for output in pipeline.run_step(step) if output.topic in DECISION_TOPICS)
-        versions.add(pipeline.context.policy.version)
+        outputs += (output for output in fold.step(step) if output.topic in DECISION_TOPICS)
+        versions.add(fold.context.policy.version)
         bar.advance(len(step.records))
     _check_policies(clickhouse, versions)
     differences = list(compare_outputs(clickhouse, outputs))
-    if int(slices["applied"]) != pipeline.applied:
-        applied = str(pipeline.applied), str(slices["applied"])
+    if int(slices["applied"]) != fold.applied:
+        applied = str(fold.applied), str(slices["applied"])
         differences.append(Difference("journal", "debtor", "all slices", "applied", *applied))
     if step is not None:
-        differences += _compare_amounts(settings, clickhouse, brain, local_day(step.end, pipeline.context.policy.time_zone))
+        differences += _compare_amounts(settings, clickhouse, brain, local_day(step.end, fold.context.policy.time_zone))
     return differences, {"events of ClickHouse folded again": count, "outputs": len(outputs)}
 
 

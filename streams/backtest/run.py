@@ -28,7 +28,7 @@ from streams.backtest.report.page import render
 from streams.errors import make_folder
 from streams.kafka.codec import to_structured
 from streams.process.garbage import keep_many_rows
-from streams.recompute.pipeline import Pipeline
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.sources import read_sources
 from streams.replay.steps import cut_into_weeks
@@ -101,28 +101,28 @@ def run_backtest(
     weeks = list(cut_into_weeks(records, until))
     reading_s = time.perf_counter() - began
     history, counts = History(), Counter[str]()
-    pipeline = Pipeline(context, history.hear)
+    fold = Fold(context, history.hear)
     began = time.perf_counter()
     with Writer(out) as writer, progress_bar("backtest", len(records)) as bar:
         for step in weeks:
-            for output in pipeline.run_step(step):
+            for output in fold.step(step):
                 history.see(output)
                 counts[_counted(output)] += 1
                 writer.write(output)
-            history.look(pipeline.rows)
+            history.look(fold.rows)
             bar.advance(len(step.records))
     seconds = time.perf_counter() - began
-    _write_state(out / "state.jsonl", pipeline.rows)
+    _write_state(out / "state.jsonl", fold.rows)
     _write_predictions(out / "predictions.csv", history.invoices.values())
     found = judge_all(history, burn_in, challengers, lambda title, total: progress_bar(title, total, "invoices"))
     truth = find_truth(sources)
     held = None if truth is None else against(found.table, truth)
-    metrics = _metrics(pipeline, found, counts, len(records), seconds, reading_s)
+    metrics = _metrics(fold, found, counts, len(records), seconds, reading_s)
     if held is not None:
         metrics["truth"] = held.figures()
     (out / "metrics.json").write_bytes(orjson.dumps(metrics, option=orjson.OPT_INDENT_2))
     span = (weeks[0].records[0].day, weeks[-1].end.date()) if weeks else (None, None)
-    (out / "report.html").write_text(_report(sources, span, pipeline.context, found, metrics, held))
+    (out / "report.html").write_text(_report(sources, span, fold.context, found, metrics, held))
     return metrics
 
 
@@ -151,22 +151,20 @@ def _write_predictions(path: Path, invoices: Iterable[Invoice]) -> None:
             )
 
 
-def _metrics(
-    pipeline: Pipeline, found: Judgement, counts: Counter[str], events: int, seconds: float, reading_s: float
-) -> dict[str, Any]:
+def _metrics(fold: Fold, found: Judgement, counts: Counter[str], events: int, seconds: float, reading_s: float) -> dict[str, Any]:
     invoices = len(found.table)
     return {
         "events": events,
-        "applied": pipeline.applied,
-        "duplicates": pipeline.duplicates,
+        "applied": fold.applied,
+        "duplicates": fold.duplicates,
         "seconds": round(seconds, 3),
         "reading_seconds": round(reading_s, 3),
         "events_per_s": round(events / seconds) if seconds else None,
         "invoices_scored": invoices,
         **found.figures(),
         "outputs": dict(sorted(counts.items())),
-        "model_version": pipeline.context.model.version,
-        "policy_version": pipeline.context.policy.version,
+        "model_version": fold.context.model.version,
+        "policy_version": fold.context.policy.version,
         "code_version": CODE_VERSION,
     }
 

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from agents.debtor import outputs
+from agents.debtor import views
+from agents.debtor.alerts.types import BY_CODE
 from agents.debtor.keys import SCORE
+from agents.debtor.limits.rules import REASONS
 from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from agents.version import CODE_VERSION
@@ -22,31 +24,6 @@ from streams.kafka.codec import encode
 from streams.recompute.decisions import RecordedDecision
 from streams.recompute.difference import compare_fields
 from streams.recompute.journal import RecomputedSlice
-
-_LIMIT_PARAMETERS = {
-    "opening_limit": ("limits.opening_limit", "limits.terms_days", "limits.review_days"),
-    "generation": ("action",),
-    "petition": ("limits.hold_days",),
-    "insolvency_over": ("limits.opening_limit", "limits.round_to"),
-    "overdue": ("alerts.overdue_days", "alerts.overdue_amount", "limits.weak_factor", "limits.weak_terms_days"),
-    "band_weak": ("bands.late_weak_from", "bands.default_weak_from", "limits.weak_factor", "limits.weak_terms_days"),
-    "cash_flow_shock": ("alerts.shock_threshold", "alerts.shock_warm_up_weeks", "limits.hold_days"),
-    "hold_lapsed": ("limits.hold_days",),
-    "review_confirmed": ("limits.weak_factor", "limits.weak_terms_days"),
-    "terms": ("limits.strong_terms_days", "limits.terms_days", "limits.weak_terms_days"),
-}
-_SALES_PARAMETERS = (
-    "limits.cover_days", "limits.strong_factor", "limits.medium_factor", "limits.weak_factor", "limits.step_up",
-    "limits.deadband", "limits.round_to", "limits.review_days",
-)  # fmt: skip
-"""What a limit depends on that follows the sales: all reasons that are not listed above."""
-_ALERT_PARAMETERS = {
-    "overdue": ("alerts.overdue_days", "alerts.overdue_amount", "alerts.cool_down_days"),
-    "score_drop": ("alerts.score_drop", "alerts.cool_down_days"),
-    "over_limit": ("alerts.over_limit_share", "alerts.cool_down_days"),
-    "cash_flow_shock": ("alerts.shock_threshold", "alerts.shock_warm_up_weeks", "alerts.cool_down_days"),
-    "insolvency": (),
-}
 
 
 def parameters(context: ContextSet, data: Decision) -> dict[str, str]:
@@ -64,9 +41,10 @@ def _parameter_names(context: ContextSet, data: Decision) -> Iterable[str]:
     if isinstance(data, ScoreComputed):
         return (*(f"bands.{name}" for name in type(context.policy.bands).model_fields), "loss_given_default")
     if isinstance(data, AlertChanged):
-        return _ALERT_PARAMETERS[data.alert_type]
+        return BY_CODE[data.alert_type].policy_values
+    reasons = (REASONS[reason.code] for reason in data.reasons if reason.code in REASONS)
     # A dict keeps the order and drops what several reasons have in common.
-    return dict.fromkeys(name for reason in data.reasons for name in _LIMIT_PARAMETERS.get(reason.code, _SALES_PARAMETERS))
+    return dict.fromkeys(name for reason in reasons for name in reason.policy_values)
 
 
 def rule_inputs(recorded: RecordedDecision, data: Decision) -> dict[str, Any]:
@@ -77,7 +55,7 @@ def rule_inputs(recorded: RecordedDecision, data: Decision) -> dict[str, Any]:
             row = recorded.after.get(SCORE)
         return {} if row is None else {name: as_json(getattr(row, name)) for name in row.__struct_fields__}
     work = _work_after(recorded, data.customer_id)
-    inputs = outputs.alert_facts(work) if isinstance(data, AlertChanged) else outputs.standing(work)
+    inputs = views.alert_inputs(work) if isinstance(data, AlertChanged) else views.limit_inputs(work)
     return {name: as_json(value) for name, value in inputs._asdict().items()}
 
 

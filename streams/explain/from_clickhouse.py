@@ -13,7 +13,7 @@ from streams.kafka.codec import json_of
 from streams.recompute.clickhouse import ends_of_the_replay, read_events
 from streams.recompute.decisions import DECISION_TOPICS, RecordedDecision, RecordingBrain, view_of
 from streams.recompute.difference import columns_of, is_alike
-from streams.recompute.pipeline import Pipeline
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.steps import cut_at
 from streams.terminal.progress import progress_bar
@@ -30,10 +30,10 @@ def reproduce_from_clickhouse(clickhouse: ClickHouse, decision_id: str, why_not_
     ends = ends_of_the_replay(clickhouse, why_not_kafka)
     records = read_events(clickhouse)
     brain = RecordingBrain(row["id"])
-    pipeline = Pipeline(replay_context(records), brain=brain)
+    fold = Fold(replay_context(records), debtors=brain)
     with progress_bar("explain", len(records)) as bar:
         for step in cut_at(records, ends):
-            pipeline.run_step(step)
+            fold.step(step)
             bar.advance(len(step.records))
             if brain.decision is not None:
                 return _compare(brain.decision, row, topic)

@@ -28,22 +28,22 @@ from streams.replay.context import with_published
 from streams.replay.steps import Step
 
 
-class Pipeline:
+class Fold:
     """Debtors and learner in one process, a step at a time: what worker, learner and clock do together in a replay."""
 
     def __init__(
-        self, context: ContextSet, on_event: Callable[[Event], None] = lambda _: None, brain: DebtorBrain | None = None
+        self, context: ContextSet, on_event: Callable[[Event], None] = lambda _: None, debtors: DebtorBrain | None = None
     ) -> None:
-        """``on_event`` is called with every event that could be decoded, before it is applied; ``brain``: one to observe."""
+        """``on_event`` is called with every event that could be decoded, before it is applied; ``debtors``: one to observe."""
         self.context = context
         self._on_event = on_event
         self.rows: dict[str, bytes] = {}
         self.applied = self.duplicates = 0
-        self._debtors, self._learner = brain or DebtorBrain(), LearnerBrain()
+        self._debtors, self._learner = debtors or DebtorBrain(), LearnerBrain()
         self._tick: Ticked | None = None
         self._offsets: Counter[tuple[str, int]] = Counter()
 
-    def run_step(self, step: Step) -> list[Output]:
+    def step(self, step: Step) -> list[Output]:
         """Fold a step and learn from it; returns all outputs, dead letters among them."""
         self.context = with_published(self.context, step.records)
         before, self._tick = self._tick, Ticked(number=step.number, time=step.end, ends={}, step=step.number)

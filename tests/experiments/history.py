@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streams.backtest.history import History
 from streams.process.garbage import keep_many_rows
-from streams.recompute.pipeline import Pipeline
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.sources import read_sources
 from streams.replay.steps import cut_into_weeks
@@ -15,14 +15,14 @@ from streams.terminal.progress import progress_bar
 
 
 def history_of(sources: list[Path], *, mapping: str | None = None, until: date | None = None) -> History:
-    """What a backtest would judge, with nothing written."""
+    """The history that a backtest would evaluate, without writing anything."""
     keep_many_rows()
     records = read_sources(sources, mapping, until)
     history = History()
-    fold = Pipeline(replay_context(records, None), history.hear)
+    fold = Fold(replay_context(records, None), history.hear)
     with progress_bar("backtest", len(records)) as bar:
         for step in cut_into_weeks(records, until):
-            for output in fold.run_step(step):
+            for output in fold.step(step):
                 history.see(output)
             history.look(fold.rows)
             bar.advance(len(step.records))

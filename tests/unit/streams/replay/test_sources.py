@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import orjson
 import pytest
@@ -16,7 +17,7 @@ LEDGER = "no,debtor,amount,issued,due,paid\n"
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.csv"
     path.write_text(
         LEDGER + "".join(f"{i},c{i % 3},{i}.00,2024-01-0{1 + i % 5},2024-02-01,2024-01-0{2 + i % 5}\n" for i in range(1, 40))
@@ -25,7 +26,7 @@ def ledger(tmp_path):
 
 
 @pytest.fixture
-def mapping(tmp_path):
+def mapping(tmp_path: Path) -> str:
     path = tmp_path / "mapping.toml"
     path.write_text(LEDGER_MAPPING)
     return str(path)
@@ -40,7 +41,7 @@ def without_origin(record: Record) -> Record:
     return record._replace(headers=[(name, told) for name, told in record.headers if name != ORIGIN])
 
 
-def test_days_come_in_order_and_within_a_day_master_data_invoices_payments(ledger, mapping):
+def test_days_come_in_order_and_within_a_day_master_data_invoices_payments(ledger: Path, mapping: str) -> None:
     records = read_sources([ledger], mapping)
     rank = {"customer": 0, "invoice": 1, "payment": 2}
     places = [(r.day, rank[kind_of(r)]) for r in records]
@@ -48,7 +49,7 @@ def test_days_come_in_order_and_within_a_day_master_data_invoices_payments(ledge
     assert len(records) == 39 + 39 + 3
 
 
-def test_neither_the_order_of_rows_nor_the_size_of_ids_is_the_order_of_a_day(ledger, mapping):
+def test_neither_the_order_of_rows_nor_the_size_of_ids_is_the_order_of_a_day(ledger: Path, mapping: str) -> None:
     records = read_sources([ledger], mapping)
     rows = ledger.read_text().splitlines()[1:]
     ledger.write_text(LEDGER + "\n".join(reversed(rows)))
@@ -58,14 +59,14 @@ def test_neither_the_order_of_rows_nor_the_size_of_ids_is_the_order_of_a_day(led
     assert ids != sorted(ids, reverse=True)
 
 
-def test_until_is_inclusive(ledger, mapping):
+def test_until_is_inclusive(ledger: Path, mapping: str) -> None:
     records = read_sources([ledger], mapping, until=date(2024, 1, 3))
     assert max(r.day for r in records) == date(2024, 1, 3)
     with pytest.raises(SourceError, match="is --until before the first day"):
         read_sources([ledger], mapping, until=date(2023, 1, 1))
 
 
-def test_a_folder_stands_for_its_json_lines(tmp_path):
+def test_a_folder_stands_for_its_json_lines(tmp_path: Path) -> None:
     (tmp_path / "truth.json").write_text("{}")
     with pytest.raises(SourceError, match=r"holds no \.jsonl"):
         expand([tmp_path])
@@ -75,7 +76,7 @@ def test_a_folder_stands_for_its_json_lines(tmp_path):
         read_sources([tmp_path])
 
 
-def test_what_cannot_be_read_says_why(tmp_path, ledger):
+def test_what_cannot_be_read_says_why(tmp_path: Path, ledger: Path) -> None:
     with pytest.raises(SourceError, match=r"--mapping cassandra\|highradius\|ibm"):
         read_sources([ledger])
     with pytest.raises(SourceError, match="there is no file"):
@@ -84,13 +85,13 @@ def test_what_cannot_be_read_says_why(tmp_path, ledger):
         expand([ledger, ledger])
 
 
-def test_progress_reaches_the_end(ledger, mapping):
+def test_progress_reaches_the_end(ledger: Path, mapping: str) -> None:
     seen: list[tuple[int, int]] = []
     read_sources([ledger], mapping, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (ledger.stat().st_size, ledger.stat().st_size)
 
 
-def test_the_hash_follows_the_content_and_not_the_place(tmp_path, ledger, mapping):
+def test_the_hash_follows_the_content_and_not_the_place(tmp_path: Path, ledger: Path, mapping: str) -> None:
     before = sources_hash([ledger], mapping)
     moved = ledger.rename(tmp_path / "elsewhere.csv")
     assert sources_hash([moved], mapping) == before
