@@ -106,7 +106,7 @@ def test_other_code_is_named_and_nothing_asserted() -> None:
     reproduction = reproduced(of("alerts"), frozenset({CODE_VERSION, "0.0.1"}))
     assert reproduction.is_equal is None
     text = render.render(reproduction)
-    assert "Version 0.0.1 of the code reproduction this decision" in text
+    assert "Version 0.0.1 of the code made this decision" in text
     assert "proves nothing either way" in text
 
 
