@@ -19,7 +19,7 @@ from schemas.events.policies import LimitRules, PolicyPublished
 from schemas.ids import stable_id
 from schemas.registry import TOPIC_OF_TYPE
 from streams.connectors.records import Record, raw_record, record_of
-from streams.engine.restore import fenced_producer
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 from streams.simulate import simulate
 from tests.chaos.control import FIRST_DAY, FastClock

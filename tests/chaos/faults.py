@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 
-from streams.engine.restore import fenced_producer
 from streams.kafka.embedded import answers
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 from streams.process.children import FAULT_HANDLER, Child, ChildFailedError, free_port, spawn
 from tests.chaos.control import FastClock, Orders

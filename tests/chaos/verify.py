@@ -17,8 +17,8 @@ from schemas.base import Contract
 from schemas.ids import stable_id
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.clickhouse.client import open_client
-from streams.engine.restore_process import read_rows, reader, to_the_end
 from streams.kafka.codec import encode
+from streams.kafka.read import read_rows, reader, to_the_end
 from streams.kafka.topics import full_name, partitions_of
 from streams.recompute.journal import RecomputedSlice, RefoldError, refold, take_rows
 from tests.integration.support.ledgers import Oracle, recompute

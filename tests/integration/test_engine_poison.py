@@ -17,7 +17,7 @@ from schemas.events.bank import BankTransactionBooked
 from schemas.events.envelope import Output
 from schemas.outputs.operations import KEPT_VALUE
 from streams.dead_letters.resume import resume
-from streams.engine.fetcher import BATCH, UNDELIVERED
+from streams.engine.fetcher import BATCH, MAX_UNDELIVERED
 from streams.errors import UsageError, UserError
 from streams.kafka.codec import encode, partition_of
 from streams.kafka.topics import full_name
@@ -192,7 +192,7 @@ def test_at_ten_times_the_sustainable_rate_little_is_held_nothing_is_lost_and_it
     print(f"{SENT} sent in {took:.1f} s, at most {max(held):.0f} held")
     # What its rules allow for each partition, and what was on its way when it was told to stop: the batch that was one too many,
     # those that waited to be handed over, and the one that the thread was reading; each may be of this partition alone.
-    assert 0 < max(held) <= 4 * (200 + (UNDELIVERED + 2) * (BATCH + 1))
+    assert 0 < max(held) <= 4 * (200 + (MAX_UNDELIVERED + 2) * (BATCH + 1))
     causes = [header(message, "ce_causationid") for message in read_all(settings, "alerts")]
     assert len(causes) == len(set(causes)) == SENT
     assert rows(settings) == truth(settings)

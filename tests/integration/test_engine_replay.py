@@ -11,7 +11,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from schemas.events.clock import ContextSet
 from streams.clock.live import ClockWriter, FencedError
-from streams.engine.restore import reader
+from streams.kafka.read import reader
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth
 

@@ -11,7 +11,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.debtor.brain import DebtorBrain
 from streams.engine import restore
-from streams.engine.restore_process import ReadingFailedError, RestoreProcesses, count_of, read
+from streams.engine.restore_process import ReadingFailedError, RestoreProcesses, read
+from streams.kafka.admin import list_offsets
+from streams.kafka.producer import fenced_producer
+from streams.kafka.read import count_of, offsets
 from tests.support.builders import Life, at, invoice
 
 
@@ -60,17 +63,17 @@ def test_offsets_are_those_that_are_still_there_and_committed(kafka):
     assert plain.flush(20) == 0
     oldest = TopicPartition(name, 0, 3)
     admin.delete_records([oldest])[oldest].result(30)
-    open_ended = restore.fenced_producer(bootstrap, name)
+    open_ended = fenced_producer(bootstrap, name)
     open_ended.begin_transaction()
     open_ended.produce(name, "open", "key", 0)
     open_ended.flush()
     places = [(name, 0), (name, 1)]
-    assert restore.offsets(bootstrap, places, first=True) == {(name, 0): 3, (name, 1): 0}
+    assert offsets(bootstrap, places, first=True) == {(name, 0): 3, (name, 1): 0}
     ends = {(name, 0): 5, (name, 1): 0}
-    assert restore.offsets(bootstrap, places) == restore.list_offsets(admin, places) == ends
+    assert offsets(bootstrap, places) == list_offsets(admin, places) == ends
     open_ended.commit_transaction()
     with pytest.raises(KafkaException, match="Unknown partition"):
-        restore.offsets(bootstrap, [(f"no-{name}", 0)])
+        offsets(bootstrap, [(f"no-{name}", 0)])
 
 
 def broken(_records: Iterable[tuple[str, bytes | None]]) -> bytes:

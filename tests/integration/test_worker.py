@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from schemas.registry import TOPICS
-from streams.engine.restore import fenced_producer
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import TopicsError, create_topics, full_name
 from streams.process.children import free_port
 from tests.integration.support.portfolio import deployment, header, payment, read_all, toy_worker, wait_for

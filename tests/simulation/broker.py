@@ -1,6 +1,6 @@
 """A broker in memory: logs with markers and holes, read-committed fetches, transactions with fencing; and clients of it.
 
-The clients stand where ``streams.engine.restore`` makes real ones, so that everything above them is the code that ships.
+The clients stand where ``streams.kafka`` makes real ones, so that everything above them is the code that ships.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.ids import stable_id
-from streams.engine.fetcher import UNDELIVERED, Fetcher
+from streams.engine.fetcher import MAX_UNDELIVERED, Fetcher
 from streams.kafka.codec import decode, encode, partition_of
 from streams.kafka.topics import full_name
 from streams.settings import Settings
@@ -210,21 +210,21 @@ class SimApp:
     def channel(self, **_: Any) -> Channel:
         return Channel()
 
-    async def crash(self, error: BaseException) -> None:
-        self._crashed(error)
+    async def crash(self, reason: BaseException) -> None:
+        self._crashed(reason)
 
 
 class SimFetcher(Fetcher):
     """The fetcher that ships, on a simulated consumer, and with a task that takes its turns instead of a thread."""
 
-    def __init__(self, _kafka: Any, arrived: Any, failed: Any, loop: Any) -> None:
-        self._arrived, self._failed, self._loop = arrived, failed, loop
-        self._consumer = self._made()
+    def __init__(self, _kafka: Any, on_arrivals: Any, on_error: Any, loop: Any) -> None:
+        self._on_arrivals, self._on_error, self._loop = on_arrivals, on_error, loop
+        self._consumer = self._new_consumer()
         self._readings, self._ends, self._commands = {}, {}, deque()
-        self._room, self._ended = Semaphore(UNDELIVERED), Event()
+        self._room, self._ended = Semaphore(MAX_UNDELIVERED), Event()
         loop.create_task(self._turns())
 
-    def _made(self) -> Any:
+    def _new_consumer(self) -> Any:
         return SimConsumer(cast("Any", self._loop).broker)
 
     async def _turns(self) -> None:

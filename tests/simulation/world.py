@@ -24,8 +24,8 @@ import streams.engine.apply
 import streams.engine.circuit_breaker
 import streams.engine.engine
 import streams.engine.fetcher
-import streams.engine.restore
-import streams.engine.restore_process
+import streams.engine.ownership
+import streams.kafka.read
 from schemas.registry import TOPICS
 from streams.engine.partition_task import POSITIONS
 from streams.engine.slicing import Order
@@ -130,9 +130,9 @@ class World:
         """While a slice is written and not committed, memory still is what was committed before."""
         if stage == "committed":
             return
-        for number, tenure in worker.engine.tenures.items():
-            memory = cast("SimBrain", tenure.brain).rows
-            at = tenure.standing.number
+        for number, task in worker.engine.tasks.items():
+            memory = cast("SimBrain", task.brain).rows
+            at = task.checkpoint.number
             committed = self.rows_at(number, at)
             if committed is not None and memory != committed:
                 self.violate(
@@ -241,11 +241,11 @@ class World:
     def _do_fetch_fails(self, partition: int) -> None:
         """The client cannot read a partition on."""
         for worker in self.workers.values():
-            tenure = None if worker.owner.dead or not hasattr(worker, "clock") else worker.engine.tenures.get(partition)
-            if tenure is not None:
+            task = None if worker.owner.dead or not hasattr(worker, "clock") else worker.engine.tasks.get(partition)
+            if task is not None:
                 context = copy_context()
                 context.run(OWNER.set, worker.owner)
-                self.loop.call_soon(worker.engine._failed, tenure, failed(KafkaError._FAIL), context=context)
+                self.loop.call_soon(worker.engine._on_fetch_error, task, failed(KafkaError._FAIL), context=context)
 
     def _do_refuse_commit(self) -> None:
         self.broker.faults.refuse_commits += 1
@@ -420,17 +420,26 @@ def simulated(world: World) -> Iterator[None]:
             return cast("Wall", at)
 
     log = _Log(world)
-    clients = {"fenced_producer": producer, "reader": reader, "list_offsets": list_offsets, "AdminClient": lambda *_: None}
     with ExitStack() as stack:
-        for module in (streams.engine.restore, streams.clock.live):
-            stack.enter_context(patch.multiple(module, log=log, **cast("Any", clients)))
-        stack.enter_context(patch.multiple(streams.engine.restore_process, reader=reader))
-        stack.enter_context(patch.multiple(streams.clock.live, ThreadPoolExecutor=_Pool, datetime=Wall))
+        stack.enter_context(patch.multiple(streams.kafka.read, reader=reader))
+        stack.enter_context(patch.multiple(streams.engine.ownership, log=log, fenced_producer=producer))
+        stack.enter_context(
+            patch.multiple(
+                streams.clock.live,
+                log=log,
+                fenced_producer=producer,
+                reader=reader,
+                admin_client=lambda *_: None,
+                list_offsets=list_offsets,
+                ThreadPoolExecutor=_Pool,
+                datetime=Wall,
+            )
+        )
         stack.enter_context(
             patch.multiple(streams.engine.engine, ThreadPoolExecutor=_Pool, Fetcher=SimFetcher, log=log, decode=quick_decode)
         )
         stack.enter_context(patch.multiple(streams.engine.apply, log=log, decode=quick_decode))
         stack.enter_context(patch.multiple(streams.engine.fetcher, log=log))
         # As few as a history has room for.
-        stack.enter_context(patch.multiple(streams.engine.circuit_breaker, AT_LEAST=3, WINDOW=6))
+        stack.enter_context(patch.multiple(streams.engine.circuit_breaker, MIN_RECORDS=3, WINDOW=6))
         yield

@@ -131,7 +131,7 @@ def main() -> int:
     settings = load_settings()
     share = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
     stage = fail_sometimes(share) if share else None
-    return run(settings, lambda: build_app(settings, debtor=ToyBrain, learner=ToyLearner, stage=stage))  # type: ignore[arg-type]
+    return run(settings, lambda: build_app(settings, brains={"debtor": ToyBrain, "learner": ToyLearner}, stage=stage))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
