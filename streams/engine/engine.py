@@ -75,7 +75,8 @@ class Engine:
         self._fetcher: Fetcher | None = None
         self._idle: dict[PartitionTask, None] = {}
         """Tasks that may have something to apply; who has waited longest comes first."""
-        self._jobs: set[SliceJob] = set()
+        self._jobs: dict[SliceJob, None] = {}
+        """Slices that are in flight, in the order in which they began."""
         self._limiter = RateLimiter(settings.slices_per_second, self.concurrency)
         self._alarm: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -256,7 +257,7 @@ class Engine:
                 self._limiter.acquire(loop.time())
                 task.busy = True
                 job = SliceJob(task, slice_)
-                self._jobs.add(job)
+                self._jobs[job] = None
                 self._regulate(task)
                 self._spawn(self.slices.send(value=job))
 
@@ -287,7 +288,7 @@ class Engine:
             if self._ownership.holds(task):
                 self._offer(task)
         finally:
-            self._jobs.discard(job)
+            self._jobs.pop(job, None)
             self._dispatch()
 
     def measure(self) -> None:
