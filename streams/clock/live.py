@@ -201,7 +201,7 @@ class _LeaderTerm:
             return
         for message in self._context.consume(1_000, 0.0):
             self._take(message)
-        if self._context.lost:
+        if self._context.is_lost:
             raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - the library's spelling
         number = self.last.number + 1 if self.last else 0
         ends, single = self._ends()

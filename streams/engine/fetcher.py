@@ -165,7 +165,7 @@ class Fetcher:
                     self._ended.wait(GATHER_S)
                     # consume() with a time-out would wait for a full batch.
                     self._hand_over([first, *self._consumer.consume(BATCH, 0)])
-                if self._consumer.lost:
+                if self._consumer.is_lost:
                     self._renew()
         except Exception as error:
             log.exception("fetcher.failed")

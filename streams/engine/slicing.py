@@ -240,11 +240,11 @@ class SliceBuffer:
                 runs.append(Run(topic, self.positions[topic], end, pop_below(self.records[topic], end)))
         return self._slice(runs, tick)
 
-    def _reached_tick(self, reached: Mapping[str, int]) -> Ticked | None:
+    def _reached_tick(self, positions: Mapping[str, int]) -> Ticked | None:
         if not self.clock:
             return None
         _, tick = self.clock[0]
-        return tick if isinstance(tick, Ticked) and is_reached(tick, reached, self.paused) else None
+        return tick if isinstance(tick, Ticked) and is_reached(tick, positions, self.paused) else None
 
     def _slice(self, runs: Sequence[Run], tick: Ticked | None) -> Slice:
         for run in runs:

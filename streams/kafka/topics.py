@@ -101,10 +101,10 @@ def deployed(settings: Settings) -> Settings:
     existing = existing_partitions(admin_client(settings.for_librdkafka()))
     partitions = existing.get(full_name(settings.prefix, "debtor-state"))
     if partitions is None:
-        others = sorted(name.removesuffix("-debtor-state") for name in existing if name.endswith("-debtor-state"))
+        prefixes = sorted(name.removesuffix("-debtor-state") for name in existing if name.endswith("-debtor-state"))
         advice = (
-            f"There are: {', '.join(others)}. Name one with --prefix or DUEWATCH_PREFIX"
-            if others
+            f"There are: {', '.join(prefixes)}. Name one with --prefix or DUEWATCH_PREFIX"
+            if prefixes
             else "Create it: duewatch topics"
         )
         raise UserError(f"there is no deployment {settings.prefix!r} on {settings.bootstrap}. {advice}")

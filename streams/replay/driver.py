@@ -164,7 +164,7 @@ class Driver:
         answers = self._answers or self._open_answers()
         missing = set(STEP_TOPICS)
         while missing:
-            if answers.lost:
+            if answers.is_lost:
                 answers = self._open_answers()
             message = answers.poll(POLL_S)
             if message is None or message.error() is not None:

@@ -66,7 +66,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
 def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
     reign = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
     reign.tick(FIRST)
-    monkeypatch.setattr(type(reign._context), "lost", True)
+    monkeypatch.setattr(type(reign._context), "is_lost", True)
     with pytest.raises(KafkaException, match="ALL_BROKERS_DOWN"):
         reign.tick(FIRST + timedelta(seconds=1))
     reign.close()

@@ -24,8 +24,8 @@ def topic(request):
     bootstrap = {"bootstrap.servers": request.getfixturevalue(request.param).bootstrap}
     name = f"state-{uuid4()}"
     admin = AdminClient(bootstrap)
-    for made in admin.create_topics([NewTopic(name, 1, 1)]).values():
-        made.result()
+    for future in admin.create_topics([NewTopic(name, 1, 1)]).values():
+        future.result()
     life = Life()
     life.tell(*(invoice(f"i-{n}", n, customer=f"c-{n % 5}") for n in range(40)), now=at(40))
     producer = Producer(bootstrap)
@@ -43,10 +43,10 @@ def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatc
     kafka, name, rows = topic
     here, beside = read(kafka, name, 0, DebtorBrain.prepare), RestoreProcesses().read(kafka, name, 0, DebtorBrain.prepare)
     assert here.own == beside.own == {"\x00paused": b"[]"} and not here.rows and not beside.rows
-    for found in (here, beside):
+    for restored in (here, beside):
         book = DebtorBrain()
-        assert found.prepared is not None
-        book.restore_all(found.prepared)
+        assert restored.prepared is not None
+        book.restore_all(restored.prepared)
         assert dict(book.rows()) == rows
     assert 0 < count_of(kafka, name, 0) <= len(rows) + 3  # the small broker tells too few: then the worker reads by itself
     monkeypatch.setattr(restore, "MANY_ROWS", 1)

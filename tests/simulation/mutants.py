@@ -110,13 +110,13 @@ def apply_twice_after_a_lost_answer() -> Any:
     """A slice whose commit failed is written once more, without looking whether it was committed."""
     original = commit
 
-    def again(producer: Any, *args: Any) -> None:
+    def commit_twice(producer: Any, *args: Any) -> None:
         try:
             original(producer, *args)
         except Exception:  # noqa: BLE001 - that is the fault
             original(producer, *args)
 
-    return patch.object(apply, "commit", again)
+    return patch.object(apply, "commit", commit_twice)
 
 
 def read_on_while_paused() -> Any:

@@ -20,7 +20,7 @@ class Read:
     timestamp: int = 0
 
 
-def counted(*runs: list[bool]) -> CircuitBreaker:
+def breaker_after(*runs: list[bool]) -> CircuitBreaker:
     """The breaker after slices; True = broken."""
     breaker, offset = CircuitBreaker(), 0
     for run in runs:
@@ -43,15 +43,15 @@ def counted(*runs: list[bool]) -> CircuitBreaker:
     ],
 )
 def test_it_pauses_when_more_than_half_are_broken(run, pauses):
-    assert counted(run).is_open is pauses
+    assert breaker_after(run).is_open is pauses
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=300), max_size=5))
 def test_however_slices_fell_the_same_records_leave_the_same_breaker(runs):
     together = [broken for run in runs for broken in run]
     last = together[-WINDOW:]
-    breaker = counted(*runs)
-    assert breaker == counted(together)
+    breaker = breaker_after(*runs)
+    assert breaker == breaker_after(together)
     assert (breaker.count, breaker.broken_count) == (len(last), sum(last))
     assert breaker.is_open is (len(last) >= MIN_RECORDS and sum(last) > len(last) / 2)
     assert read_breaker(breaker.as_row()) == breaker

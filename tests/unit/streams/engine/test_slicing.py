@@ -285,22 +285,22 @@ def test_records_below_an_offset_are_taken_off_the_head():
     assert backlog[0].offset == 2
 
 
-def written(*stamps):
+def records_at(*stamps):
     return [Fetched(offset, timestamp=stamp) for offset, stamp in enumerate(stamps)]
 
 
 def test_of_a_backlog_the_oldest_are_taken_whichever_topic_they_are_in():
     buffer = new_buffer(max_slice=4)
-    buffer.add_records("payments", written(10, 40, 50, 60), 0, 4)
-    buffer.add_records("decisions", written(20, 30, 35, 70), 0, 4)
+    buffer.add_records("payments", records_at(10, 40, 50, 60), 0, 4)
+    buffer.add_records("decisions", records_at(20, 30, 35, 70), 0, 4)
     assert [(run.topic, run.end) for run in buffer.next_slice().runs] == [("payments", 1), ("decisions", 3)]
     assert [(run.topic, run.end) for run in buffer.next_slice().runs] == [("payments", 4), ("decisions", 4)]
 
 
 def test_a_record_from_the_future_delays_its_topic_by_no_more_than_a_slice_for_each():
     buffer = new_buffer(max_slice=3)
-    buffer.add_records("payments", written(10**12, 1, 2), 0, 3)
-    buffer.add_records("decisions", written(*range(1, 9)), 0, 8)
+    buffer.add_records("payments", records_at(10**12, 1, 2), 0, 3)
+    buffer.add_records("decisions", records_at(*range(1, 9)), 0, 8)
     assert [run.end for run in buffer.next_slice().runs] == [2, 1]
 
 
@@ -309,20 +309,20 @@ STAMPS = st.lists(st.integers(0, 50), max_size=30)
 
 @given(st.dictionaries(st.sampled_from("abcde"), STAMPS, min_size=1), st.integers(0, 60))
 def test_the_oldest_fill_the_room_and_no_topic_waits_for_ever(stamps, room):
-    backlog = {topic: written(*own) for topic, own in stamps.items()}
-    taken = oldest_first(backlog, room)
-    assert sum(taken.values()) == min(room, sum(map(len, backlog.values())))
-    assert all(taken[topic] <= len(backlog[topic]) for topic in backlog)
+    backlog = {topic: records_at(*own) for topic, own in stamps.items()}
+    counts = oldest_first(backlog, room)
+    assert sum(counts.values()) == min(room, sum(map(len, backlog.values())))
+    assert all(counts[topic] <= len(backlog[topic]) for topic in backlog)
     if room >= len(backlog):
-        assert all(taken[topic] for topic in backlog if backlog[topic])
+        assert all(counts[topic] for topic in backlog if backlog[topic])
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), STAMPS.map(sorted), min_size=1), st.integers(5, 60))
 def test_where_stamps_never_fall_nothing_older_is_left_than_what_is_taken_but_for_each_topics_first(stamps, room):
-    backlog = {topic: written(*own) for topic, own in stamps.items()}
-    taken = oldest_first(backlog, room)
-    latest = max((record.timestamp for topic in backlog for record in backlog[topic][1 : taken[topic]]), default=0)
-    assert all(record.timestamp >= latest for topic in backlog for record in backlog[topic][taken[topic] :])
+    backlog = {topic: records_at(*own) for topic, own in stamps.items()}
+    counts = oldest_first(backlog, room)
+    latest = max((record.timestamp for topic in backlog for record in backlog[topic][1 : counts[topic]]), default=0)
+    assert all(record.timestamp >= latest for topic in backlog for record in backlog[topic][counts[topic] :])
 
 
 STEPS = st.lists(
@@ -338,8 +338,8 @@ STEPS = st.lists(
 @given(STEPS, st.sampled_from(["arrival", "replay"]), st.integers(1, 5))
 def test_whatever_happens_runs_join_records_come_once_in_order_and_ticks_after_their_cuts(steps, order, room):  # noqa: C901
     buffer = new_buffer(order, knows_context=False, max_slice=room)
-    sent: dict[str, list[int]] = {"payments": [], "decisions": []}
-    seen: dict[str, list[int]] = {"payments": [], "decisions": []}
+    offsets_sent: dict[str, list[int]] = {"payments": [], "decisions": []}
+    offsets_applied: dict[str, list[int]] = {"payments": [], "decisions": []}
     at = {"payments": 0, "decisions": 0}
     clock = number = 0
 
@@ -350,14 +350,16 @@ def test_whatever_happens_runs_join_records_come_once_in_order_and_ticks_after_t
         assert continues(slice_, at)
         for run in slice_.runs:
             assert all(run.start <= r.offset < run.end for r in run.records)
-            seen[run.topic] += [r.offset for r in run.records]
+            offsets_applied[run.topic] += [r.offset for r in run.records]
         at.update(slice_.ends("clock"))
         if slice_.tick:
             assert all(at[topic] >= end for topic, end in slice_.tick.ends.items())
         if order == "replay":
             assert slice_.tick is not None
             assert all(
-                offset < max(slice_.tick.ends.get(topic, 0), 0) or offset < at[topic] for topic, s in seen.items() for offset in s
+                offset < max(slice_.tick.ends.get(topic, 0), 0) or offset < at[topic]
+                for topic, s in offsets_applied.items()
+                for offset in s
             )
         return True
 
@@ -366,7 +368,7 @@ def test_whatever_happens_runs_join_records_come_once_in_order_and_ticks_after_t
             case ("fetch", topic, count, hole):
                 before = buffer.fetched[topic]
                 new = records(before, before + count)
-                sent[topic] += [r.offset for r in new]
+                offsets_sent[topic] += [r.offset for r in new]
                 buffer.add_records(topic, new, before, before + count + hole)
             case ("tick", payments, decisions, with_context):
                 if with_context:
@@ -378,7 +380,7 @@ def test_whatever_happens_runs_join_records_come_once_in_order_and_ticks_after_t
                 take()
     while take():
         pass
-    for topic in sent:
-        assert seen[topic] == sent[topic][: len(seen[topic])]
+    for topic in offsets_sent:
+        assert offsets_applied[topic] == offsets_sent[topic][: len(offsets_applied[topic])]
     if order == "arrival" and buffer.knows_context:
-        assert seen == sent
+        assert offsets_applied == offsets_sent
