@@ -140,6 +140,45 @@ def test_records_may_wait_for_a_tick_unless_a_slice_is_full():
     assert buffer.next_slice() is None
 
 
+RECORDS, TICK, FAR_TICK, RESUMED = "records", tick(1), tick(1, payments=9), SourceResumed(topic="decisions", owner="jane")
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "live", "lazy", "with_tick"),
+    [
+        pytest.param([], False, False, False, id="nothing"),
+        pytest.param([RECORDS], True, True, False, id="records"),
+        pytest.param([TICK], True, False, True, id="a tick that is reached"),
+        pytest.param([FAR_TICK], False, False, False, id="a tick that is not reached"),
+        pytest.param([CONTEXT], True, False, False, id="a context"),
+        pytest.param([CONTEXT, TICK], True, False, True, id="a context and a tick"),
+        pytest.param([RECORDS, TICK], True, True, True, id="records and a tick"),
+        pytest.param([RECORDS, FAR_TICK], True, True, False, id="records and a tick that is not reached"),
+        pytest.param([RESUMED], True, True, True, id="a topic is resumed"),
+        pytest.param([TICK, RESUMED], True, True, True, id="a topic is resumed behind a tick"),
+        pytest.param([FAR_TICK, RESUMED], False, False, False, id="a topic is resumed behind a tick that is not reached"),
+    ],
+)
+def test_whether_there_is_a_slice_depends_on_what_arrived_and_on_the_rules(
+    arrivals: list[object], live: bool, lazy: bool, with_tick: bool
+) -> None:
+    for rules, expected in (({}, live), ({"lazy": True}, lazy), ({"with_tick": True}, with_tick)):
+        buffer = new_buffer(paused={"decisions"}, **rules)
+        for offset, arrival in enumerate(arrivals):
+            if arrival is RECORDS:
+                buffer.add_records("payments", records(0, 2), 0, 2)
+            else:
+                buffer.add_tick(offset, arrival)
+        assert (buffer.next_slice() is not None) is expected, rules
+
+
+def test_left_deadlines_and_a_full_slice_wait_for_no_tick() -> None:
+    assert new_buffer(with_tick=True, lazy=True).next_slice(more=True) is not None
+    buffer = new_buffer(with_tick=True, max_slice=2)
+    buffer.add_records("payments", records(0, 2), 0, 2)
+    assert buffer.next_slice() is not None
+
+
 def test_deadlines_that_are_left_make_a_slice_of_their_own():
     buffer = new_buffer()
     assert buffer.next_slice(more=True) == Slice(())
