@@ -122,7 +122,7 @@ def _config_differences(admin: AdminClient, settings: Settings, topics: list[Top
         except (KafkaException, KeyError):
             continue  # the small broker does not tell, and to ask may be forbidden
         wrong = [
-            f"{name}={config[name].value}, not {value} (kafka-configs.sh --alter --entity-type topics --entity-name"
+            f"{name}={config[name].value}, wanted {value} (kafka-configs.sh --alter --entity-type topics --entity-name"
             f" {full_name(settings.prefix, topic.name)} --add-config {name}={value})"
             for name, value in topic.broker_config().items()
             if name in config and config[name].value != value
