@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -23,7 +25,9 @@ from streams.engine.slicing import (
     oldest_first,
     pop_below,
 )
+from streams.kafka.record import KafkaRecord
 
+Order = Literal["arrival", "replay"]
 START = datetime(2026, 3, 2, tzinfo=UTC)
 CONTEXT = ContextSet(version="c1")
 
@@ -37,68 +41,86 @@ class Fetched:
     timestamp: int = 0
 
 
-def new_buffer(order="arrival", *, knows_context=True, tick=None, paused=(), **rules):
+def new_buffer(
+    order: Order = "arrival",
+    *,
+    knows_context: bool = True,
+    tick: AppliedTick | None = None,
+    paused: Iterable[str] = (),
+    **rules: Any,
+) -> SliceBuffer:
     positions = {"payments": 0, "decisions": 0}
     return SliceBuffer(tuple(positions), Rules(order, **rules), positions, tick, knows_context, set(paused))
 
 
-def records(start, end):
+def next_of(buffer: SliceBuffer) -> Slice:
+    slice_ = buffer.next_slice()
+    assert slice_ is not None
+    return slice_
+
+
+def tick_of(slice_: Slice) -> int | None:
+    """The number of the tick that goes with it."""
+    return None if slice_.tick is None else slice_.tick.number
+
+
+def records(start: int, end: int) -> list[Fetched]:
     return [Fetched(offset) for offset in range(start, end)]
 
 
-def tick(number, **ends):
+def tick(number: int, **ends: int) -> Ticked:
     return Ticked(number=number, time=START + timedelta(seconds=number), ends=ends)
 
 
-def test_nothing_is_applied_before_a_context_is_known():
+def test_nothing_is_applied_before_a_context_is_known() -> None:
     buffer = new_buffer(knows_context=False)
     buffer.add_records("payments", records(0, 3), 0, 3)
     assert buffer.next_slice() is None
     buffer.add_tick(0, CONTEXT)
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert slice_.context == CONTEXT
     assert slice_.clock_end == 1
     assert [r.offset for r in slice_.runs[0].records] == [0, 1, 2]
 
 
-def test_a_run_reaches_over_the_marker_behind_its_last_record():
+def test_a_run_reaches_over_the_marker_behind_its_last_record() -> None:
     buffer = new_buffer()
     buffer.add_records("payments", records(0, 3), 0, 4)
-    assert buffer.next_slice().runs[0].end == 4
+    assert next_of(buffer).runs[0].end == 4
 
 
-def test_a_marker_alone_makes_no_slice_but_the_next_tick_is_reached_over_it():
+def test_a_marker_alone_makes_no_slice_but_the_next_tick_is_reached_over_it() -> None:
     buffer = new_buffer()
     buffer.add_records("payments", [], 0, 2)
     assert buffer.next_slice() is None
     buffer.add_tick(0, tick(1, payments=2))
-    slice_ = buffer.next_slice()
-    assert slice_.tick.number == 1
+    slice_ = next_of(buffer)
+    assert tick_of(slice_) == 1
     assert slice_.runs == (Run("payments", 0, 2, []),)
 
 
-def test_a_tick_waits_until_the_last_record_of_its_cut_is_in_the_slice():
+def test_a_tick_waits_until_the_last_record_of_its_cut_is_in_the_slice() -> None:
     buffer = new_buffer(max_slice=2)
     buffer.add_records("payments", records(0, 3), 0, 3)
     buffer.add_tick(0, tick(1, payments=3))
-    assert buffer.next_slice().tick is None
-    assert buffer.next_slice().tick.number == 1
+    assert next_of(buffer).tick is None
+    assert tick_of(next_of(buffer)) == 1
 
 
-def test_a_tick_does_not_wait_for_topics_that_are_paused_or_not_ours():
+def test_a_tick_does_not_wait_for_topics_that_are_paused_or_not_ours() -> None:
     assert is_reached(tick(1, payments=5, rates=9), {"payments": 0}, {"payments"})
     assert not is_reached(tick(1, payments=5), {"payments": 4}, set())
     assert is_reached(tick(1, payments=5), {"payments": 5}, set())
 
 
-def test_a_context_takes_effect_only_after_the_ticks_before_it():
+def test_a_context_takes_effect_only_after_the_ticks_before_it() -> None:
     buffer = new_buffer()
     buffer.add_tick(0, tick(1, payments=1))
     buffer.add_tick(1, CONTEXT)
     assert buffer.next_slice() is None
     buffer.add_records("payments", records(0, 1), 0, 1)
-    first, second = buffer.next_slice(), buffer.next_slice()
-    assert (first.tick.number, first.context) == (1, None)
+    first, second = next_of(buffer), next_of(buffer)
+    assert (tick_of(first), first.context) == (1, None)
     assert (second.tick, second.context) == (None, CONTEXT)
 
 
@@ -110,33 +132,33 @@ def test_a_context_takes_effect_only_after_the_ticks_before_it():
         pytest.param(Ticked(number=6, time=START - timedelta(hours=1), ends={}), id="an earlier time"),
     ],
 )
-def test_a_tick_that_goes_back_is_passed_over(late):
+def test_a_tick_that_goes_back_is_passed_over(late: Ticked) -> None:
     buffer = new_buffer(tick=AppliedTick(5, START))
     buffer.add_tick(0, late)
     buffer.add_tick(1, Ticked(number=7, time=START + timedelta(seconds=1), ends={}))
-    assert buffer.next_slice().tick.number == 7
+    assert tick_of(next_of(buffer)) == 7
     assert buffer.next_slice() is None
 
 
-def test_a_lazy_tick_comes_with_the_next_records():
+def test_a_lazy_tick_comes_with_the_next_records() -> None:
     buffer = new_buffer(lazy=True)
     buffer.add_tick(0, tick(1))
     assert buffer.next_slice() is None
     buffer.add_records("payments", records(0, 1), 0, 1)
-    slice_ = buffer.next_slice()
-    assert slice_.tick.number == 1
+    slice_ = next_of(buffer)
+    assert tick_of(slice_) == 1
     assert len(slice_.runs[0].records) == 1
 
 
-def test_records_may_wait_for_a_tick_unless_a_slice_is_full():
+def test_records_may_wait_for_a_tick_unless_a_slice_is_full() -> None:
     buffer = new_buffer(with_tick=True, max_slice=4)
     buffer.add_records("payments", records(0, 3), 0, 3)
     assert buffer.next_slice() is None
     buffer.add_tick(0, tick(1, payments=3))
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert slice_.tick is not None and len(slice_.runs[0].records) == 3
     buffer.add_records("payments", records(3, 8), 3, 8)
-    assert len(buffer.next_slice().runs[0].records) == 4
+    assert len(next_of(buffer).runs[0].records) == 4
     assert buffer.next_slice() is None
 
 
@@ -160,9 +182,10 @@ RECORDS, TICK, FAR_TICK, RESUMED = "records", tick(1), tick(1, payments=9), Sour
     ],
 )
 def test_whether_there_is_a_slice_depends_on_what_arrived_and_on_the_rules(
-    arrivals: list[object], live: bool, lazy: bool, with_tick: bool
+    arrivals: list[Any], live: bool, lazy: bool, with_tick: bool
 ) -> None:
-    for rules, expected in (({}, live), ({"lazy": True}, lazy), ({"with_tick": True}, with_tick)):
+    cases: list[tuple[dict[str, Any], bool]] = [({}, live), ({"lazy": True}, lazy), ({"with_tick": True}, with_tick)]
+    for rules, expected in cases:
         buffer = new_buffer(paused={"decisions"}, **rules)
         for offset, arrival in enumerate(arrivals):
             if arrival is RECORDS:
@@ -179,48 +202,48 @@ def test_left_deadlines_and_a_full_slice_wait_for_no_tick() -> None:
     assert buffer.next_slice() is not None
 
 
-def test_deadlines_that_are_left_make_a_slice_of_their_own():
+def test_deadlines_that_are_left_make_a_slice_of_their_own() -> None:
     buffer = new_buffer()
     assert buffer.next_slice(more=True) == Slice(())
 
 
-def test_what_was_not_fetched_from_where_the_last_fetch_ended_is_a_gap():
+def test_what_was_not_fetched_from_where_the_last_fetch_ended_is_a_gap() -> None:
     buffer = new_buffer()
     buffer.add_records("payments", records(0, 2), 0, 2)
     with pytest.raises(GapError, match="fetched from 3, expected 2"):
         buffer.add_records("payments", records(3, 4), 3, 4)
 
 
-def test_a_slice_that_does_not_begin_at_the_position_is_not_applied():
+def test_a_slice_that_does_not_begin_at_the_position_is_not_applied() -> None:
     slice_ = Slice((Run("payments", 3, 5, ()),))
     assert continues(slice_, {"payments": 3})
     assert not continues(slice_, {"payments": 2})
     assert not continues(slice_, {"payments": 4})
 
 
-def test_a_replay_applies_nothing_without_a_tick_and_all_up_to_its_cut_with_it():
+def test_a_replay_applies_nothing_without_a_tick_and_all_up_to_its_cut_with_it() -> None:
     buffer = new_buffer("replay")
     buffer.add_records("payments", records(0, 5), 0, 6)
     assert buffer.next_slice() is None
     buffer.add_tick(0, tick(0, payments=3))
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert [r.offset for r in slice_.runs[0].records] == [0, 1, 2]
     assert slice_.runs[0].end == 3
     assert buffer.next_slice() is None
     buffer.add_tick(1, tick(1, payments=6))
-    assert [r.offset for r in buffer.next_slice().runs[0].records] == [3, 4]
+    assert [r.offset for r in next_of(buffer).runs[0].records] == [3, 4]
 
 
-def test_a_replay_waits_for_the_whole_step():
+def test_a_replay_waits_for_the_whole_step() -> None:
     buffer = new_buffer("replay")
     buffer.add_tick(0, tick(0, payments=3))
     buffer.add_records("payments", records(0, 2), 0, 2)
     assert buffer.next_slice() is None
     buffer.add_records("payments", records(2, 3), 2, 3)
-    assert buffer.next_slice().tick.number == 0
+    assert tick_of(next_of(buffer)) == 0
 
 
-def test_enough_held_stops_the_fetch_but_never_of_what_the_next_tick_waits_for():
+def test_enough_held_stops_the_fetch_but_never_of_what_the_next_tick_waits_for() -> None:
     buffer = new_buffer("replay", max_held=3)
     buffer.add_records("payments", records(0, 3), 0, 3)
     assert not buffer.wants_more("payments")
@@ -231,61 +254,61 @@ def test_enough_held_stops_the_fetch_but_never_of_what_the_next_tick_waits_for()
     assert not buffer.wants_more("payments")
 
 
-def test_live_not_even_a_tick_makes_more_be_held_than_there_is_room_for():
+def test_live_not_even_a_tick_makes_more_be_held_than_there_is_room_for() -> None:
     buffer = new_buffer(max_held=3)
     buffer.add_records("payments", records(0, 3), 0, 3)
     buffer.add_tick(0, tick(0, payments=5))
     assert not buffer.wants_more("payments")
-    assert buffer.next_slice().tick is None
+    assert next_of(buffer).tick is None
     assert buffer.wants_more("payments")
 
 
-def test_a_paused_topic_is_not_fetched():
+def test_a_paused_topic_is_not_fetched() -> None:
     assert not new_buffer(paused={"payments"}).wants_more("payments")
 
 
-def test_what_is_held_of_a_paused_topic_waits_until_the_clock_resumes_it():
+def test_what_is_held_of_a_paused_topic_waits_until_the_clock_resumes_it() -> None:
     buffer = new_buffer(paused={"payments"})
     buffer.add_records("payments", records(0, 3), 0, 3)
     buffer.add_records("decisions", records(0, 1), 0, 1)
     buffer.add_tick(0, tick(1, payments=3, decisions=1))
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert [run.topic for run in slice_.runs] == ["decisions"]
-    assert slice_.tick.number == 1
+    assert tick_of(slice_) == 1
     buffer.add_tick(1, SourceResumed(topic="payments", owner="jane"))
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert slice_.resumed == ("payments",)
     assert slice_.runs == (Run("payments", 0, 3, records(0, 3)),)
     assert slice_.clock_end == 2
     assert buffer.next_slice() is None
 
 
-def test_a_resumption_makes_a_slice_also_when_nothing_is_held():
+def test_a_resumption_makes_a_slice_also_when_nothing_is_held() -> None:
     buffer = new_buffer(paused={"payments"}, lazy=True)
     buffer.add_tick(0, SourceResumed(topic="payments", owner="jane"))
-    assert buffer.next_slice().resumed == ("payments",)
+    assert next_of(buffer).resumed == ("payments",)
     assert buffer.wants_more("payments")
 
 
-def test_a_resumption_of_what_is_not_paused_says_nothing():
+def test_a_resumption_of_what_is_not_paused_says_nothing() -> None:
     buffer = new_buffer()
     buffer.add_tick(0, SourceResumed(topic="payments", owner="jane"))
     assert buffer.next_slice() is None
     buffer.add_records("payments", records(0, 1), 0, 1)
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert (slice_.resumed, slice_.clock_end) == ((), 1)
 
 
-def test_a_step_of_a_replay_leaves_a_paused_topic_where_it_is():
+def test_a_step_of_a_replay_leaves_a_paused_topic_where_it_is() -> None:
     buffer = new_buffer("replay", paused={"payments"})
     buffer.add_records("payments", records(0, 3), 0, 3)
     buffer.add_tick(0, tick(0, payments=3))
-    slice_ = buffer.next_slice()
+    slice_ = next_of(buffer)
     assert slice_.runs == ()
     assert buffer.positions["payments"] == 0
 
 
-def test_too_many_bytes_stop_the_fetch_too_and_half_of_them_let_it_go_on():
+def test_too_many_bytes_stop_the_fetch_too_and_half_of_them_let_it_go_on() -> None:
     buffer = new_buffer(max_held_bytes=10, max_slice=3)
     buffer.add_records("payments", records(0, 5), 0, 5)  # two bytes each
     assert not buffer.wants_more("payments")
@@ -294,7 +317,7 @@ def test_too_many_bytes_stop_the_fetch_too_and_half_of_them_let_it_go_on():
     assert buffer.wants_more("payments", throttled=True)
 
 
-def test_who_rests_goes_on_only_when_half_is_applied():
+def test_who_rests_goes_on_only_when_half_is_applied() -> None:
     buffer = new_buffer(max_held=4, max_slice=1)
     buffer.add_records("payments", records(0, 4), 0, 4)
     buffer.next_slice()
@@ -302,14 +325,14 @@ def test_who_rests_goes_on_only_when_half_is_applied():
     assert not buffer.wants_more("payments", throttled=True)
 
 
-def test_records_from_below_the_position_are_a_gap():
+def test_records_from_below_the_position_are_a_gap() -> None:
     buffer = new_buffer()
     buffer.add_records("payments", records(0, 3), 0, 3)
     with pytest.raises(GapError, match="fetched from 2, expected 3"):
         buffer.add_records("payments", records(2, 4), 3, 4)
 
 
-def test_it_waits_for_records_the_clock_and_nothing_else():
+def test_it_waits_for_records_the_clock_and_nothing_else() -> None:
     buffer = new_buffer()
     assert not buffer.has_work()
     buffer.add_records("payments", [], 0, 2)
@@ -318,36 +341,36 @@ def test_it_waits_for_records_the_clock_and_nothing_else():
     assert buffer.has_work()
 
 
-def test_records_below_an_offset_are_taken_off_the_head():
-    backlog = deque(records(0, 5))
+def test_records_below_an_offset_are_taken_off_the_head() -> None:
+    backlog: deque[KafkaRecord] = deque(records(0, 5))
     assert [r.offset for r in pop_below(backlog, 2)] == [0, 1]
     assert backlog[0].offset == 2
 
 
-def records_at(*stamps):
+def records_at(*stamps: int) -> list[Fetched]:
     return [Fetched(offset, timestamp=stamp) for offset, stamp in enumerate(stamps)]
 
 
-def test_of_a_backlog_the_oldest_are_taken_whichever_topic_they_are_in():
+def test_of_a_backlog_the_oldest_are_taken_whichever_topic_they_are_in() -> None:
     buffer = new_buffer(max_slice=4)
     buffer.add_records("payments", records_at(10, 40, 50, 60), 0, 4)
     buffer.add_records("decisions", records_at(20, 30, 35, 70), 0, 4)
-    assert [(run.topic, run.end) for run in buffer.next_slice().runs] == [("payments", 1), ("decisions", 3)]
-    assert [(run.topic, run.end) for run in buffer.next_slice().runs] == [("payments", 4), ("decisions", 4)]
+    assert [(run.topic, run.end) for run in next_of(buffer).runs] == [("payments", 1), ("decisions", 3)]
+    assert [(run.topic, run.end) for run in next_of(buffer).runs] == [("payments", 4), ("decisions", 4)]
 
 
-def test_a_record_from_the_future_delays_its_topic_by_no_more_than_a_slice_for_each():
+def test_a_record_from_the_future_delays_its_topic_by_no_more_than_a_slice_for_each() -> None:
     buffer = new_buffer(max_slice=3)
     buffer.add_records("payments", records_at(10**12, 1, 2), 0, 3)
     buffer.add_records("decisions", records_at(*range(1, 9)), 0, 8)
-    assert [run.end for run in buffer.next_slice().runs] == [2, 1]
+    assert [run.end for run in next_of(buffer).runs] == [2, 1]
 
 
 STAMPS = st.lists(st.integers(0, 50), max_size=30)
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), STAMPS, min_size=1), st.integers(0, 60))
-def test_the_oldest_fill_the_room_and_no_topic_waits_for_ever(stamps, room):
+def test_the_oldest_fill_the_room_and_no_topic_waits_for_ever(stamps: dict[str, list[int]], room: int) -> None:
     backlog = {topic: records_at(*own) for topic, own in stamps.items()}
     counts = oldest_first(backlog, room)
     assert sum(counts.values()) == min(room, sum(map(len, backlog.values())))
@@ -357,7 +380,9 @@ def test_the_oldest_fill_the_room_and_no_topic_waits_for_ever(stamps, room):
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), STAMPS.map(sorted), min_size=1), st.integers(5, 60))
-def test_where_stamps_never_fall_nothing_older_is_left_than_what_is_taken_but_for_each_topics_first(stamps, room):
+def test_where_stamps_never_fall_nothing_older_is_left_than_what_is_taken_but_for_each_topics_first(
+    stamps: dict[str, list[int]], room: int
+) -> None:
     backlog = {topic: records_at(*own) for topic, own in stamps.items()}
     counts = oldest_first(backlog, room)
     latest = max((record.timestamp for topic in backlog for record in backlog[topic][1 : counts[topic]]), default=0)
@@ -375,14 +400,16 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sampled_from(["arrival", "replay"]), st.integers(1, 5))
-def test_whatever_happens_runs_join_records_come_once_in_order_and_ticks_after_their_cuts(steps, order, room):  # noqa: C901
+def test_whatever_happens_runs_join_records_come_once_in_order_and_ticks_after_their_cuts(  # noqa: C901
+    steps: list[tuple[Any, ...]], order: Order, room: int
+) -> None:
     buffer = new_buffer(order, knows_context=False, max_slice=room)
     offsets_sent: dict[str, list[int]] = {"payments": [], "decisions": []}
     offsets_applied: dict[str, list[int]] = {"payments": [], "decisions": []}
     at = {"payments": 0, "decisions": 0}
     clock = number = 0
 
-    def take():
+    def take() -> bool:
         slice_ = buffer.next_slice()
         if slice_ is None:
             return False
