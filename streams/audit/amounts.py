@@ -17,9 +17,9 @@ from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
 from streams.clickhouse.query import ClickHouse
-from streams.engine.partition_task import read_standing
-from streams.engine.restore import read_rows
+from streams.engine.partition_task import read_checkpoint
 from streams.kafka.codec import partition_of
+from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference
 from streams.terminal.progress import Bar
@@ -52,10 +52,10 @@ class Cut:
 def read_cut(settings: Settings, partition: int) -> Cut | None:
     """None where no tick has come yet."""
     written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, "debtor-state"), partition)
-    standing = read_standing(written)
-    if standing.applied is None or standing.context is None:
+    standing = read_checkpoint(written)
+    if standing.tick is None or standing.context is None:
         return None
-    day = local_day(standing.applied.time, standing.context.policy.time_zone)
+    day = local_day(standing.tick.time, standing.context.policy.time_zone)
     headers: dict[str, Header] = {}
     waiting: set[str] = set()
     read_wake = msgspec.json.Decoder(_Wake).decode

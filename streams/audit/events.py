@@ -13,7 +13,7 @@ from schemas.clickhouse.rows import Record, hash_of, identity, rows_of
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import is_shared, own_partitions, sink_positions
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore import offsets
+from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, compare_fields, read_json, shown
 from streams.recompute.journal import Log, LoggedRecord

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from agents.registry import AGENTS
 from schemas.clickhouse.rows import TABLES, Record, rows_of
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import own_partitions, wait_for_sink
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore import offsets
 from streams.explain.from_clickhouse import is_alike
 from streams.kafka.codec import encode
+from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, shown
 from streams.terminal.progress import Bar
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 
 PAGE = 4_000
 """Rows that are asked for at once: of scores about 40 MB."""
-VIEWS: Mapping[str, Mapping[str, str]] = {
-    "debtor": {
-        "scores": "scores",
-        "alerts": "alerts",
-        "limit_changes": "limit-changes",
-        "limit_proposals": "limit-proposals",
-        "training_examples": "training-examples",
-        "failed_deadlines": "dead-letters",
-    },
-    "learner": {"model_quality": "model-quality", "model_alerts": "model-quality"},
-}
-"""Agent -> view -> the topic that it is filled from. ``models`` is compacted: the sink need not have seen each."""
 KEYS = {"model_quality": ("target", "segment", "scorer", "day")}
 """Views that keep the last of several outputs, by these columns; all others keep each id."""
 
@@ -143,15 +132,16 @@ class Outputs:
     def __init__(self, settings: Settings, clickhouse: ClickHouse, agent: str, partition: int) -> None:
         self._settings, self._clickhouse, self._agent, self._partition = settings, clickhouse, agent, partition
         self._holder = f"{agent} {partition}"
-        self._topics = {topic: own_partitions(topic, [partition])[0] for topic in VIEWS[agent].values()}
-        self._views = {name: View(name, self._holder, self._pages(name)) for name in VIEWS[agent]}
+        self._topics = {topic: own_partitions(topic, [partition])[0] for topic in AGENTS[agent].views.values()}
+        self._views = {name: View(name, self._holder, self._pages(name)) for name in AGENTS[agent].views}
         self._since = self._ends()
         self.judged, self.passed = 0, 0
         """How many were compared, and how many were not."""
 
     def wait(self, bar: Bar) -> None:
         """Until ClickHouse has what was written so far. Raises UserError where the sink does not get there."""
-        wait_for_sink(self._settings, self._clickhouse, [self._partition], bar, tuple(self._topics))
+        if self._topics:
+            wait_for_sink(self._settings, self._clickhouse, [self._partition], bar, tuple(self._topics))
 
     def compare(self, outputs: Sequence[Output], judge: Judge) -> Iterator[Difference]:
         """Those of a slice."""
@@ -170,17 +160,17 @@ class Outputs:
             yield from view.rest()
         ends = self._ends()
         for name, view in self._views.items():
-            topic = VIEWS[self._agent][name]
+            topic = AGENTS[self._agent].views[name]
             yield from view.unknown(self._since[topic], ends[topic], judge)
 
     def _ends(self) -> dict[str, int]:
         places = {topic: (full_name(self._settings.prefix, topic), number) for topic, number in self._topics.items()}
-        ends = offsets(self._settings.for_librdkafka(), list(places.values()))
+        ends = offsets(self._settings.for_librdkafka(), list(places.values())) if places else {}
         return {topic: ends[place] for topic, place in places.items()}
 
     def _pages(self, view: str) -> Callable[[int, str], Sequence[Row]]:
         # By the debtor, not by the partition that the row tells: that of a made-up row may be any.
-        keyed = any(TOPICS[topic].key == "customer" for topic in VIEWS[self._agent].values())
+        keyed = any(TOPICS[topic].key == "customer" for topic in AGENTS[self._agent].views.values())
         own = f"kafkaMurmurHash(customer_id) % {self._settings.partitions} = {self._partition}" if keyed else "1"
 
         def page(offset: int, ident: str) -> Sequence[Row]:

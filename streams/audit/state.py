@@ -12,8 +12,8 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
-from streams.engine.partition_task import Checkpoint, read_standing
-from streams.engine.restore import read_rows
+from streams.engine.partition_task import Checkpoint, read_checkpoint
+from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, compare_fields, read_json, shown
 from streams.recompute.journal import RecomputedSlice, refold, take_rows
@@ -50,7 +50,7 @@ def audit_state(
     holder = f"{agent} {partition}"
     outputs = None if clickhouse is None else Outputs(settings, clickhouse, agent, partition)
     written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
-    standing = read_standing(written)
+    standing = read_checkpoint(written)
     if outputs is not None:
         outputs.wait(bar)
         bar.say(f"folding {holder}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import time
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -23,10 +22,8 @@ from schemas.base import Contract, format_time
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.models import ExampleMatured, ModelPublished, StepEnded
-from schemas.ids import stable_id
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.limits import LimitChanged
-from schemas.outputs.operations import RecordRejected
 from schemas.outputs.scores import ScoreComputed
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.backtest.evaluation import Judgement, judge_all
@@ -34,6 +31,7 @@ from streams.backtest.ground_truth import Against, against, find_truth
 from streams.backtest.history import History, Invoice
 from streams.backtest.report.page import render
 from streams.connectors.records import Record
+from streams.engine.dead_letter import Origin, dead_letter
 from streams.errors import make_folder
 from streams.kafka.codec import SOURCE, checked, decode, to_structured
 from streams.kafka.embedded import PARTITIONS
@@ -169,20 +167,8 @@ class Fold:
 def _dead_letter(record: Record, partition: int, offset: int, why: Rejection) -> Output:
     """What the engine would send to ``dead-letters``; ``offset`` counts the records of the topic's partition."""
     at = datetime.combine(record.day, dt_time(), tzinfo=UTC)
-    data = RecordRejected(
-        topic=record.topic,
-        partition=partition,
-        offset=offset,
-        reason=why.reason[:2000],
-        field=why.field,
-        raw=b64encode(record.value).decode(),
-        key=None if record.key is None else b64encode(record.key).decode(),
-        headers=tuple((name, b64encode(value).decode()) for name, value in record.headers),
-        recorded_at=at,
-        code_version=CODE_VERSION,
-    )
-    ident = stable_id("dead-letter", "backtest", record.topic, partition, offset)
-    return Output("dead-letters", "", "duewatch.record.rejected.v1", ident, at, at, data)
+    origin = Origin("backtest", record.topic, partition, offset)
+    return dead_letter(origin, record.key, record.headers, record.value, why, recorded_at=at, now=at)
 
 
 def _event_of(ident: str, kind: str, at: datetime, data: Contract) -> Event:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from agents.registry import AGENTS, single_agents
 from schemas.base import Contract
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event, Output, Rejection
@@ -20,13 +20,13 @@ from schemas.events.models import ModelPublished
 from schemas.events.policies import PolicyPublished
 from schemas.events.rates import RatesPublished
 from schemas.ids import content_hash, stable_id
-from schemas.registry import DEBTOR_SOURCES
-from streams.engine.partition_task import read_standing
-from streams.engine.restore import fenced_producer, list_offsets, read_rows, reader
-from streams.engine.restore_process import to_the_end
+from streams.engine.partition_task import read_checkpoint
+from streams.kafka.admin import admin_client, list_offsets
 from streams.kafka.codec import decode, headers_of
 from streams.kafka.consumer import Consumer
 from streams.kafka.headers import read_headers
+from streams.kafka.producer import fenced_producer
+from streams.kafka.read import read_rows, reader, to_the_end
 from streams.kafka.topics import full_name
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONTEXT_TOPICS = ("credit-policies", "rates", "models")
-SINGLE_SOURCE = "training-examples"
 COMMIT_TIMEOUT_S = 10.0
 RETRY_S = 3.0
 _FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - the library's spelling
@@ -190,7 +189,7 @@ class _LeaderTerm:
         self.last: Ticked | None = None
         self._read_clock()
         self._context = self._follow(dict.fromkeys(CONTEXT_TOPICS, 0))
-        self._admin = AdminClient({**self._kafka, "log_level": 0})
+        self._admin = admin_client(self._kafka)
 
     def close(self) -> None:
         self._context.close()
@@ -202,7 +201,7 @@ class _LeaderTerm:
             return
         for message in self._context.consume(1_000, 0.0):
             self._take(message)
-        if self._context.lost:
+        if self._context.is_lost:
             raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - the library's spelling
         number = self.last.number + 1 if self.last else 0
         ends, single = self._ends()
@@ -211,30 +210,34 @@ class _LeaderTerm:
 
     def _ends(self) -> tuple[list[dict[str, int]], dict[str, int]]:
         """Read-committed ends, by partition: what lies below them is decided, so every worker reaches them."""
-        names = {full_name(self._settings.prefix, topic): topic for topic in (*DEBTOR_SOURCES, SINGLE_SOURCE)}
-        places = [(name, partition) for name, topic in names.items() for partition in range(self._partitions(topic))]
+        sources = {source: agent.is_single for agent in AGENTS.values() for source in agent.sources}
+        names = {full_name(self._settings.prefix, topic): topic for topic in sources}
+        places = [
+            (name, partition)
+            for name, topic in names.items()
+            for partition in range(1 if sources[topic] else self._settings.partitions)
+        ]
         ends: list[dict[str, int]] = [{} for _ in range(self._settings.partitions)]
         single: dict[str, int] = {}
         for (name, partition), end in list_offsets(self._admin, places).items():
-            own = single if names[name] == SINGLE_SOURCE else ends[partition]
-            own[names[name]] = end
+            cut = single if sources[names[name]] else ends[partition]
+            cut[names[name]] = end
         return ends, single
 
-    def _partitions(self, topic: str) -> int:
-        return 1 if topic == SINGLE_SOURCE else self._settings.partitions
-
     def _read_clock(self) -> None:
-        """The last tick and context of whoever was the clock before: what the learner has applied, and what came after that.
+        """The last tick and context of whoever was the clock before: what an agent has applied, and what came after that.
 
-        Never the whole of ``clock-single``, which has a tick a second for years; the learner's few rows stand for it.
+        Never the whole of ``clock-single``, which has a tick a second for years; the few rows of an agent that reads it stand
+        for it.
         """
-        applied = read_standing(read_rows(self._kafka, full_name(self._settings.prefix, "learner-state"), 0))
-        if applied.applied is not None:
-            tick = applied.applied
+        state = full_name(self._settings.prefix, single_agents()[0].state)
+        checkpoint = read_checkpoint(read_rows(self._kafka, state, 0))
+        if checkpoint.tick is not None:
+            tick = checkpoint.tick
             self.last = Ticked(number=tick.number, time=tick.time, ends={}, step=tick.step)
-        if applied.context is not None:
-            self._compositor.base = applied.context
-        self._follow({"clock-single": applied.positions.get("clock-single", 0)}).close()
+        if checkpoint.context is not None:
+            self._compositor.base = checkpoint.context
+        self._follow({"clock-single": checkpoint.positions.get("clock-single", 0)}).close()
         if self.last is not None and self.last.step >= 0:
             log.warning("clock.after_replay", prefix=self._settings.prefix)
 

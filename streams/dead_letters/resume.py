@@ -7,24 +7,22 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.events.clock import SourceResumed
 from schemas.events.envelope import Output
-from streams.audit.sink_wait import deployed
-from streams.engine.restore import offsets, reader
+from streams.engine.agents import agent_specs
 from streams.errors import UsageError, UserError
 from streams.kafka.codec import encode
 from streams.kafka.producer import send
-from streams.kafka.topics import full_name
-from streams.recompute.journal import agent_specs
+from streams.kafka.read import TIMED_OUT, offsets, reader, to_the_end
+from streams.kafka.topics import deployed, full_name
 
 if TYPE_CHECKING:
     from streams.engine.spec import AgentSpec
     from streams.settings import Settings
 
 LAST_RECORDS = 500
-READ_S = 10.0
 
 
 def resume(settings: Settings, topic: str, partition: int, owner: str, reason: str | None) -> str:
@@ -63,17 +61,15 @@ def paused_now(settings: Settings, agent: str, partition: int) -> tuple[str, ...
     try:
         # Offsets count markers: half of them, at most, are records.
         consumer.assign([TopicPartition(name, partition, max(first, end - 2 * LAST_RECORDS))])
-        while True:
-            message = consumer.poll(READ_S)
-            if message is None:
-                raise UserError(f"{name} cannot be read: is the broker at {settings.bootstrap}?")
-            if (error := message.error()) is not None:
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
-                    return paused
-                # Not the end: the slice that paused or resumed the topic may still lie ahead.
-                raise KafkaException(error)
-            told = orjson.loads(message.value() or b"{}")
-            if told.get("agent") == agent:
-                paused = tuple(told["paused"])
+        # Any other error than the end is raised: the slice that paused or resumed the topic may still lie ahead.
+        for message in to_the_end(consumer):
+            entry = orjson.loads(message.value() or b"{}")
+            if entry.get("agent") == agent:
+                paused = tuple(entry["paused"])
+    except KafkaException as error:
+        if error.args[0].code() == TIMED_OUT:
+            raise UserError(f"{name} cannot be read: is the broker at {settings.bootstrap}?") from None
+        raise
     finally:
         consumer.close()
+    return paused

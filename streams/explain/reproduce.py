@@ -21,9 +21,9 @@ from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.scores import ScoreComputed
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UserError
 from streams.kafka.codec import decode, encode, partition_of
+from streams.kafka.read import reader, to_the_end
 from streams.kafka.topics import full_name
 from streams.recompute.difference import compare_fields
 from streams.recompute.journal import Log, LoggedRecord, RecomputedSlice, refold

@@ -13,21 +13,19 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from agents.brain import Brain, FoldResult, Received
-from agents.debtor.brain import DebtorBrain
-from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
-from streams.engine.apply import ALL_WAKES, WAKES, decoded
-from streams.engine.restore import reader
+from streams.engine.agents import agent_specs
+from streams.engine.apply import ALL_WAKES, WAKES, decode_runs
 from streams.engine.spec import AgentSpec
 from streams.engine.transaction import Rejected
 from streams.errors import UsageError, UserError
 from streams.kafka.headers import read_headers
+from streams.kafka.read import is_end, reader
 from streams.kafka.topics import full_name
-from streams.worker.app import specs
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -125,11 +123,6 @@ def take_rows(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -> No
             rows[key] = value
 
 
-def agent_specs(settings: Settings) -> tuple[AgentSpec, ...]:
-    """The agents of a deployment."""
-    return specs(settings, DebtorBrain, LearnerBrain)
-
-
 def _spec(settings: Settings, agent: str) -> AgentSpec:
     known = {spec.name: spec for spec in agent_specs(settings)}
     if agent not in known:
@@ -183,7 +176,7 @@ class _Fold:
         _check_count(logs, told, records)
         keys = self._keys
         wanted = ((run.topic, [one for one in read if keys is None or one.key in keys]) for run, read in records)
-        arrived, rejected = decoded(wanted, self._partition, self._spec.partitions)
+        arrived, rejected = decode_runs(wanted, self._partition, self._spec.partitions)
         folded = self._brain.fold(
             arrived,
             self._tick.time if self._tick else None,
@@ -308,7 +301,7 @@ class Log:
         error = message.error()
         if error is None:
             self._records.append(LoggedRecord.of(message))
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
+        elif is_end(error):
             self._end = message.offset() or 0
         else:
             raise KafkaException(error)

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from agents.registry import AGENTS
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event
 from schemas.events.models import ModelPublished
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.clock.live import ClockWriter, FencedError
 from streams.connectors.records import SOURCE_TOPICS, Record
-from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UserError
 from streams.kafka.codec import decode, partition_of
 from streams.kafka.headers import read_headers
+from streams.kafka.read import reader, to_the_end
 from streams.kafka.topics import full_name
 from streams.replay.context import with_model, with_published
 from streams.replay.sources import Step
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 # found out sooner: the next one with the same transactional id aborts what it left open.
 TRANSACTION_TIMEOUT_S = 900.0
 POLL_S = 0.1
+
+STEP_TOPICS = tuple(agent.step_topic for agent in AGENTS.values() if agent.step_topic is not None)
+"""Where agents say that they have applied a step, one partition each."""
 
 Ends = dict[int, dict[str, int]]
 """Partition -> topic without prefix -> offset after its last record."""
@@ -63,7 +67,7 @@ class Driver:
         self._tend = tend
         self.spent: dict[str, float] = defaultdict(float)
         """Seconds by what they went into: sending, waiting, committing."""
-        self._models: Consumer | None = None
+        self._answers: Consumer | None = None
         self.ends: Ends = {}
         """Where the sources end that have been sent."""
 
@@ -78,18 +82,18 @@ class Driver:
         except FencedError:
             raise TakenOverError("another replay of the same sources has begun, and has taken over from this one") from None
         finally:
-            self._close_models()
+            self._close_answers()
 
-    def _open_models(self) -> Consumer:
-        """From the first one on; what is read again is passed over."""
-        self._close_models()
-        self._models = reader(self._kafka)
-        self._models.assign([TopicPartition(self._name("models"), 0, 0)])
-        return self._models
+    def _open_answers(self) -> Consumer:
+        """A consumer of the agents' answers, from the first one on; what is read again is passed over."""
+        self._close_answers()
+        self._answers = reader(self._kafka)
+        self._answers.assign([TopicPartition(self._name(topic), 0, 0) for topic in STEP_TOPICS])
+        return self._answers
 
-    def _close_models(self) -> None:
-        if self._models is not None:
-            self._models.close()
+    def _close_answers(self) -> None:
+        if self._answers is not None:
+            self._answers.close()
 
     def _drive(self, clock: ClockWriter, before: dict[int, Ticked]) -> Iterator[int]:
         """``before``: the last tick of each partition; empty when the replay begins."""
@@ -104,13 +108,13 @@ class Driver:
                 self.ends = self._send(producer, self._steps[0], {})
             ahead = self._send(producer, self._steps[k + 1], self.ends) if k + 1 < len(self._steps) else self.ends
             if k > 0:
-                self._learned(k - 1)
+                self._await_step(k - 1)
             self._context = with_published(self._context, self._steps[k].records)
             self._tick(clock, k, self.ends, ahead)
             self.ends = ahead
             yield len(self._steps[k].records)
-        # The learner answers when every partition has committed the tick: now all decisions are in their topics.
-        self._learned(len(self._steps) - 1)
+        # The agents answer when every partition has committed the tick: now all decisions are in their topics.
+        self._await_step(len(self._steps) - 1)
 
     @property
     def _kafka(self) -> dict[str, str]:
@@ -154,22 +158,25 @@ class Driver:
         self.spent["sending"] += time.perf_counter() - began
         return ends
 
-    def _learned(self, step: int) -> None:
-        """Wait for the model that has learned ``step``: it is part of the context from now on."""
+    def _await_step(self, step: int) -> None:
+        """Wait for all agents that say when they have applied ``step``; a model among it is part of the context from now on."""
         began = time.perf_counter()
-        models = self._models or self._open_models()
-        while True:
-            if models.lost:
-                models = self._open_models()
-            message = models.poll(POLL_S)
+        answers = self._answers or self._open_answers()
+        missing = set(STEP_TOPICS)
+        while missing:
+            if answers.is_lost:
+                answers = self._open_answers()
+            message = answers.poll(POLL_S)
             if message is None or message.error() is not None:
                 self._tend()
                 continue
-            event = decode("models", message.key(), message.value(), read_headers(message))
-            if isinstance(event, Event) and isinstance(event.data, ModelPublished) and event.data.step == step:
-                break
+            topic = (message.topic() or "").removeprefix(self._name(""))
+            event = decode(topic, message.key(), message.value(), read_headers(message))
+            if isinstance(event, Event) and getattr(event.data, "step", None) == step:
+                missing.discard(topic)
+                if isinstance(event.data, ModelPublished):
+                    self._context = with_model(self._context, event.data)
         self.spent["waiting"] += time.perf_counter() - began
-        self._context = with_model(self._context, event.data)
 
     def _tick(self, clock: ClockWriter, k: int, ends: Ends, ahead: Ends) -> None:
         began = time.perf_counter()

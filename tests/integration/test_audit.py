@@ -23,10 +23,9 @@ from agents.version import CODE_VERSION
 from schemas.events.envelope import Event
 from schemas.events.policies import PolicyPublished
 from schemas.registry import DEBTOR_SOURCES
-from streams.audit.sink_wait import deployed
 from streams.explain.reproduce import TOPICS, explain, find
 from streams.kafka.codec import encode, encode_event
-from streams.kafka.topics import full_name
+from streams.kafka.topics import deployed, full_name
 from streams.process.children import Child, free_port, spawn
 from streams.recompute.journal import RefoldError, refold, take_rows
 from streams.settings import Settings
