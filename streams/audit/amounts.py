@@ -15,9 +15,9 @@ from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
 from streams.clickhouse.query import ClickHouse
-from streams.engine.partition_task import read_standing
-from streams.engine.restore import read_rows
+from streams.engine.partition_task import read_checkpoint
 from streams.kafka.codec import partition_of
+from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference
 from streams.terminal.progress import Bar
@@ -50,10 +50,10 @@ class StateSnapshot:
 def read_snapshot(settings: Settings, partition: int) -> StateSnapshot | None:
     """Read a partition's state topic to its end. None where no tick has come yet."""
     rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, "debtor-state"), partition)
-    checkpoint = read_standing(rows)
-    if checkpoint.applied is None or checkpoint.context is None:
+    checkpoint = read_checkpoint(rows)
+    if checkpoint.tick is None or checkpoint.context is None:
         return None
-    day = local_day(checkpoint.applied.time, checkpoint.context.policy.time_zone)
+    day = local_day(checkpoint.tick.time, checkpoint.context.policy.time_zone)
     headers: dict[str, Header] = {}
     due: set[str] = set()
     for key, value in rows.items():

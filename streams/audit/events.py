@@ -13,8 +13,8 @@ from schemas.clickhouse.rows import Record, hash_of, identity, rows_of
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import is_shared, own_partitions, sink_positions
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore import offsets
 from streams.kafka.log import Log, LoggedRecord
+from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, compare_fields, display, read_json
 from streams.terminal.progress import Bar

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from agents.registry import AGENTS
 from schemas.clickhouse.rows import TABLES, Record, rows_of
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import own_partitions, wait_for_sink
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore import offsets
 from streams.kafka.codec import encode
+from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, display, is_alike
 from streams.terminal.progress import Bar
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
 
 PAGE = 4_000
 """Rows in one request: of scores about 40 MB."""
-VIEWS: Mapping[str, Mapping[str, str]] = {
-    "debtor": {
-        "scores": "scores",
-        "alerts": "alerts",
-        "limit_changes": "limit-changes",
-        "limit_proposals": "limit-proposals",
-        "training_examples": "training-examples",
-        "failed_deadlines": "dead-letters",
-    },
-    "learner": {"model_quality": "model-quality", "model_alerts": "model-quality"},
-}
-"""Agent -> view -> the topic that it is filled from. ``models`` is compacted: the sink need not have seen each."""
 LATEST_BY = {"model_quality": ("target", "segment", "scorer", "day")}
 """Views that keep the last of several outputs, by these columns; all others keep each id."""
 
@@ -150,15 +139,16 @@ class Outputs:
     def __init__(self, settings: Settings, clickhouse: ClickHouse, agent: str, partition: int) -> None:
         self._settings, self._clickhouse, self._agent, self._partition = settings, clickhouse, agent, partition
         self._holder = f"{agent} {partition}"
-        self._topics = {topic: own_partitions(topic, [partition])[0] for topic in VIEWS[agent].values()}
-        self._views = {name: View(name, self._holder, self._page_reader(name)) for name in VIEWS[agent]}
+        self._topics = {topic: own_partitions(topic, [partition])[0] for topic in AGENTS[agent].views.values()}
+        self._views = {name: View(name, self._holder, self._page_reader(name)) for name in AGENTS[agent].views}
         self._since = self._end_offsets()
         self.judged, self.not_judged = 0, 0
         """How many were compared, and how many were not."""
 
     def wait(self, bar: Bar) -> None:
         """Wait until ClickHouse has what was written so far. Raises UserError where the sink does not get there."""
-        wait_for_sink(self._settings, self._clickhouse, [self._partition], bar, tuple(self._topics))
+        if self._topics:
+            wait_for_sink(self._settings, self._clickhouse, [self._partition], bar, tuple(self._topics))
 
     def compare(self, outputs: Sequence[Output], can_judge: CanJudge) -> Iterator[Difference]:
         """Compare the outputs of one slice."""
@@ -177,18 +167,18 @@ class Outputs:
             yield from view.finish()
         ends = self._end_offsets()
         for name, view in self._views.items():
-            topic = VIEWS[self._agent][name]
+            topic = AGENTS[self._agent].views[name]
             yield from view.unknown(self._since[topic], ends[topic], can_judge)
 
     def _end_offsets(self) -> dict[str, int]:
         """Topic -> where its log ends now."""
         logs = {topic: (full_name(self._settings.prefix, topic), number) for topic, number in self._topics.items()}
-        ends = offsets(self._settings.for_librdkafka(), list(logs.values()))
+        ends = offsets(self._settings.for_librdkafka(), list(logs.values())) if logs else {}
         return {topic: ends[log] for topic, log in logs.items()}
 
     def _page_reader(self, view: str) -> Callable[[int, str], Sequence[Row]]:
         # By the debtor, not by the partition in the row: that of a made-up row may be any.
-        keyed = any(TOPICS[topic].key == "customer" for topic in VIEWS[self._agent].values())
+        keyed = any(TOPICS[topic].key == "customer" for topic in AGENTS[self._agent].views.values())
         own = f"kafkaMurmurHash(customer_id) % {self._settings.partitions} = {self._partition}" if keyed else "1"
 
         def fetch_page(offset: int, event_id: str) -> Sequence[Row]:

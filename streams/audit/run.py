@@ -21,18 +21,18 @@ from streams.audit.amounts import audit_amounts
 from streams.audit.events import audit_events
 from streams.audit.from_clickhouse import audit_replayed
 from streams.audit.report import Report, as_json, as_text
-from streams.audit.sink_wait import deployed, is_shared
+from streams.audit.sink_wait import is_shared
 from streams.audit.state import audit_state
 from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.query import ClickHouse
-from streams.engine.restore import offsets
+from streams.engine.agents import agent_specs
 from streams.errors import UsageError, UserError
 from streams.kafka.admin import KafkaAwayError
-from streams.kafka.topics import full_name
+from streams.kafka.read import offsets
+from streams.kafka.topics import deployed, full_name
 from streams.logs import configure_logs
 from streams.metrics import Metrics
 from streams.recompute.difference import KINDS
-from streams.recompute.journal import agent_specs
 from streams.terminal.progress import Bar, progress_bar
 
 if TYPE_CHECKING:

@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from confluent_kafka.admin import AdminClient
-
 from schemas.registry import DEBTOR_SOURCES, TOPICS
-from streams.engine.restore import offsets
 from streams.errors import UserError
-from streams.kafka.admin import require_kafka
+from streams.kafka.admin import admin_client
 from streams.kafka.log import Log
-from streams.kafka.topics import existing_partitions, full_name
+from streams.kafka.read import offsets
+from streams.kafka.topics import full_name
 from streams.terminal.progress import Bar
 
 if TYPE_CHECKING:
@@ -25,28 +23,9 @@ POLL_S = 0.5
 _SINK_READS = (*DEBTOR_SOURCES, "limit-changes", "limit-proposals", "dead-letters")
 
 
-def deployed(settings: Settings) -> Settings:
-    """The settings with the number of partitions that the deployment really has. Raises UserError when there is none.
-
-    Asked first by every command that looks into a deployment: it tells at once where no broker is.
-    """
-    require_kafka(settings)
-    existing = existing_partitions(AdminClient({**settings.for_librdkafka(), "log_level": 0}))
-    partitions = existing.get(full_name(settings.prefix, "debtor-state"))
-    if partitions is None:
-        others = sorted(name.removesuffix("-debtor-state") for name in existing if name.endswith("-debtor-state"))
-        hint = (
-            f"There are: {', '.join(others)}. Name one with --prefix or DUEWATCH_PREFIX"
-            if others
-            else "Create it: duewatch topics"
-        )
-        raise UserError(f"there is no deployment {settings.prefix!r} on {settings.bootstrap}. {hint}")
-    return settings.changed(partitions=partitions)
-
-
 def sink_positions(settings: Settings, clickhouse: ClickHouse) -> dict[tuple[str, int], int]:
     """(topic with prefix, partition) -> how far the sink has got on this cluster."""
-    cluster = AdminClient({**settings.for_librdkafka(), "log_level": 0}).list_topics(timeout=10.0).cluster_id
+    cluster = admin_client(settings.for_librdkafka()).list_topics(timeout=10.0).cluster_id
     sql = f"""SELECT topic, partition, argMax(next_offset, written_at) AS next FROM sink_positions
     WHERE cluster_id = '{cluster}' GROUP BY topic, partition"""  # noqa: S608 - the id is the broker's
     return {(row["topic"], int(row["partition"])): int(row["next"]) for row in clickhouse.rows(sql)}

@@ -12,8 +12,8 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
-from streams.engine.partition_task import Checkpoint, read_standing
-from streams.engine.restore import read_rows
+from streams.engine.partition_task import Checkpoint, read_checkpoint
+from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference, compare_fields, display, read_json
 from streams.recompute.journal import RecomputedSlice, apply_changes, recompute
@@ -50,7 +50,7 @@ def audit_state(
     holder = f"{agent} {partition}"
     outputs = None if clickhouse is None else Outputs(settings, clickhouse, agent, partition)
     stored = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
-    checkpoint = read_standing(stored)
+    checkpoint = read_checkpoint(stored)
     if outputs is not None:
         outputs.wait(bar)
         bar.say(f"folding {holder}")

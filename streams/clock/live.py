@@ -13,23 +13,22 @@ from typing import TYPE_CHECKING
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from agents.clock.context import UNVERSIONED, compose, next_time
+from agents.registry import AGENTS, single_agents
 from schemas.base import Contract
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event, Rejection
 from schemas.events.models import ModelPublished
 from schemas.events.policies import PolicyPublished
 from schemas.events.rates import RatesPublished
-from schemas.registry import DEBTOR_SOURCES
 from streams.clock.writer import ClockWriter
-from streams.engine.partition_task import read_standing
-from streams.engine.restore import list_offsets, read_rows, reader
-from streams.engine.restore_process import to_the_end
+from streams.engine.partition_task import read_checkpoint
+from streams.kafka.admin import admin_client, list_offsets
 from streams.kafka.codec import decode
 from streams.kafka.consumer import Consumer
 from streams.kafka.headers import read_headers
+from streams.kafka.read import read_rows, reader, to_the_end
 from streams.kafka.topics import full_name
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CONTEXT_TOPICS = ("credit-policies", "rates", "models")
-SINGLE_SOURCE = "training-examples"
 RETRY_S = 3.0
 
 
@@ -93,7 +91,7 @@ class _LeaderTerm:
         self.last: Ticked | None = None
         self._read_clock()
         self._context_topics = self._follow(dict.fromkeys(CONTEXT_TOPICS, 0))
-        self._admin = AdminClient({**self._kafka, "log_level": 0})
+        self._admin = admin_client(self._kafka)
 
     def close(self) -> None:
         self._context_topics.close()
@@ -105,7 +103,7 @@ class _LeaderTerm:
             return
         for message in self._context_topics.consume(1_000, 0.0):
             self._read(message)
-        if self._context_topics.lost:
+        if self._context_topics.is_lost:
             raise KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - the library's spelling
         number = self.last.number + 1 if self.last else 0
         ends, single_ends = self._read_ends()
@@ -115,26 +113,30 @@ class _LeaderTerm:
 
     def _read_ends(self) -> tuple[list[dict[str, int]], dict[str, int]]:
         """Read-committed ends, by partition: what lies below them is decided, so every worker reaches them."""
-        topics = {full_name(self._settings.prefix, topic): topic for topic in (*DEBTOR_SOURCES, SINGLE_SOURCE)}
-        partitions = [(name, partition) for name, topic in topics.items() for partition in range(self._count_partitions(topic))]
+        is_single = {source: agent.is_single for agent in AGENTS.values() for source in agent.sources}
+        topics = {full_name(self._settings.prefix, topic): topic for topic in is_single}
+        partitions = [
+            (name, partition)
+            for name, topic in topics.items()
+            for partition in range(1 if is_single[topic] else self._settings.partitions)
+        ]
         ends: list[dict[str, int]] = [{} for _ in range(self._settings.partitions)]
         single_ends: dict[str, int] = {}
         for (name, partition), end in list_offsets(self._admin, partitions).items():
-            own = single_ends if topics[name] == SINGLE_SOURCE else ends[partition]
-            own[topics[name]] = end
+            cut = single_ends if is_single[topics[name]] else ends[partition]
+            cut[topics[name]] = end
         return ends, single_ends
 
-    def _count_partitions(self, topic: str) -> int:
-        return 1 if topic == SINGLE_SOURCE else self._settings.partitions
-
     def _read_clock(self) -> None:
-        """The last tick and context of whoever was the clock before: what the learner has applied, and what came after that.
+        """The last tick and context of whoever was the clock before: what an agent has applied, and what came after that.
 
-        Never the whole of ``clock-single``, which has a tick a second for years; the learner's few rows stand for it.
+        Never the whole of ``clock-single``, which has a tick a second for years; the few rows of an agent that reads it stand
+        for it.
         """
-        checkpoint = read_standing(read_rows(self._kafka, full_name(self._settings.prefix, "learner-state"), 0))
-        if checkpoint.applied is not None:
-            tick = checkpoint.applied
+        state = full_name(self._settings.prefix, single_agents()[0].state)
+        checkpoint = read_checkpoint(read_rows(self._kafka, state, 0))
+        if checkpoint.tick is not None:
+            tick = checkpoint.tick
             self.last = Ticked(number=tick.number, time=tick.time, ends={}, step=tick.step)
         if checkpoint.context is not None:
             self._base = checkpoint.context

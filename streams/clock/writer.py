@@ -12,8 +12,8 @@ from schemas.base import Contract
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Output
 from schemas.ids import stable_id
-from streams.engine.restore import fenced_producer
 from streams.kafka.codec import headers_of
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 
 if TYPE_CHECKING:

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from schemas.clickhouse.rows import REPLAY_OF
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.dead_letters.selection import DeadLetterEntry, Selection, select, sink_positions
-from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UsageError, UserError
-from streams.kafka.admin import require_kafka
+from streams.kafka.admin import ERRORS, admin_client, require_kafka
 from streams.kafka.codec import STRUCTURED, decode
 from streams.kafka.headers import FAULT, ORIGIN, UNREADABLE, read_headers
 from streams.kafka.producer import send_all
+from streams.kafka.read import reader, to_the_end
 from streams.kafka.topics import full_name
 from streams.terminal.progress import progress_bar
 
@@ -196,7 +195,7 @@ def _sent_already(
     if not letters:
         return {}
     require_kafka(settings)
-    metadata = AdminClient({**settings.for_librdkafka(), "log_level": 3}).list_topics(timeout=METADATA_TIMEOUT_S)
+    metadata = admin_client(settings.for_librdkafka(), ERRORS).list_topics(timeout=METADATA_TIMEOUT_S)
     names = {full_name(settings.prefix, letter.topic): letter.topic for letter in letters}
     starts = [
         TopicPartition(name, number, positions.get((str(metadata.cluster_id), name, number), 0))

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import orjson
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.events.clock import SourceResumed
 from schemas.events.envelope import Output
-from streams.audit.sink_wait import deployed
-from streams.engine.restore import offsets, reader
-from streams.engine.restore_process import to_the_end
+from streams.engine.agents import agent_specs
 from streams.errors import UsageError, UserError
 from streams.kafka.codec import encode
 from streams.kafka.producer import send
-from streams.kafka.topics import full_name
-from streams.recompute.journal import agent_specs
+from streams.kafka.read import TIMED_OUT, offsets, reader, to_the_end
+from streams.kafka.topics import deployed, full_name
 
 if TYPE_CHECKING:
     from streams.engine.spec import AgentSpec
@@ -54,7 +52,7 @@ def reading_agents(settings: Settings) -> dict[str, AgentSpec]:
 
 
 def paused_topics(settings: Settings, agent: str, partition: int) -> tuple[str, ...]:
-    """The topics that the last slice of this agent's partition left paused, by the journal. Raises KafkaException."""
+    """The topics that the last slice of this agent's partition left paused, by the journal. Raises UserError, KafkaException."""
     kafka, name = settings.for_librdkafka(), full_name(settings.prefix, "journal")
     end = offsets(kafka, [(name, partition)])[name, partition]
     first = offsets(kafka, [(name, partition)], first=True)[name, partition]
@@ -63,10 +61,15 @@ def paused_topics(settings: Settings, agent: str, partition: int) -> tuple[str, 
     try:
         # Offsets count markers: half of them, at most, are records.
         consumer.assign([TopicPartition(name, partition, max(first, end - 2 * LAST_RECORDS))])
+        # Any other error than the end is raised: the slice that paused or resumed the topic may still lie ahead.
         for message in to_the_end(consumer):
             entry = orjson.loads(message.value() or b"{}")
             if entry.get("agent") == agent:
                 paused = tuple(entry["paused"])
+    except KafkaException as error:
+        if error.args[0].code() == TIMED_OUT:
+            raise UserError(f"{name} cannot be read: is the broker at {settings.bootstrap}?") from None
+        raise
     finally:
         consumer.close()
     return paused

@@ -14,10 +14,10 @@ from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.limits import LimitChanged
 from schemas.outputs.scores import ScoreComputed
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UserError
 from streams.kafka.codec import decode
 from streams.kafka.log import Log, LoggedRecord
+from streams.kafka.read import reader, to_the_end
 from streams.kafka.topics import full_name
 from streams.recompute.decisions import DECISION_TOPICS, view_of
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from streams.audit.sink_wait import deployed
 from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.query import ClickHouse, clickhouse_or_left
-from streams.engine.restore import offsets
 from streams.errors import UserError
 from streams.explain.describe import as_dict
 from streams.explain.find import find
@@ -19,7 +17,8 @@ from streams.explain.render import render
 from streams.explain.reproduce import Reproduction, reproduce
 from streams.kafka.admin import KafkaAwayError, require_kafka
 from streams.kafka.codec import partition_of
-from streams.kafka.topics import full_name
+from streams.kafka.read import offsets
+from streams.kafka.topics import deployed, full_name
 from streams.terminal.progress import progress_bar
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
-from streams.engine.restore import reader
 from streams.errors import UserError
 from streams.kafka.headers import read_headers
+from streams.kafka.read import is_end, reader
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -101,7 +101,7 @@ class Log:
         error = message.error()
         if error is None:
             self._records.append(LoggedRecord.from_message(message))
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
+        elif is_end(error):
             self._end = message.offset() or 0
         else:
             raise KafkaException(error)

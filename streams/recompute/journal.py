@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from agents.brain import Brain, FoldResult, Received
-from agents.debtor.brain import DebtorBrain
-from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
-from streams.engine.apply import decoded
+from streams.engine.agents import agent_specs
+from streams.engine.apply import decode_runs
 from streams.engine.fold import fold_slice
 from streams.engine.spec import AgentSpec
 from streams.engine.transaction import Rejected
@@ -24,7 +23,6 @@ from streams.errors import UsageError
 from streams.kafka.log import Log, LogError, LoggedRecord
 from streams.kafka.topics import full_name
 from streams.recompute.clock_log import ClockLog
-from streams.worker.app import specs
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -98,11 +96,6 @@ def apply_changes(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -
             rows[key] = value
 
 
-def agent_specs(settings: Settings) -> tuple[AgentSpec, ...]:
-    """The agents of a deployment."""
-    return specs(settings, DebtorBrain, LearnerBrain)
-
-
 def _spec(settings: Settings, agent: str) -> AgentSpec:
     known = {spec.name: spec for spec in agent_specs(settings)}
     if agent not in known:
@@ -151,7 +144,7 @@ class _JournalFold:
         context = self._context_of(entry)
         runs = [(run, list(self._logs[run.topic].records(run.start, run.end))) for run in entry.runs]
         _check_count(self._logs, entry, runs)
-        received, rejected = decoded(self._selected(runs), self._partition, self._spec.partitions)
+        received, rejected = decode_runs(self._selected(runs), self._partition, self._spec.partitions)
         result = fold_slice(
             self._brain,
             received,

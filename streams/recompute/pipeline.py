@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, time
@@ -11,15 +10,13 @@ from agents.brain import FoldResult, Received
 from agents.clock.context import compose
 from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
-from agents.version import CODE_VERSION
 from schemas.base import Contract
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.models import ExampleMatured, ModelPublished, StepEnded
-from schemas.ids import stable_id
-from schemas.outputs.operations import RecordRejected
 from schemas.registry import DEBTOR_SOURCES
 from streams.connectors.records import Record, partition_for
+from streams.engine.dead_letter import Origin, dead_letter
 from streams.engine.fold import fold_slice
 from streams.kafka.codec import SOURCE, checked, decode
 from streams.kafka.embedded import PARTITIONS
@@ -103,20 +100,8 @@ class Fold:
 def _dead_letter(record: Record, partition: int, offset: int, reason: Rejection) -> Output:
     """What the engine would send to ``dead-letters``; ``offset`` counts the records of the topic's partition."""
     recorded_at = datetime.combine(record.day, time(), tzinfo=UTC)
-    data = RecordRejected(
-        topic=record.topic,
-        partition=partition,
-        offset=offset,
-        reason=reason.reason[:2000],
-        field=reason.field,
-        raw=b64encode(record.value).decode(),
-        key=None if record.key is None else b64encode(record.key).decode(),
-        headers=tuple((name, b64encode(value).decode()) for name, value in record.headers),
-        recorded_at=recorded_at,
-        code_version=CODE_VERSION,
-    )
-    letter_id = stable_id("dead-letter", "backtest", record.topic, partition, offset)
-    return Output("dead-letters", "", "duewatch.record.rejected.v1", letter_id, recorded_at, recorded_at, data)
+    origin = Origin("backtest", record.topic, partition, offset)
+    return dead_letter(origin, record.key, record.headers, record.value, reason, recorded_at=recorded_at, now=recorded_at)
 
 
 def _event(event_id: str, event_type: str, at: datetime, data: Contract) -> Event:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException, TopicPartition
 
 from agents.clock.context import compose
+from agents.registry import AGENTS
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event
 from schemas.events.models import ModelPublished
 from schemas.registry import DEBTOR_SOURCES
 from streams.clock.writer import ClockWriter, FencedError
 from streams.connectors.records import SOURCE_TOPICS, Record, partition_for
-from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UserError
 from streams.kafka.codec import decode
 from streams.kafka.headers import read_headers
+from streams.kafka.read import reader, to_the_end
 from streams.kafka.topics import full_name
 from streams.replay.context import with_published
 from streams.replay.steps import Step
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 # replaced sooner: the next one with the same transactional id aborts what it left open.
 TRANSACTION_TIMEOUT_S = 900.0
 POLL_S = 0.1
+
+STEP_TOPICS = tuple(agent.step_topic for agent in AGENTS.values() if agent.step_topic is not None)
+"""Where agents say that they have applied a step, one partition each."""
 
 Ends = dict[int, dict[str, int]]
 """Partition -> topic without prefix -> offset after its last record."""
@@ -57,7 +61,7 @@ class ReplayClock:
         self._supervise = supervise
         self.seconds: dict[str, float] = defaultdict(float)
         """Seconds by what they were spent on: sending, waiting, committing."""
-        self._models: Consumer | None = None
+        self._answers: Consumer | None = None
         self.ends: Ends = {}
         """Where the sources end that have been sent."""
 
@@ -72,18 +76,18 @@ class ReplayClock:
         except FencedError:
             raise TakenOverError("another replay of the same sources has started, and has taken over from this one") from None
         finally:
-            self._close_models()
+            self._close_answers()
 
-    def _open_models(self) -> Consumer:
-        """Read models from the first one on; those that were read before are skipped."""
-        self._close_models()
-        self._models = reader(self._kafka)
-        self._models.assign([TopicPartition(self._full_name("models"), 0, 0)])
-        return self._models
+    def _open_answers(self) -> Consumer:
+        """A consumer of the agents' answers, from the first one on; those that were read before are skipped."""
+        self._close_answers()
+        self._answers = reader(self._kafka)
+        self._answers.assign([TopicPartition(self._full_name(topic), 0, 0) for topic in STEP_TOPICS])
+        return self._answers
 
-    def _close_models(self) -> None:
-        if self._models is not None:
-            self._models.close()
+    def _close_answers(self) -> None:
+        if self._answers is not None:
+            self._answers.close()
 
     def _run_steps(self, writer: ClockWriter, last_ticks: dict[int, Ticked]) -> Iterator[int]:
         """``last_ticks``: the last tick of each partition; empty when the replay begins."""
@@ -98,13 +102,13 @@ class ReplayClock:
                 self.ends = self._send(producer, self._steps[0], {})
             ends_ahead = self._send(producer, self._steps[k + 1], self.ends) if k + 1 < len(self._steps) else self.ends
             if k > 0:
-                self._wait_for_model(k - 1)
+                self._wait_for_step(k - 1)
             self._context = with_published(self._context, self._steps[k].records)
             self._write_tick(writer, k, self.ends, ends_ahead)
             self.ends = ends_ahead
             yield len(self._steps[k].records)
-        # The learner answers when every partition has committed the tick: now all decisions are in their topics.
-        self._wait_for_model(len(self._steps) - 1)
+        # The agents answer when every partition has committed the tick: now all decisions are in their topics.
+        self._wait_for_step(len(self._steps) - 1)
 
     @property
     def _kafka(self) -> dict[str, str]:
@@ -148,22 +152,25 @@ class ReplayClock:
         self.seconds["sending"] += time.perf_counter() - began
         return ends
 
-    def _wait_for_model(self, step: int) -> None:
-        """Wait for the model that has learned ``step``: it is part of the context from now on."""
+    def _wait_for_step(self, step: int) -> None:
+        """Wait for all agents that say when they have applied ``step``; a model among it is part of the context from now on."""
         began = time.perf_counter()
-        models = self._models or self._open_models()
-        while True:
-            if models.lost:
-                models = self._open_models()
-            message = models.poll(POLL_S)
+        answers = self._answers or self._open_answers()
+        missing = set(STEP_TOPICS)
+        while missing:
+            if answers.is_lost:
+                answers = self._open_answers()
+            message = answers.poll(POLL_S)
             if message is None or message.error() is not None:
                 self._supervise()
                 continue
-            event = decode("models", message.key(), message.value(), read_headers(message))
-            if isinstance(event, Event) and isinstance(event.data, ModelPublished) and event.data.step == step:
-                break
+            topic = (message.topic() or "").removeprefix(self._full_name(""))
+            event = decode(topic, message.key(), message.value(), read_headers(message))
+            if isinstance(event, Event) and getattr(event.data, "step", None) == step:
+                missing.discard(topic)
+                if isinstance(event.data, ModelPublished):
+                    self._context = compose(self._context, model=event.data)
         self.seconds["waiting"] += time.perf_counter() - began
-        self._context = compose(self._context, model=event.data)
 
     def _write_tick(self, writer: ClockWriter, k: int, ends: Ends, ends_ahead: Ends) -> None:
         began = time.perf_counter()

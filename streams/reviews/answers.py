@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from schemas.events.decisions import DecisionMade
 from schemas.events.envelope import Event
 from schemas.ids import stable_id
-from streams.audit.sink_wait import deployed
 from streams.kafka.codec import encode_event
 from streams.kafka.producer import send
+from streams.kafka.topics import deployed
 
 if TYPE_CHECKING:
     from streams.clickhouse.query import ClickHouse

@@ -23,12 +23,11 @@ from agents.version import CODE_VERSION
 from schemas.events.envelope import Event
 from schemas.events.policies import PolicyPublished
 from schemas.registry import DEBTOR_SOURCES
-from streams.audit.sink_wait import deployed
 from streams.explain.find import find
 from streams.explain.reproduce import reproduce
 from streams.kafka.codec import encode, encode_event
 from streams.kafka.log import LogError
-from streams.kafka.topics import full_name
+from streams.kafka.topics import deployed, full_name
 from streams.process.children import Child, free_port, spawn
 from streams.recompute.decisions import DECISION_TOPICS
 from streams.recompute.journal import apply_changes, recompute
@@ -297,18 +296,18 @@ def test_each_kind_of_decision_is_explained(live: Live) -> None:
             kinds[topic, header(message, "ce_type"), str(body.get("alert_type")), *codes] = header(message, "ce_id")
     assert {topic for topic, *_ in kinds} == set(DECISION_TOPICS)
     for kind, ident in kinds.items():
-        made = reproduce(settings, find(settings, ident))
-        assert made.is_equal, kind
-        assert made.recorded is not None
-        assert made.recorded.reaction.changes
+        reproduction = reproduce(settings, find(settings, ident))
+        assert reproduction.is_equal, kind
+        assert reproduction.recorded is not None
+        assert reproduction.recorded.reaction.changes
 
 
 def test_a_decision_of_other_code_is_not_asserted(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     ident = header(read_all(live.settings, "limit-changes")[0], "ce_id")
     monkeypatch.setattr("streams.explain.reproduce.CODE_VERSION", "9.9.9")
-    made = reproduce(live.settings, find(live.settings, ident))
-    assert made.is_equal is None
-    assert made.versions == {CODE_VERSION}
+    reproduction = reproduce(live.settings, find(live.settings, ident))
+    assert reproduction.is_equal is None
+    assert reproduction.versions == {CODE_VERSION}
 
 
 def test_an_id_that_is_none_is_told(live: Live) -> None:

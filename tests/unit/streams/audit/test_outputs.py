@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from agents.registry import AGENTS
 from schemas.base import parse_time
 from schemas.events.envelope import Output
 from schemas.registry import CONTRACTS
@@ -143,7 +144,7 @@ def test_an_output_is_compared_as_the_sink_writes_it(kind: str, topic: str, view
     name, row = row_of(example, 3) or ("", {})
 
     assert name == view
-    assert any(topic == views.get(view) for views in outputs.VIEWS.values())
+    assert any(topic == views.get(view) for views in (agent.views for agent in AGENTS.values()))
     assert (row["id"], row["partition"]) == (example.id, 3)
     assert "offset" not in row
 

@@ -14,9 +14,10 @@ from agents.debtor.payments.state import Balance
 from agents.debtor.state import Header
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
-from streams.audit import amounts, run, sink_wait, state
+from streams.audit import amounts, run, state
 from streams.audit.report import Report, as_json, as_text
 from streams.errors import UsageError, UserError
+from streams.kafka import topics
 from streams.metrics import Metrics
 from streams.recompute.difference import Difference
 from streams.recompute.journal import RecomputedSlice
@@ -120,11 +121,11 @@ def test_a_span_that_is_none_is_told(text: str) -> None:
 
 def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"a-debtor-state": 4, "a-payments": 4, "b-debtor-state": 8}
-    monkeypatch.setattr(sink_wait, "existing_partitions", lambda _: there)
-    monkeypatch.setattr(sink_wait, "require_kafka", lambda _: None)
-    assert sink_wait.deployed(Settings(prefix="b")).partitions == 8
+    monkeypatch.setattr(topics, "existing_partitions", lambda _: there)
+    monkeypatch.setattr(topics, "require_kafka", lambda _: None)
+    assert topics.deployed(Settings(prefix="b")).partitions == 8
     with pytest.raises(UserError, match="There are: a, b"):
-        sink_wait.deployed(Settings(prefix="c"))
+        topics.deployed(Settings(prefix="c"))
 
 
 def slice_of(code_version: str, *customers: str) -> RecomputedSlice:
