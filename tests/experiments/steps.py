@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from streams.backtest.history import UNKNOWN, History, Table, burn_in_for
-from streams.backtest.run import Fold
 from streams.backtest.scorecard import judged_rows, payment_dates
 from streams.backtest.statistics import quality
 from streams.connectors.records import Record
 from streams.process.garbage import keep_many_rows
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
-from streams.replay.sources import Step, read_sources
+from streams.replay.sources import read_sources
+from streams.replay.steps import Step
 from tests.experiments.ledgers import CASSANDRA, HIGHRADIUS, IBM
 
 LEDGERS = {"ibm": IBM, "cassandra": CASSANDRA, "highradius": HIGHRADIUS}

@@ -14,8 +14,8 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.debtor.brain import DebtorBrain
-from streams.engine.restore import fenced_producer
 from streams.kafka.codec import encode
+from streams.kafka.producer import fenced_producer
 from streams.process.garbage import keep_many_rows
 from tests.bench import kafka
 from tests.bench.figures import Commit, commit_rate

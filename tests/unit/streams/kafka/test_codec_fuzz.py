@@ -20,10 +20,10 @@ from schemas.clickhouse.rows import Record, identity, rows_of
 from schemas.events.envelope import Event, Rejection
 from schemas.outputs.operations import KEPT_HEADERS, KEPT_VALUE, RecordRejected
 from schemas.registry import DEBTOR_SOURCES
-from streams.engine.restore import MAX_MESSAGE_BYTES
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import decode, encode, encode_event, to_structured
 from streams.kafka.codec import from_structured as event_of
+from streams.kafka.producer import MAX_MESSAGE_BYTES
 from tests.property.support.mutations import CHEAP, Mutation, RawMessage, bad, deep, golden, large, many_headers, mutate
 from tests.support.builders import at, context
 
