@@ -15,7 +15,7 @@ from agents.debtor.bank.decide import expected_inflow, signs
 from agents.debtor.insolvency.decide import is_alarm, is_default
 from agents.debtor.limits.decide import TEXTS, Change, LimitInputs
 from agents.debtor.limits.decide import open_limit as first_limit
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
@@ -32,8 +32,8 @@ from schemas.outputs.limits import LimitChanged
 from schemas.outputs.operations import DeadlineFailed
 from schemas.outputs.scores import ScoreComputed
 
-_Score, _Alert, _Limit = written(ScoreComputed), written(AlertChanged), written(LimitChanged)
-_Example, _Reason = written(ExampleMatured), written(Reason)
+_Score, _Alert, _Limit = struct_for(ScoreComputed), struct_for(AlertChanged), struct_for(LimitChanged)
+_Example, _Reason = struct_for(ExampleMatured), struct_for(Reason)
 
 RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""

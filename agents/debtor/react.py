@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.debtor import facts, outputs
+from agents.debtor import outputs
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.bank.state import Bank
 from agents.debtor.handlers import deadlines
+from agents.debtor.handlers.table import apply_event
+from agents.debtor.keys import HEADER
 from agents.debtor.limits import decide as limits
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.state import Header, Row
@@ -31,41 +33,46 @@ def react(
 ) -> Reaction:
     """Apply one cause to the rows of one debtor. ``day`` is the creditor's day as an ordinal; it never goes back.
 
-    ``paused``: topics of the debtor that are not read for now (D10). Never raises for what an event says: what cannot be applied
-    comes back as a rejection, what is known already as a duplicate.
+    ``paused``: topics of the debtor that are not read for now, so that what they would say is unknown. Never raises for what an
+    event says: what cannot be applied comes back as a rejection, what is known already as a duplicate.
     """
     if isinstance(cause, Deadline) and deadlines.is_forgotten(state.get(cause.row_key)):
         return Reaction({cause.row_key: None})
-    case = UnitOfWork(customer_id, state, cause, context, day, paused)
+    uow = UnitOfWork(customer_id, state, cause, context, day, paused)
     if isinstance(cause, Deadline):
-        if not deadlines.fire(case, cause):
-            return Reaction(case.changes, case.outputs)
+        if not deadlines.fire(uow, cause):
+            return Reaction(uow.changes, uow.outputs)
         is_due = not cause.row_key
     else:
-        refused = facts.apply(case, cause)
-        if refused is not None:
-            return refused
-        is_due = not case.header.limit.is_open
-    _conclude(case, is_due=is_due)
-    return Reaction(case.changes, case.outputs)
+        reaction = apply_event(uow, cause)
+        if reaction is not None:
+            return reaction
+        is_due = not uow.header.limit.is_open
+    _conclude(uow, is_due=is_due)
+    return Reaction(uow.changes, uow.outputs)
 
 
-def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
-    """Bank week, score, limit, alerts, and the day of the next look. Writes the header if anything in it changed."""
-    before = case.started_with
-    _judge_bank(case)
-    if case.rescore:
-        _score_debtor(case)
-    if is_due or _bears_on_decisions(before, case.header):
-        _decide_limit(case)
-        found = _decide_alerts(case, is_due=is_due)
-        header = case.header
-        days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, found, case.day)) if d]
-        wake = max(min(days), case.day + 1) if days else 0
-        if wake != header.wake:
-            case.set(wake=wake)
-    if case.header is not before:
-        case.put("", case.header)
+def _conclude(uow: UnitOfWork, *, is_due: bool) -> None:
+    """Bank week, score, limit, alerts, and the header's next deadline. Writes the header if anything in it changed."""
+    before = uow.header_before
+    _judge_bank(uow)
+    if uow.needs_score:
+        _score_debtor(uow)
+    if is_due or _bears_on_decisions(before, uow.header):
+        _decide_limit(uow)
+        findings = _decide_alerts(uow, is_due=is_due)
+        _set_next_deadline(uow, findings)
+    if uow.header is not before:
+        uow.put(HEADER, uow.header)
+
+
+def _set_next_deadline(uow: UnitOfWork, findings: dict[str, Severity]) -> None:
+    """The first day on which bank, limit or alerts need a look without any event."""
+    header = uow.header
+    days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, findings, uow.day)) if d]
+    next_deadline = max(min(days), uow.day + 1) if days else 0
+    if next_deadline != header.next_deadline:
+        uow.set(next_deadline=next_deadline)
 
 
 def _bears_on_decisions(before: Header, after: Header) -> bool:
@@ -80,70 +87,71 @@ def _bears_on_decisions(before: Header, after: Header) -> bool:
     )
 
 
-def _judge_bank(case: UnitOfWork) -> None:
-    bank, rules = case.header.bank, case.policy.alerts
-    while bank.wake and bank.wake <= case.day:
-        judged = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
-        if _cash_class(case, judged) != _cash_class(case, bank):
-            case.rescore = True
-        bank = judged
-    if bank is not case.header.bank:
-        case.set(bank=bank)
+def _judge_bank(uow: UnitOfWork) -> None:
+    """Judge the weeks of bank movements that are over."""
+    bank, rules = uow.header.bank, uow.policy.alerts
+    while bank.wake and bank.wake <= uow.day:
+        bank_after = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
+        if _cash_class(uow, bank_after) != _cash_class(uow, bank):
+            uow.needs_score = True
+        bank = bank_after
+    if bank is not uow.header.bank:
+        uow.set(bank=bank)
 
 
-def _cash_class(case: UnitOfWork, bank: Bank) -> str:
-    rules = case.policy.alerts
+def _cash_class(uow: UnitOfWork, bank: Bank) -> str:
+    rules = uow.policy.alerts
     return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
-def _score_debtor(case: UnitOfWork) -> None:
-    header, model = case.header, case.context.model
-    known = outputs.risk_facts(case)
-    scored = scoring.score_debtor(case.score, header.last, known, model, bands=case.policy.bands, group_id=header.master.group)
+def _score_debtor(uow: UnitOfWork) -> None:
+    header, model = uow.header, uow.context.model
+    inputs = outputs.risk_facts(uow)
+    scored = scoring.score_debtor(uow.score, header.last, inputs, model, bands=uow.policy.bands, group_id=header.master.group)
     if scoring.moved(header.last, scored):
-        case.set(last=scoring.published(header.last, scored, case.day))
-        case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))
+        uow.set(last=scoring.published(header.last, scored, uow.day))
+        uow.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(uow, scored))
 
 
-def _decide_limit(case: UnitOfWork) -> None:
+def _decide_limit(uow: UnitOfWork) -> None:
     """Nothing moves before ``live_from``: the first limit is opened on what is known by then."""
-    if not case.may_send:
+    if not uow.may_send:
         return
-    limit = case.header.limit
-    if not limit.is_open or limit.action != case.policy.action or limit.generation != case.context.generation:
-        outputs.open_limit(case)
-    header = case.header
+    limit = uow.header.limit
+    if not limit.is_open or limit.action != uow.policy.action or limit.generation != uow.context.generation:
+        outputs.open_limit(uow)
+    header = uow.header
     band = header.last.band if header.last is not None else "medium"
-    if limits.is_quiet(header.limit, band, case.overdue_items, header.bank.shock, header.insolvency.stage, case.day):
+    if limits.is_quiet(header.limit, band, uow.overdue_items, header.bank.shock, header.insolvency.stage, uow.day):
         return
-    standing = outputs.standing(case)
-    for change in limits.all_changes(case.header.limit, standing, case.policy.limits, case.day):
-        outputs.change_limit(case, change, ())
+    inputs = outputs.standing(uow)
+    for change in limits.all_changes(uow.header.limit, inputs, uow.policy.limits, uow.day):
+        outputs.change_limit(uow, change, ())
 
 
-def _decide_alerts(case: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
-    if not case.may_send:
+def _decide_alerts(uow: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
+    if not uow.may_send:
         return {}
-    header, rules = case.header, case.policy.alerts
-    if not (is_due or header.alerts) and not _is_alarming(case):
+    header, rules = uow.header, uow.policy.alerts
+    if not (is_due or header.alerts) and not _is_alarming(uow):
         return {}
-    found = alerting.findings(outputs.alert_facts(case), rules, header.alerts)
-    if not found and not header.alerts:
-        return found
-    for transition in alerting.transitions(header.alerts, found, case.customer_id, case.at.isoformat(), case.day, rules):
-        case.set(alerts={**case.header.alerts, transition.alert_type: transition.alert})
-        outputs.send_alert(case, transition)
-    return found
+    findings = alerting.findings(outputs.alert_facts(uow), rules, header.alerts)
+    if not findings and not header.alerts:
+        return findings
+    for transition in alerting.transitions(header.alerts, findings, uow.customer_id, uow.at.isoformat(), uow.day, rules):
+        uow.set(alerts={**uow.header.alerts, transition.alert_type: transition.alert})
+        outputs.send_alert(uow, transition)
+    return findings
 
 
-def _is_alarming(case: UnitOfWork) -> bool:
+def _is_alarming(uow: UnitOfWork) -> bool:
     """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
-    header = case.header
+    header = uow.header
     return (
-        case.overdue_items > 0
+        uow.overdue_items > 0
         or header.bank.shock
         or header.insolvency.stage != "none"
         or header.insolvency.possible != "none"
-        or header.last is not case.started_with.last  # its average only nears it while it stays
-        or case.exposure_grew
+        or header.last is not uow.header_before.last  # its average only nears it while it stays
+        or uow.exposure_grew
     )

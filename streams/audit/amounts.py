@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import split_key
+from agents.debtor.keys import FEATURES, HEADER, deadline_of, kind_of, split_key
 from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
 from streams.clickhouse.query import ClickHouse
+from streams.engine.keys import is_engine_key
 from streams.engine.partition_task import read_standing
 from streams.engine.restore import read_rows
 from streams.kafka.codec import partition_of
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 ROUNDS = 3
 """So often a debtor that moves while it is looked at is looked at again."""
 ZERO = Decimal("0.00")
-
-
-class _Wake(msgspec.Struct):
-    wake: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +53,16 @@ def read_cut(settings: Settings, partition: int) -> Cut | None:
     day = local_day(standing.applied.time, standing.context.policy.time_zone)
     headers: dict[str, Header] = {}
     waiting: set[str] = set()
-    read_wake = msgspec.json.Decoder(_Wake).decode
     for key, value in written.items():
         customer, row_key = split_key(key)
-        if key.startswith("\x00") or not customer:
+        if is_engine_key(key) or not customer:
             continue
-        if not row_key:
+        if row_key == HEADER:
             row = decode(row_key, value)
             if isinstance(row, Header):
                 headers[customer] = row
-        # Cells are lists, and have no deadline that money hangs on.
-        if value[:1] == b"{" and 0 < read_wake(value).wake <= day:
+        # Features only teach: no money hangs on their deadlines.
+        if kind_of(row_key) != FEATURES and 0 < deadline_of(row_key, value) <= day:
             waiting.add(customer)
     return Cut(standing.positions, day, standing.number, headers, waiting)
 

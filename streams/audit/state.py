@@ -12,6 +12,7 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
+from streams.engine.keys import is_engine_key
 from streams.engine.partition_task import Checkpoint, read_standing
 from streams.engine.restore import read_rows
 from streams.kafka.topics import full_name
@@ -74,7 +75,7 @@ def audit_state(
         told.counts["outputs in ClickHouse"] += outputs.judged
         if outputs.passed:
             told.outputs_unclear[f"against ClickHouse: {others.why}"] += outputs.passed
-    kept = {key: value for key, value in written.items() if not key.startswith("\x00")}
+    kept = {key: value for key, value in written.items() if not is_engine_key(key)}
     told.counts["rows"] += len(kept)
     differ, told.unclear = others.told_apart(compare_rows(rows, kept, holder))
     told.found += differ

@@ -123,7 +123,7 @@ class Fold:
             for one, why in folded.rejected:
                 place = (one.topic, one.partition, one.offset)
                 outputs.append(_dead_letter(raw[place], one.partition, one.offset, why))
-            if not folded.more:
+            if not folded.has_more:
                 break
             arrived = []
         return outputs + self._learn([o for o in outputs if o.topic == "training-examples"], step)
@@ -139,7 +139,7 @@ class Fold:
         return Received(record.topic, partition, offset, event)
 
     def _kept(self, folded: FoldResult) -> list[Output]:
-        self._book.keep(folded)
+        self._book.on_committed(folded)
         self.applied += folded.applied
         self.duplicates += folded.duplicates
         for key, row in folded.rows.items():
@@ -159,7 +159,7 @@ class Fold:
         events.append(_event_of(f"step-{step.number}", "duewatch.step.ended.v1", step.end, ended))
         arrived = [Received("training-examples", 0, n, event) for n, event in enumerate(events)]
         folded = self._learner.fold(arrived, step.end, self.context, replay=True, step=step.number)
-        self._learner.keep(folded)
+        self._learner.on_committed(folded)
         for output in folded.outputs:
             if isinstance(output.data, ModelPublished):
                 self.context = with_model(self.context, output.data)

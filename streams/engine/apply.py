@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-WAKES, ALL_WAKES = 500, 10**9
+MAX_DEADLINES, ALL_DEADLINES = 500, 10**9
 _FOLDING = Lock()
 """One thread folds at a time, while others commit: folding is Python's own work, and threads that wrestle for it only cost."""
 
@@ -86,8 +86,8 @@ class SliceProcessor:
             written = compose(self._origin(tenure.partition), made, after, before, folded, rejected)
         with self._commits, self._metrics.commit.labels(self._spec.name).time():
             commit(tenure.producer, written, self._names, self._stage)
-        tenure.brain.keep(folded)
-        tenure.standing, tenure.more = after, folded.more
+        tenure.brain.on_committed(folded)
+        tenure.standing, tenure.more = after, folded.has_more
         self._measure(made, arrived, folded, rejected)
         self._tell_of_pauses(tenure.partition, before, after)
 
@@ -112,9 +112,9 @@ class SliceProcessor:
             after.context,
             replay=replay,
             step=made.tick.step if made.tick else -1,
-            wakes=ALL_WAKES if replay else WAKES,
+            max_deadlines=ALL_DEADLINES if replay else MAX_DEADLINES,
             paused=after.paused,
-            before=before.time if before else None,
+            previous_tick=before.time if before else None,
         )
 
     def _origin(self, partition: int) -> WriterId:
@@ -134,10 +134,10 @@ class SliceProcessor:
                 for outcome, count in (("duplicate", again), ("dead_letter", refused[run.topic])):
                     if count:
                         metrics.record(run.topic, cast("Outcome", outcome), count)
-        for failure in folded.failed:
+        for failure in folded.failures:
             log.error("deadline.failed", agent=self._spec.name, error=failure)
-        if folded.failed:
-            metrics.dead_letters.labels("deadline").inc(len(folded.failed))
+        if folded.failures:
+            metrics.dead_letters.labels("deadline").inc(len(folded.failures))
         if rejected:
             by_brain = len(folded.rejected)
             metrics.dead_letters.labels("applied").inc(by_brain)

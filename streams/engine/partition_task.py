@@ -12,6 +12,7 @@ from agents.brain import Brain, RestoresAll
 from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
 from streams.engine.circuit_breaker import CircuitBreaker, read_outcomes
+from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
 from streams.engine.slicing import Applied, Rules, SliceBuffer
 from streams.process.garbage import give_back
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from confluent_kafka import Producer
 
     from streams.engine.restore_process import RestoredRows
-
-POSITIONS, CONTEXT, PAUSED = "\x00positions", "\x00context", "\x00paused"
-"""Keys of the engine's own rows; those of a brain never begin with NUL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def begin(
     """A tenure from what was restored: the brain gets its rows, the engine reads its own."""
     standing = read_standing(found.own)
     if isinstance(brain, RestoresAll) and found.prepared is not None:
-        brain.restore_all(found.prepared)
+        brain.restore_snapshot(found.prepared)
         found.prepared = None
         give_back()
     for key, value in found.rows.items():

@@ -52,7 +52,7 @@ def fenced_producer(kafka: Mapping[str, str], transactional_id: str, timeout_ms:
 
 def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain, readers: RestoreProcesses) -> RestoredRows:
     """A partition's rows as ``brain`` takes them over; ``readers`` read many. Raises KafkaException, ReadingFailedError."""
-    prepare = brain.prepare if isinstance(brain, RestoresAll) else None
+    prepare = brain.pack_snapshot if isinstance(brain, RestoresAll) else None
     if prepare is None or count_of(kafka, topic, partition) < MANY_ROWS:
         return read(kafka, topic, partition, prepare)
     with _HELPERS:

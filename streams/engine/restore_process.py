@@ -22,6 +22,7 @@ import confluent_kafka
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
+from streams.engine.keys import ENGINE_PREFIX, is_engine_key
 from streams.kafka.consumer import Consumer
 
 PROGRAM = ("-m", __name__)
@@ -32,9 +33,6 @@ SILENCE_S = 10.0
 """A reader that gets nothing for so long is given up. Its broker is away; or there is nothing that librdkafka knows of to wait
 for: a reader as old as its topics got nothing of three out of four partitions until it was closed, once in 311 (measured)."""
 WATERMARK_S = 10.0
-
-OWN = "\0"
-"""The engine's keys begin with it; a brain's never do."""
 
 Prepare = Callable[[Iterable[tuple[str, bytes | None]]], bytes]
 
@@ -151,7 +149,7 @@ def read(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare 
     """Read in this process; with ``prepare`` the brain's rows are prepared. Raises KafkaException."""
     if prepare is None:
         rows = read_rows(kafka, topic, partition)
-        return RestoredRows({key: rows.pop(key) for key in [key for key in rows if key[:1] == OWN]}, rows)
+        return RestoredRows({key: rows.pop(key) for key in [key for key in rows if is_engine_key(key)]}, rows)
     own: dict[str, bytes] = {}
     prepared = prepare(_theirs(records(kafka, topic, partition), own))
     return RestoredRows(own, prepared=prepared)
@@ -160,7 +158,7 @@ def read(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare 
 def _theirs(read: Iterable[tuple[str, bytes | None]], own: dict[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
     """What is the brain's; what is the engine's goes into ``own``, which deletes none of its rows."""
     for record in read:
-        if record[0][:1] != OWN:
+        if record[0][:1] != ENGINE_PREFIX:  # ``is_engine_key`` without its call: there are millions
             yield record
         elif record[1] is not None:
             own[record[0]] = record[1]

@@ -19,7 +19,8 @@ from schemas.events.models import StepEnded
 from schemas.ids import stable_id
 from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged, kept
 from streams.engine.circuit_breaker import CircuitBreaker
-from streams.engine.partition_task import CONTEXT, PAUSED, POSITIONS, Checkpoint
+from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
+from streams.engine.partition_task import Checkpoint
 from streams.engine.slicing import Order, Record, Slice
 from streams.kafka.codec import encode
 

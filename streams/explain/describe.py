@@ -9,7 +9,19 @@ import msgspec
 import orjson
 
 from agents.debtor import outputs
-from agents.debtor.keys import SCORE
+from agents.debtor.keys import (
+    CELL,
+    FEATURES,
+    HEADER,
+    ITEM,
+    PAYMENT,
+    PENDING,
+    SALES,
+    SCORE,
+    SEEN,
+    features_key,
+    kind_of,
+)
 from agents.debtor.state import Header, Row
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from agents.version import CODE_VERSION
@@ -69,19 +81,24 @@ def looked_at(seen: RecordedDecision, data: Decided) -> dict[str, Any]:
     """What the rule looked at, after the cause: features of a score, facts of an alert, standing of a limit."""
     after = seen.after
     if isinstance(data, ScoreComputed):
-        features = after.get(f"f/{data.invoice_id}") if data.invoice_id else None
+        features = after.get(features_key(data.invoice_id)) if data.invoice_id else None
         if features is not None:
-            told = {name: getattr(features, name) for name in features.__struct_fields__}
+            told = _fields_of(features)
         else:
             score = after.get(SCORE)
-            told = {} if score is None else {name: getattr(score, name) for name in score.__struct_fields__}
+            told = {} if score is None else _fields_of(score)
         return {name: plain(value) for name, value in told.items()}
     case = UnitOfWork(data.customer_id, after, seen.cause, seen.context, seen.day)
-    header = seen.before.get("")
+    header = seen.before.get(HEADER)
     if isinstance(header, Header):
-        case.started_with = header
+        case.header_before = header
     facts = outputs.alert_facts(case) if isinstance(data, AlertChanged) else outputs.standing(case)
     return {name: plain(value) for name, value in facts._asdict().items()}
+
+
+def _fields_of(row: Row) -> dict[str, Any]:
+    """A row's values by the names that they have where it is stored."""
+    return {stored: getattr(row, name) for name, stored in zip(row.__struct_fields__, row.__struct_encode_fields__, strict=True)}
 
 
 def plain(value: Any) -> Any:
@@ -157,14 +174,15 @@ def _state(rows: Mapping[str, Row], touched: Iterable[str]) -> dict[str, Any]:
     """The header, the rows that the cause touched, and how many of each kind there are."""
     kinds: dict[str, int] = {}
     for key in rows:
-        kinds[_KINDS.get(key[:1], key[:1])] = kinds.get(_KINDS.get(key[:1], key[:1]), 0) + 1
-    shown = [key for key in ("", *touched) if key in rows]
+        name = _KINDS.get(kind_of(key), kind_of(key))
+        kinds[name] = kinds.get(name, 0) + 1
+    shown = [key for key in (HEADER, *touched) if key in rows]
     return {"rows": kinds, **{row_name(key): plain(rows[key]) for key in dict.fromkeys(shown)}}
 
 
 _KINDS = {
-    "": "header", "i": "invoices", "p": "payments", "w": "waiting money", "s": "days of sales", "f": "features",
-    "x": "amount cells", "n": "stubs",
+    HEADER: "header", ITEM: "invoices", PAYMENT: "payments", PENDING: "waiting money", SALES: "days of sales",
+    FEATURES: "features", CELL: "amount cells", SEEN: "stubs",
 }  # fmt: skip
 
 

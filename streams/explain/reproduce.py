@@ -10,6 +10,7 @@ import orjson
 from confluent_kafka import TopicPartition
 
 from agents.debtor.brain import DebtorBrain
+from agents.debtor.keys import customer_of
 from agents.debtor.react import react
 from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, Reaction
@@ -221,7 +222,7 @@ def _again(
     partition = partition_of(customer.encode(), settings.partitions)
     for one in refold(settings, "debtor", partition, customers=customers, brain=witness):
         advance(1)
-        if any(key.partition("\x1f")[0] == customer for key in one.folded.rows):
+        if any(customer_of(key) == customer for key in one.folded.rows):
             versions.add(one.journal.code_version)
         if witness.seen is not None:
             found = one

@@ -20,7 +20,7 @@ from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
-from streams.engine.apply import ALL_WAKES, WAKES, decoded
+from streams.engine.apply import ALL_DEADLINES, MAX_DEADLINES, decoded
 from streams.engine.restore import reader
 from streams.engine.spec import AgentSpec
 from streams.engine.transaction import Rejected
@@ -170,7 +170,7 @@ class _Fold:
     def again(self, logs: _Logs, told: SliceCommitted, at_ms: int) -> RecomputedSlice:
         """As ``Engine`` folds: decode, fold with what was in force; kept when the next slice comes."""
         if self._before is not None:
-            self._brain.keep(self._before)
+            self._brain.on_committed(self._before)
         clock = logs.clock(self._spec.clock)
         before = self._tick.time if self._tick else None
         if told.tick_offset is not None:
@@ -190,9 +190,9 @@ class _Fold:
             self._context,
             replay=replay,
             step=self._tick.step if self._tick and told.tick_offset is not None else -1,
-            wakes=ALL_WAKES if replay else WAKES,
+            max_deadlines=ALL_DEADLINES if replay else MAX_DEADLINES,
             paused=self._paused - set(told.resumed),
-            before=before,
+            previous_tick=before,
         )
         raw = {(run.topic, record.offset): record for run, read in records for record in read} if folded.rejected else {}
         rejected += [Rejected(one.topic, raw[one.topic, one.offset], reason) for one, reason in folded.rejected]

@@ -37,13 +37,13 @@ def folded_rows(made: Workload, partition: int = 0) -> dict[str, bytes]:
         arrived, more = decoded(cut), True
         while more:
             folded = book.fold(arrived, now, made.context, replay=False)
-            book.keep(folded)
+            book.on_committed(folded)
             for key, row in folded.rows.items():
                 if row is None:
                     rows.pop(key, None)
                 else:
                     rows[key] = row
-            arrived, more = [], folded.more
+            arrived, more = [], folded.has_more
     return rows
 
 

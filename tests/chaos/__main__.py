@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.registry import DEBTOR_SOURCES
+from streams.engine.keys import is_engine_key
 from streams.engine.partition_task import read_standing
 from streams.engine.restore import offsets, read_rows
 from streams.kafka.producer import send_all
@@ -168,7 +169,7 @@ def _not_applied(settings: Settings, ends: dict[tuple[str, int], int]) -> Counte
     states = {("debtor-state", n) for n in range(settings.partitions)} | {("learner-state", 0)}
     for state, partition in states:
         rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state), partition)
-        positions = read_standing({key: value for key, value in rows.items() if key.startswith("\x00")}).positions
+        positions = read_standing({key: value for key, value in rows.items() if is_engine_key(key)}).positions
         for (topic, number), end in ends.items():
             if (topic == "training-examples") is (state == "learner-state") and number == partition:
                 missing[f"{topic}/{number}"] = max(0, end - positions.get(topic, 0))

@@ -17,6 +17,7 @@ from schemas.base import Contract
 from schemas.ids import stable_id
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.clickhouse.client import open_client
+from streams.engine.keys import is_engine_key
 from streams.engine.restore_process import read_rows, reader, to_the_end
 from streams.kafka.codec import encode
 from streams.kafka.topics import full_name, partitions_of
@@ -159,7 +160,7 @@ def _state(settings: Settings, agent: str, state: str, partition: int, applied: 
         found.wrong_rows += 1
         return
     written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state), partition)
-    kept = {key: value for key, value in written.items() if not key.startswith("\x00")}
+    kept = {key: value for key, value in written.items() if not is_engine_key(key)}
     found.look(check, len(kept))
     for key in sorted(expected.keys() | kept.keys()):
         if expected.get(key) != kept.get(key):

@@ -12,7 +12,8 @@ from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
 from streams.clock.live import ClockWriter, _LeaderTerm
 from streams.engine import restore_process
-from streams.engine.partition_task import CONTEXT, POSITIONS, Checkpoint
+from streams.engine.keys import CONTEXT, POSITIONS
+from streams.engine.partition_task import Checkpoint
 from streams.engine.slicing import Applied
 from streams.kafka.codec import decode
 from streams.kafka.topics import full_name

@@ -44,7 +44,7 @@ def money(run: Run) -> dict[str, Any]:
         if isinstance(row, Header):
             told[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
         elif isinstance(row, Item):
-            told[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
+            told[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.counted_overdue)
         elif isinstance(row, Payment):
             told[key] = (row.amount, row.unapplied, row.returned, row.allocations)
         elif isinstance(row, PendingAllocations):
@@ -79,7 +79,7 @@ def assert_exposure_fits_the_items(run: Run, on: int) -> None:
             assert ZERO <= row.open <= row.amount and row.paid >= 0 and row.credited >= 0
             assert row.closed in {"cancelled", "written_off"} or row.open + row.paid + row.credited == row.amount
             buckets[customer, row.currency][bucket_of(at(on).toordinal() - row.due)] += row.open
-            overdue[customer, row.currency] += row.alerting
+            overdue[customer, row.currency] += row.counted_overdue
     for customer, _, row in rows:
         if isinstance(row, Header):
             for currency, balance in row.balances.items():
@@ -214,10 +214,10 @@ def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_othe
     folded = book.fold(
         arrived(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]), at(1), context("observe"), replay=False
     )
-    book.keep(folded)
+    book.on_committed(folded)
     rows = dict(folded.rows)
-    folded = book.fold([], at(2), acts, replay=False, wakes=3)
-    book.keep(folded)
+    folded = book.fold([], at(2), acts, replay=False, max_deadlines=3)
+    book.on_committed(folded)
     rows |= folded.rows
     opened = [output for output in folded.outputs if output.topic == "limit-changes"]
     other = DebtorBrain()
@@ -225,7 +225,7 @@ def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_othe
         other.restore(key, row)
     for n in (2, 3):
         folded = other.fold([], at(n), acts, replay=False)
-        other.keep(folded)
+        other.on_committed(folded)
         opened += [output for output in folded.outputs if output.topic == "limit-changes"]
     assert {output.key for output in opened} == {f"c-{n}" for n in range(debtors)}
 

@@ -123,27 +123,33 @@ class SimBrain:
             self.rows[key] = value.decode()
 
     def fold(
-        self, arrived: Sequence[Received], now: datetime | None, context: ContextSet, *, before: datetime | None = None, **_: Any
+        self,
+        records: Sequence[Received],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        previous_tick: datetime | None = None,
+        **_: Any,
     ) -> FoldResult:
         changed: dict[str, str] = {}
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
 
         def look(key: str) -> str | None:
             return changed.get(key) or self.rows.get(key)
 
-        for one in arrived:
-            customer, row = fold_event(look, one.event.customer_id or "?", one.event.id, one.topic, one.offset, before)
+        for one in records:
+            customer, row = fold_event(look, one.event.customer_id or "?", one.event.id, one.topic, one.offset, previous_tick)
             changed[customer] = row
             told = CustomerUpdated(customer_id=customer, name=row)
             output_id = stable_id("sim", one.topic, one.partition, one.offset)
             folded.outputs.append(Output("alerts", customer, "duewatch.sim.v1", output_id, WALL, WALL, told))
         changed.update(fold_now(look, now))
-        folded.more = not changed.get("#now", "/0").endswith("/0")
+        folded.has_more = not changed.get("#now", "/0").endswith("/0")
         folded.rows = {key: row.encode() for key, row in changed.items()}
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.brain import Received
 from agents.debtor.brain import DebtorBrain
+from agents.debtor.keys import state_key
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
@@ -169,8 +170,8 @@ class Life:
 
     def tell(self, *events: Event, now: datetime | None = None) -> list[Output]:
         """Live: events in the order given, then deadlines up to ``now``."""
-        folded = self.book.fold(arrived(*events), now, self.context, replay=False, wakes=1 << 30)
-        self.book.keep(folded)
+        folded = self.book.fold(arrived(*events), now, self.context, replay=False, max_deadlines=1 << 30)
+        self.book.on_committed(folded)
         self.outputs += folded.outputs
         self.rejections += [why.reason for _, why in folded.rejected]
         self.duplicates += folded.duplicates
@@ -186,4 +187,4 @@ class Life:
 
     def row(self, row_key: str, customer: str = "c-1") -> Any:
         """A row as it is now."""
-        return dict(self.book.rows()).get(f"{customer}\x1f{row_key}")
+        return dict(self.book.rows()).get(state_key(customer, row_key))

@@ -41,8 +41,8 @@ def written(made: Workload) -> list[list[Slice]]:
     for cut in cuts(made):
         if cut.tick is not None:
             now[cut.partition] = cut.tick.time
-        folded = books[cut.partition].fold(decoded(cut), now[cut.partition], made.context, replay=False, wakes=1 << 30)
-        books[cut.partition].keep(folded)
+        folded = books[cut.partition].fold(decoded(cut), now[cut.partition], made.context, replay=False, max_deadlines=1 << 30)
+        books[cut.partition].on_committed(folded)
         sizes: Written = [(len(key), len(value or b""), 0) for key, value in folded.rows.items()]
         for output in folded.outputs:
             value, headers = encode(output)

@@ -93,7 +93,7 @@ def restore(book: DebtorBrain, given: Templates, debtors: int) -> None:
     """As a worker that takes a partition over."""
     rows = cloned(given, debtors, debtors * ITEMS_A_DEBTOR)
     theirs = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
-    book.restore_all(book.prepare(chain(given.own, theirs)))
+    book.restore_snapshot(book.pack_snapshot(chain(given.own, theirs)))
 
 
 def costs(made: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
@@ -118,7 +118,7 @@ def apply(book: DebtorBrain, made: Workload, events: Sequence[Sent]) -> None:
         raise ValueError(folded.rejected[0][1].reason)
     for output in folded.outputs:
         encode(output)
-    book.keep(folded)
+    book.on_committed(folded)
 
 
 @dataclass

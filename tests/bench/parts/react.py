@@ -59,7 +59,7 @@ def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
         while more:
             began = clock()
             folded = books[cut.partition].fold(arrived, now[cut.partition], context, replay=False)
-            books[cut.partition].keep(folded)
+            books[cut.partition].on_committed(folded)
             ended = clock()
             for output in folded.outputs:
                 encode(output)
@@ -68,7 +68,7 @@ def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
             spent.outputs += len(folded.outputs)
             spent.rows += len(folded.rows)
             spent.rejected += len(folded.rejected)
-            arrived, more = [], folded.more
+            arrived, more = [], folded.has_more
     spent.whole_s, spent.cpu_s = clock() - start, time.process_time() - cpu
     return spent
 
@@ -112,8 +112,8 @@ def learning(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
     events = 0
     for cut in slices:
         now[cut.partition] = cut.tick.time if cut.tick else now[cut.partition]
-        folded = books[cut.partition].fold(decoded(cut), now[cut.partition], context, replay=False, wakes=1 << 30)
-        books[cut.partition].keep(folded)
+        folded = books[cut.partition].fold(decoded(cut), now[cut.partition], context, replay=False, max_deadlines=1 << 30)
+        books[cut.partition].on_committed(folded)
         outputs += [output for output in folded.outputs if output.topic == "training-examples"]
         events += len(cut.events)
     learn(outputs, context)  # for what is loaded with the first label: river takes a second
@@ -137,7 +137,7 @@ def learn(outputs: Sequence[Output], context: ContextSet) -> None:
             if isinstance(event, Event):
                 arrived.append(Received(output.topic, 0, 0, event))
         learned = learner.fold(arrived, None, context, replay=False)
-        learner.keep(learned)
+        learner.on_committed(learned)
         for output in learned.outputs:
             encode(output)
 

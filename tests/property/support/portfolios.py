@@ -205,8 +205,8 @@ class Run:
         self.day = self.day if tick is None else tick
         arrived = [Received(one.topic, 0, n, one.event) for n, one in enumerate(slice_)]
         now = None if self.day is None else at(self.day)
-        folded = self.book.fold(arrived, now, self.context, replay=False, wakes=1 << 30, before=before)
-        self.book.keep(folded)
+        folded = self.book.fold(arrived, now, self.context, replay=False, max_deadlines=1 << 30, previous_tick=before)
+        self.book.on_committed(folded)
         self._take(arrived, folded)
 
     def _take(self, arrived: list[Received], folded: FoldResult) -> None:

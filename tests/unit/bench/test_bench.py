@@ -183,7 +183,7 @@ def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(made)
     for cut in cuts(made, most=1):
         event_ids = {decoded_one(event).id for _, event in cut.events}
         folded = books[cut.partition].fold(decoded(cut), now[cut.partition], made.context, replay=False)
-        books[cut.partition].keep(folded)
+        books[cut.partition].on_committed(folded)
         wanted |= {output.id for output in folded.outputs if output.causation_id in event_ids}
     assert len(found & wanted) > 0.95 * len(wanted)
 

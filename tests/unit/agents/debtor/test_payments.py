@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.debtor.payments.decide import bucket_of, countback, dso
+from agents.debtor.payments.decide import bucket_of
 from agents.debtor.payments.state import Item, Payment
 from tests.support.builders import Life, cancelled, credit_note, invoice, payment, returned, written_off
 
@@ -84,7 +84,7 @@ def test_a_returned_debit_opens_the_invoice_again() -> None:
     assert eur(life).unapplied == 0 and eur(life).open_amount == D("140.00")
 
 
-def test_a_return_of_an_unknown_payment_is_refused_with_the_mend() -> None:
+def test_a_return_of_an_unknown_payment_is_refused_with_what_to_do() -> None:
     life = Life()
     life.tell(returned("r1", 5, "p9", "10.00"))
     assert life.rejections == ["payment p9, which came back, is not known: send the payment first"]
@@ -167,26 +167,6 @@ def test_sales_leave_the_window_after_90_days() -> None:
     assert eur(life).sales_90d == 0
 
 
-# Golden vectors: reference/peers.md iii.3 (creditguru, yaypay; Oracle's own sample for countback is wrong).
-def test_dso_standard_best_possible_and_delinquent_days() -> None:
-    result = dso(D(15000), D(4000), {1: D(10000)}.get, 1, 1, window=30)  # type: ignore[arg-type]
-    assert (result.standard, result.best_possible, result.average_days_delinquent) == (D("45.00"), D("12.00"), D("33.00"))
-
-
-def test_countback_corrects_the_printed_sample() -> None:
-    months = [(30, D(1500)), (31, D(1000)), (30, D(2000)), (31, D(2000)), (30, D(4500)), (30, D(2250))]
-    by_hand = 30 + 31 + 30 + 31 + 30 + D(30) * D(1000) / D(2250)
-    assert countback(D(12000), months) == by_hand
-
-
-def test_dso_is_undefined_without_sales() -> None:
-    assert dso(D(100), D(100), {}.get, 1, 1).standard is None  # type: ignore[arg-type]
-
-
-def test_countback_is_undefined_when_the_sales_never_cover_the_amount() -> None:
-    assert countback(D(100), [(1, D(10))]) is None
-
-
 # -- properties
 amounts = st.integers(1, 20_000).map(lambda cents: f"{cents / 100:.2f}")
 ids = st.sampled_from(["i1", "i2", "i3"])
@@ -243,7 +223,7 @@ def test_balances_equal_the_sum_of_their_items_whatever_happens(steps) -> None:
         return
     for bucket in range(5):
         assert balance.buckets[bucket] == sum((i.open for i in items if i.open and i.bucket == bucket), D(0))
-    assert balance.overdue_items == sum(i.alerting for i in items)
+    assert balance.overdue_items == sum(i.counted_overdue for i in items)
     assert balance.unapplied >= 0 and balance.credit >= 0
     for item in items:
         assert item.open >= 0 and item.paid >= 0 and item.credited >= 0

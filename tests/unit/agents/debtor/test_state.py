@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agents.debtor.brain import DebtorBrain
-from agents.debtor.keys import SCORE, SEPARATOR, split_key, wake_of
+from agents.debtor.keys import SCORE, SEPARATOR, deadline_of, split_key
 from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of
 from schemas.events.payments import DunningSent
 from tests.support.builders import Life, arrived, at, day, event, invoice, payment
@@ -48,7 +48,7 @@ def test_rows_of_every_version_so_far_load_with_what_they_said(path):
         row, was = decode(row_key, value), json.loads(value)
         now = json.loads(encode(row))
         assert says(now, was)
-        assert wake_of(row_key, value) == getattr(row, "wake", 0)
+        assert deadline_of(row_key, value) == getattr(row, "next_deadline", 0)
         if isinstance(row, Header):
             assert opening_of(value) == (row.limit.action, row.limit.generation)
 
@@ -82,6 +82,6 @@ def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_fi
 def test_a_restored_row_stays_as_it_was_written_until_it_is_touched():
     book = DebtorBrain()
     book.restore("c-1\x1fi/never", b'{"wake":0,"this is":"no item"}')
-    assert list(book._shelf) == ["c-1"]
+    assert list(book._store) == ["c-1"]
     with pytest.raises(Exception, match="missing required field"):
         list(book.rows())

@@ -98,7 +98,7 @@ class Folder:
     def fold(self, sent: Sent, event: Event) -> None:
         self.number += 1
         one = Received(sent.topic, 0, self.number, event)
-        folded = self.book.fold([one], at(self.number // 50), self.context, replay=False, wakes=1 << 30)
+        folded = self.book.fold([one], at(self.number // 50), self.context, replay=False, max_deadlines=1 << 30)
         assert folded.applied + folded.duplicates + len(folded.rejected) == 1
         for _, rejection in folded.rejected:
             assert "duewatch failed" not in rejection.reason, (event, rejection)
@@ -106,7 +106,7 @@ class Folder:
         for output in folded.outputs:
             answer = decode(output.topic, output.key.encode(), *encode(output))
             assert isinstance(answer, Event), answer
-        self.book.keep(folded)
+        self.book.on_committed(folded)
         check_rows(self.book, folded.rows)
 
 
