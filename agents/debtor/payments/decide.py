@@ -1,4 +1,4 @@
-"""What a fact does to open items and balances. Pure: what is known comes as a ``LedgerView``, what changes goes as a ``Posting``."""
+"""What a fact does to open items and balances. Pure: it reads a ``LedgerView``, and what it changes is a ``Posting``."""
 
 from __future__ import annotations
 
