@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from agents.brain import FoldResult, Received
 from agents.debtor.event_order import local_day, order_key
 from agents.debtor.keys import HEADER, KINDS_WITHOUT_DEADLINE, OPENED, SCORE, SEPARATOR, deadline_of, split_key, state_key
-from agents.debtor.outputs import deadline_failed
+from agents.debtor.outputs.failures import deadline_failed
 from agents.debtor.react import react
 from agents.debtor.state import Opening, Row, decode, decode_opening, encode, opening_of
 from agents.debtor.store.deadline_index import DeadlineIndex

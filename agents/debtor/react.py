@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.debtor import outputs
+from agents.debtor import views
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.bank.state import Bank
 from agents.debtor.handlers import deadlines
+from agents.debtor.handlers.limits import change_limit, open_limit
 from agents.debtor.handlers.table import apply_event
 from agents.debtor.keys import HEADER
 from agents.debtor.limits import decide as limits
+from agents.debtor.outputs.alerts import send_alert
+from agents.debtor.outputs.scores import send_debtor_score
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.state import Header, Row
+from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, Reaction, UnitOfWork
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event
@@ -58,39 +61,28 @@ def _conclude(uow: UnitOfWork, *, is_due: bool) -> None:
     _judge_bank(uow)
     if uow.needs_score:
         _score_debtor(uow)
-    if is_due or _bears_on_decisions(before, uow.header):
+    if is_due or views.bears_on_decisions(before, uow.header):
         _decide_limit(uow)
-        findings = _decide_alerts(uow, is_due=is_due)
-        _set_next_deadline(uow, findings)
+        severities = _decide_alerts(uow, is_due=is_due)
+        _set_next_deadline(uow, severities)
     if uow.header is not before:
         uow.put(HEADER, uow.header)
 
 
-def _set_next_deadline(uow: UnitOfWork, findings: dict[str, Severity]) -> None:
+def _set_next_deadline(uow: UnitOfWork, severities: dict[str, Severity]) -> None:
     """The first day on which bank, limit or alerts need a look without any event."""
     header = uow.header
-    days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, findings, uow.day)) if d]
+    cool_down_end = alerting.cool_down_end(header.alerts, severities, uow.day)
+    days = [day for day in (header.bank.due_day, header.limit.due_day, cool_down_end) if day]
     next_deadline = max(min(days), uow.day + 1) if days else 0
     if next_deadline != header.next_deadline:
         uow.set(next_deadline=next_deadline)
 
 
-def _bears_on_decisions(before: Header, after: Header) -> bool:
-    """Whether anything changed that limit or alerts look at: most deadlines find an invoice paid, and only teach."""
-    return (
-        after.balances is not before.balances
-        or after.last is not before.last
-        or after.bank.week != before.bank.week  # within a week movements only add up
-        or after.bank.shock is not before.bank.shock
-        or after.insolvency is not before.insolvency
-        or after.limit is not before.limit
-    )
-
-
 def _judge_bank(uow: UnitOfWork) -> None:
     """Judge the weeks of bank movements that are over."""
     bank, rules = uow.header.bank, uow.policy.alerts
-    while bank.wake and bank.wake <= uow.day:
+    while bank.due_day and bank.due_day <= uow.day:
         bank_after = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
         if _cash_class(uow, bank_after) != _cash_class(uow, bank):
             uow.needs_score = True
@@ -101,16 +93,16 @@ def _judge_bank(uow: UnitOfWork) -> None:
 
 def _cash_class(uow: UnitOfWork, bank: Bank) -> str:
     rules = uow.policy.alerts
-    return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
+    return scoring.cash_class(*banking.cash_signals(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
 def _score_debtor(uow: UnitOfWork) -> None:
     header, model = uow.header, uow.context.model
-    inputs = outputs.risk_facts(uow)
+    inputs = views.score_inputs(uow)
     scored = scoring.score_debtor(uow.score, header.last, inputs, model, bands=uow.policy.bands, group_id=header.master.group)
     if scoring.moved(header.last, scored):
         uow.set(last=scoring.published(header.last, scored, uow.day))
-        uow.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(uow, scored))
+        send_debtor_score(uow, scored)
 
 
 def _decide_limit(uow: UnitOfWork) -> None:
@@ -119,39 +111,26 @@ def _decide_limit(uow: UnitOfWork) -> None:
         return
     limit = uow.header.limit
     if not limit.is_open or limit.action != uow.policy.action or limit.generation != uow.context.generation:
-        outputs.open_limit(uow)
-    header = uow.header
-    band = header.last.band if header.last is not None else "medium"
-    if limits.is_quiet(header.limit, band, uow.overdue_items, header.bank.shock, header.insolvency.stage, uow.day):
+        open_limit(uow)
+    if views.is_limit_quiet(uow):
         return
-    inputs = outputs.standing(uow)
-    for change in limits.all_changes(uow.header.limit, inputs, uow.policy.limits, uow.day):
-        outputs.change_limit(uow, change, ())
+    inputs = views.limit_inputs(uow)
+    for decision in limits.all_decisions(uow.header.limit, inputs, uow.policy.limits, uow.day):
+        change_limit(uow, decision)
 
 
 def _decide_alerts(uow: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
+    """Raise and clear alerts; returns what is the case now, by type."""
     if not uow.may_send:
         return {}
     header, rules = uow.header, uow.policy.alerts
-    if not (is_due or header.alerts) and not _is_alarming(uow):
+    if not (is_due or header.alerts or views.may_alert(uow)):
         return {}
-    findings = alerting.findings(outputs.alert_facts(uow), rules, header.alerts)
-    if not findings and not header.alerts:
-        return findings
-    for transition in alerting.transitions(header.alerts, findings, uow.customer_id, uow.at.isoformat(), uow.day, rules):
+    inputs = views.alert_inputs(uow)
+    severities = alerting.findings(inputs, rules, header.alerts)
+    if not severities and not header.alerts:
+        return severities
+    for transition in alerting.transitions(header.alerts, severities, uow.customer_id, uow.at.isoformat(), uow.day, rules):
         uow.set(alerts={**uow.header.alerts, transition.alert_type: transition.alert})
-        outputs.send_alert(uow, transition)
-    return findings
-
-
-def _is_alarming(uow: UnitOfWork) -> bool:
-    """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
-    header = uow.header
-    return (
-        uow.overdue_items > 0
-        or header.bank.shock
-        or header.insolvency.stage != "none"
-        or header.insolvency.possible != "none"
-        or header.last is not uow.header_before.last  # its average only nears it while it stays
-        or uow.exposure_grew
-    )
+        send_alert(uow, transition, inputs)
+    return severities

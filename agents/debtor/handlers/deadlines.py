@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor import views
 from agents.debtor.handlers import labels
 from agents.debtor.keys import HEADER, currency_and_day_of, id_of
 from agents.debtor.payments import decide as payments
@@ -46,7 +46,7 @@ def _age_item(uow: UnitOfWork, row_key: str, item: Item) -> None:
         uow.set(overdue_ids=(*uow.header.overdue_ids, invoice_id)[-3:])
     if item.default < 0 and day >= item.due + payments.DEFAULT_DAY:
         # At this delay for good and bad alike: were the bad ones learned as soon as they are known, they would outrun the good.
-        is_default = item.defaulted_early or (bool(item.open) and outputs.is_material(uow, item))
+        is_default = item.defaulted_early or (bool(item.open) and views.is_material(uow, item))
         item = labels.learn_default(uow, invoice_id, item, int(is_default))
     uow.set_balance(item.currency, balance)
     uow.put(row_key, replace(item, next_deadline=payments.next_deadline_of(item, day, overdue_days)))

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor import views
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.handlers.insolvency import set_insolvency
+from agents.debtor.handlers.limits import change_limit, open_limit
 from agents.debtor.insolvency import decide as insolvency
 from agents.debtor.limits import decide as limits
 from agents.debtor.unit_of_work import UnitOfWork
@@ -27,10 +28,10 @@ def take_decision(uow: UnitOfWork, fact: DecisionMade, _content: str) -> Rejecti
         is_confirmed = fact.action == "confirm"
         set_insolvency(uow, insolvency.confirm_possible(before) if is_confirmed else insolvency.forget_possible(before))
         return None
-    change = limits.answered(uow.header.limit, fact.action, outputs.standing(uow), uow.policy.limits)
+    change = limits.answer_review(uow.header.limit, fact.action, views.limit_inputs(uow), uow.policy.limits)
     if change is None:
         return Rejection(f"nothing waits for an answer about {fact.subject}: the review has lapsed or was answered", "subject")
-    outputs.change_limit(uow, change, (fact.decision_id,))
+    change_limit(uow, change, fact.decision_id)
     return None
 
 
@@ -39,8 +40,8 @@ def _override_limit(uow: UnitOfWork, fact: DecisionMade, limit: Decimal, until: 
     if fact.currency != uow.policy.currency:
         return Rejection(f"limits are kept in {uow.policy.currency}, not in {fact.currency}", "currency")
     if not uow.header.limit.is_open:
-        outputs.open_limit(uow)
-    outputs.change_limit(uow, limits.overridden(uow.header.limit, limit, until), (fact.decision_id,))
+        open_limit(uow)
+    change_limit(uow, limits.override_limit(uow.header.limit, limit, until), fact.decision_id)
     return None
 
 

@@ -15,7 +15,7 @@ from schemas.events.insolvency import InsolvencyMatched
 
 def take_notice(uow: UnitOfWork, fact: InsolvencyMatched, _content: str) -> Rejection | None:
     notice = Notice(fact.notice_id, fact.stage, fact.match == "certain", fact.published_on.toordinal())
-    set_insolvency(uow, insolvency.take(uow.header.insolvency, notice, fact.corrects))
+    set_insolvency(uow, insolvency.add_notice(uow.header.insolvency, notice, fact.corrects))
     return None
 
 

@@ -7,23 +7,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
 from agents.debtor.keys import CELL_PREFIX, features_key, id_of, item_key
+from agents.debtor.outputs import examples
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring.state import Cell, Features
 from agents.debtor.unit_of_work import UnitOfWork
-from schemas.events.models import ExampleMatured
 
 
 def cell_of(uow: UnitOfWork) -> Callable[[str], Any]:
     """Looks up the debtor's amount cells by their keys."""
     return lambda key: uow.get(CELL_PREFIX + key)
-
-
-def _send_example(uow: UnitOfWork, example: ExampleMatured) -> None:
-    uow.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
 
 
 def learn_late(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
@@ -34,13 +29,13 @@ def learn_late(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item
     active = scoring.activate(features, item.amount)
     days_late = 0 if item.open else item.closed_on - item.due
     learned = scoring.learn_late(active, label, uow.day, uow.score, cell_of(uow), uow.context.model, days_late=days_late)
-    example = outputs.late_example(uow, invoice_id, item, label, active, learned)
+    example = examples.late_example(uow, invoice_id, item, label, active, learned)
     uow.set_score(learned.score)
     for key, cell in learned.cells.items():
         uow.put(CELL_PREFIX + key, cell)
     if label:
         uow.put(features_key(invoice_id), scoring.first_interval(features, item.due, uow.day))
-    _send_example(uow, example)
+    examples.send_example(uow, example)
     uow.needs_score = True
     _sweep_cells(uow)
     return replace(item, late=label)
@@ -65,14 +60,14 @@ def correct_label(uow: UnitOfWork, invoice_id: str, label: int) -> None:
         return
     active = scoring.activate(features, item.amount)
     score, cells = scoring.correct_late(active, label, uow.score, cell_of(uow))
-    example = outputs.corrected_example(uow, invoice_id, item, label, active)
+    example = examples.corrected_example(uow, invoice_id, item, label, active)
     uow.set_score(score)
     for key, cell in cells.items():
         uow.put(CELL_PREFIX + key, cell)
     features = scoring.first_interval(features, item.due, uow.day) if label else replace(features, next_deadline=0)
     uow.put(features_key(invoice_id), features)
     uow.put(item_key(invoice_id), replace(item, late=label))
-    _send_example(uow, example)
+    examples.send_example(uow, example)
     uow.needs_score = True
 
 
@@ -91,7 +86,7 @@ def follow_up(uow: UnitOfWork, row_key: str, features: Features) -> bool:
     interval = features.interval
     paid = int(not item.open and item.closed_on <= item.due + scoring.INTERVALS[interval])
     uow.set_score(scoring.learn_interval(uow.score, interval, paid))
-    _send_example(uow, outputs.paid_example(uow, invoice_id, item, paid, features))
+    examples.send_example(uow, examples.paid_example(uow, invoice_id, item, paid, features))
     uow.put(row_key, replace(features, next_deadline=0) if paid else scoring.next_interval(features, item.due))
     return False
 
@@ -100,7 +95,7 @@ def _learn_loss(uow: UnitOfWork, row_key: str, item: Item, features: Features) -
     """The work-out time is over: what share of the defaulted amount never came."""
     share = scoring.share_lost(features, item.amount - item.paid - item.credited)
     if share is not None:
-        _send_example(uow, outputs.loss_example(uow, id_of(row_key), item, share))
+        examples.send_example(uow, examples.loss_example(uow, id_of(row_key), item, share))
     uow.put(row_key, None)
     return False
 
@@ -111,7 +106,7 @@ def learn_default(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> I
     if features is not None:
         keys = scoring.example_keys(features.risk, late=item.late != 0)
         if keys:
-            _send_example(uow, outputs.default_example(uow, invoice_id, item, label, keys))
+            examples.send_example(uow, examples.default_example(uow, invoice_id, item, label, keys))
         unpaid = item.amount - item.paid - item.credited
         if label and unpaid > 0:
             uow.put(features_key(invoice_id), replace(features, owed=unpaid, next_deadline=uow.day + scoring.WORKOUT_DAYS))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor import views
 from agents.debtor.handlers import labels
 from agents.debtor.keys import features_key, id_of, item_key
+from agents.debtor.outputs.scores import send_invoice_score
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Closed, Item
 from agents.debtor.scoring import decide as scoring
@@ -33,7 +34,7 @@ def issue_invoice(uow: UnitOfWork, fact: InvoiceIssued, content: str) -> Rejecti
     uow.post(payments.issue_invoice(fact, content, uow.ledger))
     issued = fact.issued_on.toordinal()
     master = uow.header.master
-    inputs = outputs.risk_facts(uow)
+    inputs = views.score_inputs(uow)
     active = scoring.active(
         fact.due_on, fact.amount, master.country, master.group, shock=inputs.shock, terms_days=fact.terms_days or 0
     )
@@ -43,7 +44,7 @@ def issue_invoice(uow: UnitOfWork, fact: InvoiceIssued, content: str) -> Rejecti
     oldest = min(uow.header.oldest_sale or issued, issued)
     if oldest != uow.header.oldest_sale:
         uow.set(oldest_sale=oldest)
-    uow.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(uow, fact, scored))
+    send_invoice_score(uow, fact, scored)
     if uow.header.last is None or scoring.usual_moved(uow.score):
         uow.needs_score = True
     return None

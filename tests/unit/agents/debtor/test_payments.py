@@ -205,7 +205,8 @@ SENT_ON = date(2026, 3, 2)
 def item(**parts: Any) -> Item:
     """An open invoice of 100.00 EUR, with changes."""
     usual: dict[str, Any] = {
-        "content": "", "amount": D("100.00"), "currency": "EUR", "issued": ISSUED, "due": DUE, "open": D("100.00"), "expires": EXPIRES,
+        "content": "", "amount": D("100.00"), "currency": "EUR", "issued": ISSUED, "due": DUE, "open": D("100.00"),
+        "expires": EXPIRES,
     }  # fmt: skip
     return Item(**(usual | parts))
 
