@@ -54,11 +54,11 @@ def _age_item(uow: UnitOfWork, row_key: str, item: Item) -> None:
 
 def _age_sales(uow: UnitOfWork, row_key: str, sales: SalesDay) -> bool:
     """A day of sales leaves the window of 90 days; later it is forgotten."""
-    currency, issued = currency_and_day_of(row_key)
+    currency, issue_day = currency_and_day_of(row_key)
     balance = uow.balance(currency)
     balance = replace(balance, sales_90d=balance.sales_90d - sales.amount)
     uow.set_balance(currency, balance)
-    expires = max(issued + uow.policy.horizon_days, uow.day + 1)
+    expires = max(issue_day + uow.policy.horizon_days, uow.day + 1)
     uow.put(row_key, replace(sales, in_window=False, next_deadline=expires))
     # Less sales move no alert, and the limit only at its next review: nothing else follows today.
     uow.put(HEADER, uow.header)

@@ -28,10 +28,10 @@ def learn_late(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item
         return replace(item, late=label)
     active = scoring.activate(features, item.amount)
     days_late = 0 if item.open else item.closed_on - item.due
-    learned = scoring.learn_late(active, label, uow.day, uow.score, cell_of(uow), uow.context.model, days_late=days_late)
-    example = examples.late_example(uow, invoice_id, item, label, active, learned)
-    uow.set_score(learned.score)
-    for key, cell in learned.cells.items():
+    lesson = scoring.learn_late(active, label, uow.day, uow.score, cell_of(uow), uow.context.model, days_late=days_late)
+    example = examples.late_example(uow, invoice_id, item, label, active, lesson)
+    uow.set_score(lesson.score)
+    for key, cell in lesson.cells.items():
         uow.put(CELL_PREFIX + key, cell)
     if label:
         uow.put(features_key(invoice_id), scoring.first_interval(features, item.due, uow.day))
@@ -84,10 +84,10 @@ def follow_up(uow: UnitOfWork, row_key: str, features: Features) -> bool:
         uow.put(row_key, replace(features, next_deadline=0))
         return False
     interval = features.interval
-    paid = int(not item.open and item.closed_on <= item.due + scoring.INTERVALS[interval])
-    uow.set_score(scoring.learn_interval(uow.score, interval, paid))
-    examples.send_example(uow, examples.paid_example(uow, invoice_id, item, paid, features))
-    uow.put(row_key, replace(features, next_deadline=0) if paid else scoring.next_interval(features, item.due))
+    label = int(not item.open and item.closed_on <= item.due + scoring.INTERVALS[interval])
+    uow.set_score(scoring.learn_interval(uow.score, interval, label))
+    examples.send_example(uow, examples.paid_example(uow, invoice_id, item, label, features))
+    uow.put(row_key, replace(features, next_deadline=0) if label else scoring.next_interval(features, item.due))
     return False
 
 

@@ -32,7 +32,7 @@ def issue_invoice(uow: UnitOfWork, fact: InvoiceIssued, content: str) -> Rejecti
     """A new item, and its score as it was issued."""
     policy = uow.policy
     uow.post(payments.issue_invoice(fact, content, uow.ledger))
-    issued = fact.issued_on.toordinal()
+    issue_day = fact.issued_on.toordinal()
     master = uow.header.master
     inputs = views.score_inputs(uow)
     active = scoring.active(
@@ -41,7 +41,7 @@ def issue_invoice(uow: UnitOfWork, fact: InvoiceIssued, content: str) -> Rejecti
     scored = scoring.score_invoice(active, uow.score, inputs, labels.cell_of(uow), uow.context.model, bands=policy.bands)
     uow.put(features_key(fact.invoice_id), scored.features)
     uow.set_score(scoring.issued(uow.score, scored.forecast))
-    oldest = min(uow.header.oldest_sale or issued, issued)
+    oldest = min(uow.header.oldest_sale or issue_day, issue_day)
     if oldest != uow.header.oldest_sale:
         uow.set(oldest_sale=oldest)
     send_invoice_score(uow, fact, scored)
@@ -57,9 +57,9 @@ def receive_payment(uow: UnitOfWork, fact: PaymentReceived, content: str) -> Rej
         return rejection
     posting = payments.receive_payment(fact, content, uow.ledger)
     uow.post(posting)
-    paid = fact.paid_on.toordinal()
+    payment_day = fact.paid_on.toordinal()
     for row_key, row in posting.rows.items():
-        if isinstance(row, Item) and not row.open and row.late == 1 and paid <= max(row.due, row.issued):
+        if isinstance(row, Item) and not row.open and row.late == 1 and payment_day <= max(row.due, row.issued):
             labels.correct_label(uow, id_of(row_key), 0)
     return None
 

@@ -188,17 +188,17 @@ def issue_invoice(fact: InvoiceIssued, content: str, ledger: LedgerView) -> Post
     >>> posting.rows["i/I-7"].open, posting.balances["EUR"].open_amount, posting.balances["EUR"].sales_90d
     (Decimal('100'), Decimal('100.00'), Decimal('100.00'))
     """
-    currency, issued, due = fact.currency, fact.issued_on.toordinal(), fact.due_on.toordinal()
+    currency, issue_day, due = fact.currency, fact.issued_on.toordinal(), fact.due_on.toordinal()
     day, invoice_id = ledger.day, fact.invoice_id
     bucket = bucket_of(day - due)
     item = Item(
-        content=content, amount=fact.amount, currency=currency, issued=issued, due=due, open=fact.amount,
+        content=content, amount=fact.amount, currency=currency, issued=issue_day, due=due, open=fact.amount,
         expires=day + ledger.horizon_days, bucket=bucket,
     )  # fmt: skip
     item = replace(item, next_deadline=next_deadline_of(item, day, ledger.overdue_days))
     posting = _posting_in(ledger, currency)
     balance = _add_to_bucket(posting.balances[currency], bucket, fact.amount)
-    posting.balances[currency] = _record_sale(posting, balance, currency, issued, fact.amount)
+    posting.balances[currency] = _record_sale(posting, balance, currency, issue_day, fact.amount)
     posting.rows[item_key(invoice_id)] = item
     pending = ledger.get(pending_key(invoice_id))
     if pending is not None:
@@ -206,16 +206,16 @@ def issue_invoice(fact: InvoiceIssued, content: str, ledger: LedgerView) -> Post
     return posting
 
 
-def _record_sale(posting: Posting, balance: Balance, currency: str, issued: int, amount: Decimal) -> Balance:
+def _record_sale(posting: Posting, balance: Balance, currency: str, issue_day: int, amount: Decimal) -> Balance:
     """Add to the sales of the day of issue, and to the window if that day is still in it."""
-    key, ledger = sales_key(currency, issued), posting.ledger
+    key, ledger = sales_key(currency, issue_day), posting.ledger
     sales: SalesDay | None = ledger.get(key)
     if sales is not None:
         posting.rows[key] = replace(sales, amount=sales.amount + amount)
         in_window = sales.in_window
     else:
-        in_window = issued > ledger.day - WINDOW_DAYS
-        deadline = max(issued + (WINDOW_DAYS if in_window else ledger.horizon_days), ledger.day + 1)
+        in_window = issue_day > ledger.day - WINDOW_DAYS
+        deadline = max(issue_day + (WINDOW_DAYS if in_window else ledger.horizon_days), ledger.day + 1)
         posting.rows[key] = SalesDay(amount=amount, next_deadline=deadline, in_window=in_window)
     return replace(balance, sales_90d=balance.sales_90d + amount) if in_window else balance
 
