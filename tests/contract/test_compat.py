@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,9 +44,9 @@ GOOD = {
 }  # fmt: skip
 
 
-def _changed(*path, to=None, drop=False):
+def _changed(*path: str | int, to: Any = None, drop: bool = False) -> dict[str, Any]:
     new = copy.deepcopy(OLD)
-    place = new
+    place: Any = new
     for step in path[:-1]:
         place = place[step]
     if drop:
@@ -99,32 +100,32 @@ INCOMPATIBLE = {
 
 
 @pytest.mark.parametrize("new", COMPATIBLE.values(), ids=COMPATIBLE.keys())
-def test_compatible_change_passes_and_old_events_still_fit(new):
+def test_compatible_change_passes_and_old_events_still_fit(new: dict[str, Any]) -> None:
     assert breaks(TYPE, OLD, new) == []
     Draft202012Validator(new).validate(GOOD)
 
 
 @pytest.mark.parametrize(("new", "field", "what"), INCOMPATIBLE.values(), ids=INCOMPATIBLE.keys())
-def test_incompatible_change_is_refused_by_type_field_and_mend(new, field, what):
+def test_incompatible_change_is_refused_by_type_field_and_mend(new: dict[str, Any], field: str, what: str) -> None:
     (found,) = breaks(TYPE, OLD, new)
     assert (found.event_type, found.field) == (TYPE, field)
     assert what in found.what
     assert "publish duewatch.thing.made.v2" in str(found)
 
 
-def test_a_required_field_names_the_mend():
+def test_a_required_field_names_the_mend() -> None:
     (found,) = breaks(TYPE, OLD, INCOMPATIBLE["required field added"][0])
     assert str(found) == f"{TYPE}: new is new and required; make it optional or publish {next_version(TYPE)}"
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)
-def test_no_contract_breaks_itself(event_type):
+def test_no_contract_breaks_itself(event_type: str) -> None:
     schema = json.loads((generate.GENERATED / f"{event_type}.json").read_text())
     assert breaks(event_type, schema, copy.deepcopy(schema)) == []
 
 
 @pytest.fixture
-def broken(tmp_path):
+def broken(tmp_path: Path) -> Path:
     """A folder whose last version had a field and a type that the contracts do not have."""
     before = generate.documents()
     schema = json.loads(before["duewatch.invoice.issued.v1.json"])
@@ -135,7 +136,7 @@ def broken(tmp_path):
     return tmp_path
 
 
-def test_generator_refuses_to_overwrite_what_readers_rely_on(broken, capsys):
+def test_generator_refuses_to_overwrite_what_readers_rely_on(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = generate.read(broken)
     assert generate.main([], broken) == 2
     printed = capsys.readouterr().out
@@ -144,7 +145,7 @@ def test_generator_refuses_to_overwrite_what_readers_rely_on(broken, capsys):
     assert generate.read(broken) == before
 
 
-def test_generator_replaces_what_was_never_published_when_told(broken):
+def test_generator_replaces_what_was_never_published_when_told(broken: Path) -> None:
     assert generate.main(["--unpublished", "duewatch.invoice.issued.v1"], broken) == 2
     assert (
         generate.main(["--unpublished", "duewatch.invoice.issued.v1", "--unpublished", "duewatch.invoice.sold.v1"], broken) == 0
@@ -152,8 +153,8 @@ def test_generator_replaces_what_was_never_published_when_told(broken):
     assert generate.read(broken) == generate.documents()
 
 
-def test_generator_compares_with_the_last_commit_not_with_what_lies_there(tmp_path):
-    def git(*arguments):
+def test_generator_compares_with_the_last_commit_not_with_what_lies_there(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
         subprocess.run(["git", "-C", tmp_path, "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
 
     folder = tmp_path / "schemas" / "generated"

@@ -25,7 +25,8 @@ def _is_alike(fact: object) -> bool:
 
 
 def _dated(fact: object) -> date:
-    return next(getattr(fact, name) for name in _DATES if hasattr(fact, name))
+    day: date = next(getattr(fact, name) for name in _DATES if hasattr(fact, name))
+    return day
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -57,7 +58,7 @@ def _compare(life: Life, applied: list[Contract], day: date) -> None:
         assert kept.overdue == told["overdue_amount"]
         assert kept.buckets[1:] == tuple(told[name] for name in ("due_1_30", "due_31_60", "due_61_90", "due_over_90"))
         assert kept.sales_90d == told["sales_90d"]
-        sold = [(currency_and_day_of(split_key(key)[1]), row) for key, row in life.book.rows() if isinstance(row, SalesDay)]
+        sold = [(currency_and_day_of(split_key(key)[1]), row) for key, row in life.brain.rows() if isinstance(row, SalesDay)]
         sales = {issued: row.amount for (sold_in, issued), row in sold if sold_in == currency}
         if sales:
             forms = dso(kept.open_amount, kept.open_amount - kept.overdue, sales.get, day.toordinal(), min(sales))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +19,12 @@ NOBODY = "127.0.0.1:1"
 """No Kafka answers there."""
 
 
-def explained(ident, data):
+def explained(ident: str, data: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "streams.cli", "explain", ident, "--data", str(data), "--kafka", NOBODY, "--json"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_a_decision_of_an_embedded_replay_is_made_again_from_clickhouse(tmp_path):
+def test_a_decision_of_an_embedded_replay_is_made_again_from_clickhouse(tmp_path: Path) -> None:
     simulate(10, 120, 3, tmp_path / "portfolio")
     status, output = start_replay(tmp_path / "portfolio", tmp_path / "data").ended()
     assert status == 0, output
@@ -41,13 +43,13 @@ def test_a_decision_of_an_embedded_replay_is_made_again_from_clickhouse(tmp_path
     assert "no decision has the id 'no-such-id'" in ran.stderr
 
 
-def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_named(tmp_path):
+def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_named(tmp_path: Path) -> None:
     simulate(10, 120, 3, tmp_path / "portfolio")
     data = tmp_path / "data"
     status, output = start_replay(tmp_path / "portfolio", data).ended()
     assert status == 0, output
 
-    def audited():
+    def audited() -> tuple[int, Any]:
         status, output, errors = duewatch("audit", "--data", str(data), "--kafka", NOBODY, "--json")
         assert output, errors
         return status, json.loads(output)
@@ -81,7 +83,7 @@ def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_nam
     ]
 
 
-def test_without_log_and_data_it_is_told_what_is_needed(tmp_path):
+def test_without_log_and_data_it_is_told_what_is_needed(tmp_path: Path) -> None:
     ran = explained("any", tmp_path)
     assert ran.returncode == 1
     assert "holds no ClickHouse data" in ran.stderr

@@ -28,7 +28,7 @@ def empty(chdb: Client, request: pytest.FixtureRequest) -> str:
     return name
 
 
-def test_from_empty_every_table_has_the_columns_of_its_rows(chdb, empty):
+def test_from_empty_every_table_has_the_columns_of_its_rows(chdb: Client, empty: str) -> None:
     assert migrate(chdb, empty) == read_migrations()
     assert migrate(chdb, empty) == []
     for table, columns in TABLES.items():
@@ -38,7 +38,7 @@ def test_from_empty_every_table_has_the_columns_of_its_rows(chdb, empty):
         assert chdb.query(f"SELECT count() FROM {empty}.{view}").result_rows == [(0,)]  # noqa: S608
 
 
-def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(chdb, empty):
+def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(chdb: Client, empty: str) -> None:
     files = read_migrations()
     migrate(chdb, empty, files[:7])
     chdb.command(f"INSERT INTO {empty}.scores_raw (id, reasons) VALUES ('s', [('late', 0.5, 'pays late', ['e1'])])")  # noqa: S608
@@ -50,7 +50,7 @@ def test_the_reasons_that_were_there_before_a_column_got_wider_are_kept(chdb, em
     assert change["band"] == ""
 
 
-def test_an_interrupted_migration_is_run_again(chdb, empty):
+def test_an_interrupted_migration_is_run_again(chdb: Client, empty: str) -> None:
     text = "CREATE TABLE IF NOT EXISTS {database}.a (x UInt8) ENGINE = Memory;\nSELECT nonsense;\n"
     broken = Migration(1, "0001_a.sql", text)
     with pytest.raises(Exception, match="nonsense"):
@@ -58,7 +58,7 @@ def test_an_interrupted_migration_is_run_again(chdb, empty):
     assert migrate(chdb, empty, [replace(broken, text=text.replace("nonsense", "1"))])
 
 
-def test_a_changed_or_vanished_migration_is_refused(chdb, empty):
+def test_a_changed_or_vanished_migration_is_refused(chdb: Client, empty: str) -> None:
     first = Migration(1, "0001_a.sql", "SELECT 1;")
     migrate(chdb, empty, [first])
     with pytest.raises(MigrationError, match=r"0001_a\.sql was changed"):
@@ -70,7 +70,7 @@ def test_a_changed_or_vanished_migration_is_refused(chdb, empty):
 @pytest.mark.parametrize(
     ("names", "said"), [(("0001_a", "0003_b"), "0002 is missing"), (("0001_a", "0001_b"), "0001 is there twice")]
 )
-def test_numbers_run_without_gaps_or_doubles(tmp_path: Path, names, said):
+def test_numbers_run_without_gaps_or_doubles(tmp_path: Path, names: list[str], said: str) -> None:
     for name in names:
         (tmp_path / f"{name}.sql").write_text("SELECT 1;")
     with pytest.raises(MigrationError, match=said):

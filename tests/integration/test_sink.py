@@ -100,7 +100,7 @@ def _ask(settings: Settings, sql: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_it_drains_goes_on_after_a_kill_and_can_be_asked_all_the_while(settings):
+def test_it_drains_goes_on_after_a_kill_and_can_be_asked_all_the_while(settings: Settings) -> None:
     total = "SELECT count(), uniqExact(id) FROM events"
     _produce(settings, as_records(_invoices(0, 3000)))
     _produce(settings, (tick(date(2024, 2, 5), partition) for partition in range(4)))
@@ -125,7 +125,7 @@ def test_it_drains_goes_on_after_a_kill_and_can_be_asked_all_the_while(settings)
 
 
 @pytest.mark.slow
-def test_records_of_any_kind_do_not_stop_it(settings):
+def test_records_of_any_kind_do_not_stop_it(settings: Settings) -> None:
     good = record(_invoices(0, 1)[0], "e1")
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
     topic = full_name(settings.prefix, "payments")

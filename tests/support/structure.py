@@ -125,12 +125,12 @@ def circles() -> list[list[str]]:
 
 def without_doctest() -> list[str]:
     """Public functions of every decide.py that show no example."""
-    found = []
+    names = []
     for path in python_files("agents"):
         if path.name == "decide.py":
             public = [node for node in tree(path).body if isinstance(node, Function) and not node.name.startswith("_")]
-            found += [f"{module_name(path)}.{node.name}" for node in public if ">>>" not in (ast.get_docstring(node) or "")]
-    return found
+            names += [f"{module_name(path)}.{node.name}" for node in public if ">>>" not in (ast.get_docstring(node) or "")]
+    return names
 
 
 def long_functions(limit: int, *tops: str) -> list[str]:

@@ -32,7 +32,7 @@ def lived(weeks: list[tuple[Decimal, Decimal]]) -> Bank:
 
 
 @given(st.lists(st.tuples(inflows, euros), min_size=1, max_size=26))
-def test_within_half_a_year_level_spread_and_usual_inflow_are_plain_means(weeks):
+def test_within_half_a_year_level_spread_and_usual_inflow_are_plain_means(weeks: list[tuple[Decimal, Decimal]]) -> None:
     bank = lived(weeks)
     lows = [float(balance) for _, balance in weeks]
     mean = math.fsum(lows) / len(lows)
@@ -43,14 +43,16 @@ def test_within_half_a_year_level_spread_and_usual_inflow_are_plain_means(weeks)
 
 
 @given(st.lists(st.tuples(inflows, euros), min_size=8, max_size=60), st.integers(2, 50))
-def test_the_cushion_is_in_weeks_so_that_the_size_of_the_account_does_not_matter(weeks, factor):
+def test_the_cushion_is_in_weeks_so_that_the_size_of_the_account_does_not_matter(
+    weeks: list[tuple[Decimal, Decimal]], factor: int
+) -> None:
     small, large = lived(weeks), lived([(inflow * factor, balance * factor) for inflow, balance in weeks])
     one, other = (decide.cushion(bank, 8) for bank in (small, large))
     assert one is not None and other == pytest.approx(one, rel=1e-6, abs=1e-5)
     assert one <= small.low_mean / max(small.mean_inflow, 1.0) + 1e-6
 
 
-def test_the_lowest_balance_of_a_week_counts_and_a_week_without_a_balance_does_not():
+def test_the_lowest_balance_of_a_week_counts_and_a_week_without_a_balance_does_not() -> None:
     bank = decide.book(Bank(), Decimal(100), "EUR", MONDAY, returned=False, balance_after=Decimal(50))
     bank = decide.book(bank, Decimal(-80), "EUR", MONDAY + 1, returned=False, balance_after=Decimal(-30))
     bank = decide.book(bank, Decimal(90), "EUR", MONDAY + 2, returned=False, balance_after=Decimal(60))
@@ -60,7 +62,7 @@ def test_the_lowest_balance_of_a_week_counts_and_a_week_without_a_balance_does_n
     assert decide.judge_week(silent, 4.0, 8).low_weeks == 1
 
 
-def test_nothing_is_said_before_the_warm_up_and_what_it_holds_now_counts_if_it_is_less():
+def test_nothing_is_said_before_the_warm_up_and_what_it_holds_now_counts_if_it_is_less() -> None:
     weeks = [(Decimal(1000), Decimal(5000))] * 8
     assert decide.cash_signals(lived(weeks[:7]), 4.0, 8).cushion is None
     bank = lived(weeks)
@@ -69,7 +71,7 @@ def test_nothing_is_said_before_the_warm_up_and_what_it_holds_now_counts_if_it_i
     assert decide.cash_signals(drained, 4.0, 8).cushion == 0.2
 
 
-def test_the_less_an_account_holds_the_worse_its_class_before_any_label():
+def test_the_less_an_account_holds_the_worse_its_class_before_any_label() -> None:
     rates = [
         class_rate(ModelPublished(), risk_class(ScoreInputs(bank=True, cushion=weeks), 0)) for weeks in (-1.0, 0.5, 1.5, 3.0, 9.0)
     ]
@@ -77,14 +79,14 @@ def test_the_less_an_account_holds_the_worse_its_class_before_any_label():
     assert cash_class(True, True, True, 9.0) == "shock|ample"
 
 
-def test_evidence_overtakes_the_assumed_odds_of_a_cushion():
+def test_evidence_overtakes_the_assumed_odds_of_a_cushion() -> None:
     risk = risk_class(ScoreInputs(bank=True, cushion=0.5), 9)
     key = risk.rpartition("|thin")[0] + "|thin"
     taught = ModelPublished(default_counts={key: (0.0, 5_000.0)})
     assert class_rate(taught, risk) < class_rate(ModelPublished(), risk) / 2
 
 
-def test_a_thin_cushion_is_a_reason_and_the_contributions_still_add_up():
+def test_a_thin_cushion_is_a_reason_and_the_contributions_still_add_up() -> None:
     contributions = (0.1, -0.3, 0.2, 0.4, -0.5, 0.6, 0.7, -0.2, 0.1, 0.05)
     reasons, _ = explain(
         contributions, ReasonInputs(ScoreInputs(cushion=0.3, stage="opened", certain=True), 0, None, "late_rate"), lift=1.0
@@ -96,6 +98,6 @@ def test_a_thin_cushion_is_a_reason_and_the_contributions_still_add_up():
     ]
 
 
-def test_a_row_of_an_earlier_version_is_read():
+def test_a_row_of_an_earlier_version_is_read() -> None:
     old = msgspec.json.decode(b'{"currency":"EUR","weeks":20,"mean":7.0,"wake":739000}', type=Bank)
     assert decide.cash_signals(old, 4.0, 8) == decide.CashSignals(is_known=True, shock=False, falling=False, cushion=None)
