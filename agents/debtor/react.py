@@ -73,7 +73,7 @@ def _set_next_deadline(uow: UnitOfWork, severities: dict[str, Severity]) -> None
     """The first day on which bank, limit or alerts need a look without any event."""
     header = uow.header
     cool_down_end = alerting.cool_down_end(header.alerts, severities, uow.day)
-    days = [day for day in (header.bank.due_day, header.limit.due_day, cool_down_end) if day]
+    days = [day for day in (header.bank.next_deadline, header.limit.next_deadline, cool_down_end) if day]
     next_deadline = max(min(days), uow.day + 1) if days else 0
     if next_deadline != header.next_deadline:
         uow.set(next_deadline=next_deadline)
@@ -82,7 +82,7 @@ def _set_next_deadline(uow: UnitOfWork, severities: dict[str, Severity]) -> None
 def _judge_bank(uow: UnitOfWork) -> None:
     """Judge the weeks of bank movements that are over."""
     bank, rules = uow.header.bank, uow.policy.alerts
-    while bank.due_day and bank.due_day <= uow.day:
+    while bank.next_deadline and bank.next_deadline <= uow.day:
         bank_after = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
         if _cash_class(uow, bank_after) != _cash_class(uow, bank):
             uow.needs_score = True

@@ -77,5 +77,5 @@ def draw(figures: Mapping[str, Any]) -> str:
         slowest=max((row["latency_p99_ms"] for row in figures.get("partitions") or []), default=1),
         us_by_debtors=figures.get("us_by_debtors") or {},
         us_by_items=figures.get("us_by_items") or {},
-        found={"react_us": None} | dict(figures),
+        figures={"react_us": None} | dict(figures),
     )

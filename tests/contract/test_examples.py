@@ -70,10 +70,10 @@ def test_good_example_is_read_in_each_topic_of_its_type(path: Path) -> None:
 @good
 def test_good_example_keeps_its_envelope(path: Path) -> None:
     envelope = _load(path)
-    written = to_structured(event_of(envelope))
+    actual = to_structured(event_of(envelope))
     optional = {"partitionkey"} if "subject" not in envelope else set()
     assert {k: v for k, v in envelope.items() if k != "data" and k not in optional} == {
-        k: v for k, v in written.items() if k != "data"
+        k: v for k, v in actual.items() if k != "data"
     } | ({"recordedtime": envelope["recordedtime"]})
 
 

@@ -41,10 +41,10 @@ def test_compacted_topics_have_no_retention() -> None:
 
 def test_master_data_that_was_replaced_is_kept_as_long_as_what_was_judged_by_it() -> None:
     lag = int(TOPICS["customers"].broker_config()["min.compaction.lag.ms"])
-    others = [
+    retentions = [
         TOPICS[name].broker_config()["retention.ms"] for name in (*DEBTOR_SOURCES, "journal", "clock") if name != "customers"
     ]
-    assert {lag} == set(map(int, others))
+    assert {lag} == set(map(int, retentions))
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)

@@ -42,10 +42,10 @@ JSON = st.recursive(
 @given(CENTS)
 def test_amount_comes_back_equal_and_never_with_an_exponent(cents: int) -> None:
     amount = Decimal(cents).scaleb(-2)
-    written = format_amount(amount)
-    assert parse_amount(written) == amount
-    assert "E" not in written.upper()
-    assert format_amount(parse_amount(written)) == written
+    text = format_amount(amount)
+    assert parse_amount(text) == amount
+    assert "E" not in text.upper()
+    assert format_amount(parse_amount(text)) == text
 
 
 @given(st.decimals(-MAX_AMOUNT + 1, MAX_AMOUNT - 1, allow_nan=False))
@@ -63,7 +63,7 @@ def test_factor_comes_back_equal(value: Decimal) -> None:
     assert parse_factor(format_factor(value)) == value
 
 
-def _told(parse: Callable[[Any], Any], value: Any) -> Any:
+def _answer_of(parse: Callable[[Any], Any], value: Any) -> Any:
     """What it makes of the value, or the text of its ValueError; any other error is a crash."""
     try:
         return parse(value)
@@ -73,7 +73,7 @@ def _told(parse: Callable[[Any], Any], value: Any) -> Any:
 
 @given(st.text(max_size=30) | st.from_regex(r"-?[0-9.]{1,18}", fullmatch=True))
 def test_a_text_is_an_amount_of_at_most_two_decimals_or_refused(text: str) -> None:
-    amount = _told(parse_amount, text)
+    amount = _answer_of(parse_amount, text)
     assert isinstance(amount, str) or amount == round(amount, 2)
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_date_of_business_is_refused(text: str) -> None:
 @given(st.datetimes(), st.integers(-14 * 60, 14 * 60))
 def test_an_instant_is_the_same_in_every_zone_or_refused(naive: datetime, minutes: int) -> None:
     local = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-    instant = _told(parse_time, local.isoformat())
+    instant = _answer_of(parse_time, local.isoformat())
     if isinstance(instant, str):
         assert "no plausible time" in instant or "beyond the calendar" in instant
     else:
@@ -148,14 +148,14 @@ def test_id_depends_on_the_order_of_its_parts(parts: list[str]) -> None:
 @given(JSON)
 def test_no_json_value_crashes_the_shared_types(value: Any) -> None:
     for parse in (parse_amount, parse_currency, parse_date, parse_time, parse_factor):
-        assert len(str(_told(parse, value))) < 300
+        assert len(str(_answer_of(parse, value))) < 300
 
 
 @given(st.data())
 def test_no_json_value_crashes_a_contract(data: st.DataObject) -> None:
     contract = CONTRACTS[data.draw(st.sampled_from(sorted(CONTRACTS)))]
     body = data.draw(st.fixed_dictionaries(dict.fromkeys(contract.model_fields, JSON)))
-    assert _told(contract.model_validate, body)
+    assert _answer_of(contract.model_validate, body)
 
 
 def test_a_context_from_before_other_default_days_were_refused_is_still_read() -> None:

@@ -57,20 +57,25 @@ def duewatch(*arguments: str) -> tuple[int, str, str]:
     return ran.returncode, ran.stdout, ran.stderr
 
 
+def place_of(settings: Settings) -> tuple[str, ...]:
+    """The options that tell a command where the deployment is."""
+    dsn = settings.clickhouse.get_secret_value()
+    clickhouse = ("--data", str(settings.data_dir)) if dsn.startswith("chdb:") else ("--clickhouse", dsn)
+    return ("--kafka", settings.bootstrap, "--prefix", settings.prefix, *clickhouse)
+
+
 def audited(settings: Settings, *more: str) -> tuple[int, dict[str, Any]]:
     """The exit status of an audit and what it found."""
-    where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
-    status, output, errors = duewatch("audit", *where, "--json", *more)
+    status, output, errors = duewatch("audit", *place_of(settings), "--json", *more)
     assert output, errors
     return status, json.loads(output)
 
 
-def alter(data: Path, sql: str) -> None:
-    """Change a row behind everybody's back."""
-    code = (
-        "import sys; from streams.clickhouse.client import open_client; open_client(sys.argv[1], 'duewatch').command(sys.argv[2])"
-    )
-    subprocess.run([sys.executable, "-c", code, f"chdb://{data}/clickhouse", sql], check=True, timeout=60)
+def alter(settings: Settings, sql: str) -> None:
+    """Change a row behind everybody's back; in a process of its own, for one process can open one embedded ClickHouse."""
+    code = "import sys; from streams.clickhouse.client import open_client; open_client(*sys.argv[1:3]).command(sys.argv[3])"
+    dsn = settings.clickhouse.get_secret_value()
+    subprocess.run([sys.executable, "-c", code, dsn, settings.database, sql], check=True, timeout=60)
 
 
 # -- live
@@ -126,11 +131,15 @@ def publish(settings: Settings, policy: PolicyPublished) -> None:
     producer.flush()
 
 
-@pytest.fixture(scope="module")
-def live(kafka: KafkaBroker, portfolio: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """Two workers and a sink; half of a portfolio is in, the policy acts."""
+@pytest.fixture(scope="module", params=["chdb", "http"])
+def live(
+    kafka: KafkaBroker, portfolio: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Live]:
+    """Two workers and a sink, whose ClickHouse is embedded or a server; half of a portfolio is in, the policy acts."""
     data = tmp_path_factory.mktemp("live")
-    settings = deployment(kafka.bootstrap, data, clickhouse=f"chdb://{data}/clickhouse")
+    is_server = request.param == "http"
+    dsn = f"{request.getfixturevalue('gateway').dsn}/audited" if is_server else f"chdb://{data}/clickhouse"
+    settings = deployment(kafka.bootstrap, data, clickhouse=dsn)
     events = until_today(portfolio)
     sink = start(settings, "sink", data / "sink.log")
     workers = [start(settings, "worker", data / "w0.log")]
@@ -189,10 +198,10 @@ def test_what_was_altered_is_named_with_both_values(live: Live) -> None:
     open_invoices = [k for k in rows if "\x1fi/" in k and orjson.loads(rows[k])["open"] != "0.00"]
     owing, _, invoice = open_invoices[0].partition("\x1fi/")
     where = f"customer_id = '{owing}' AND invoice_id = '{invoice}' AND entry = 'invoice'"
-    alter(settings.data_dir, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where} SETTINGS mutations_sync = 2")
+    alter(settings, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where} SETTINGS mutations_sync = 2")
     event = next(m for m in read_all(settings, "payments") if (m.key() or b"").decode() == owing)
     alter(
-        settings.data_dir,
+        settings,
         f"ALTER TABLE events_raw DELETE WHERE id = '{orjson.loads(event.value() or b'')['id']}' SETTINGS mutations_sync = 2",
     )
 
@@ -224,12 +233,12 @@ def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live:
     twice_id, _ = one_of(settings, "scores", 1)
     change_id, change = one_of(settings, "limit-changes")
     now = "SETTINGS mutations_sync = 2"
-    alter(settings.data_dir, f"ALTER TABLE alerts_raw UPDATE severity = '{wrong}' WHERE id = '{alert_id}' {now}")
-    alter(settings.data_dir, f"ALTER TABLE scores_raw DELETE WHERE id = '{score_id}' {now}")
+    alter(settings, f"ALTER TABLE alerts_raw UPDATE severity = '{wrong}' WHERE id = '{alert_id}' {now}")
+    alter(settings, f"ALTER TABLE scores_raw DELETE WHERE id = '{score_id}' {now}")
     # A sink that is killed writes rows a second time: the view shows them once.
-    alter(settings.data_dir, f"INSERT INTO scores_raw SELECT * FROM scores_raw WHERE id = '{twice_id}'")  # noqa: S608 - our ids
+    alter(settings, f"INSERT INTO scores_raw SELECT * FROM scores_raw WHERE id = '{twice_id}'")  # noqa: S608 - our ids
     theirs = f"(SELECT * FROM limit_changes_raw WHERE id = '{change_id}')"  # noqa: S608 - the same
-    alter(settings.data_dir, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {theirs}")  # noqa: S608
+    alter(settings, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {theirs}")  # noqa: S608
 
     status, told = audited(settings)
 
@@ -249,8 +258,7 @@ def test_what_other_code_sent_out_is_counted_and_not_judged(live: Live) -> None:
     """Runs on what the test before has left."""
     settings = live.settings
     other = "from streams.audit import state; state.CODE_VERSION = '9.9.9'; from streams.cli.main import main; main()"
-    where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
-    command = [sys.executable, "-c", other, "audit", *where, "--json"]
+    command = [sys.executable, "-c", other, "audit", *place_of(settings), "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, timeout=240).stdout)
 
     assert told["counts"]["outputs"] == 0

@@ -1,4 +1,4 @@
-"""The roll-ups in the embedded ClickHouse equal a recomputation: facts told once, told twice, and with broken ones among them."""
+"""The roll-ups in ClickHouse equal a recomputation: facts told once, told twice, and with broken ones among them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ _names = count()
 class Database:
     """A migrated database of its own, with a writer."""
 
-    def __init__(self, client: Client) -> None:
-        self.client, self.name = client, f"test_{next(_names)}"
+    def __init__(self, client: Client, dsn: str) -> None:
+        self.client, self.dsn, self.name = client, dsn, f"test_{next(_names)}"
         migrate(client, self.name)
         self._writer = Writer(client, self.name, Metrics(), threading.Event())
 
@@ -70,8 +70,8 @@ class Database:
 
 
 @pytest.fixture
-def database(chdb: Client) -> Database:
-    return Database(chdb)
+def database(clickhouse: Client, clickhouse_dsn: str) -> Database:
+    return Database(clickhouse, clickhouse_dsn)
 
 
 def _picked(row: dict[str, Any]) -> dict[str, object]:
@@ -228,7 +228,7 @@ def test_a_failed_deadline_is_a_row(database: Database) -> None:
     assert database.one("SELECT count() FROM {d}.dead_letters") == 0
 
 
-def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database) -> None:
     def failed(row: str, due: int) -> Record:
         told = DeadlineFailed(
             customer_id="C1", kind="invoice", row=row, due_on=date(2024, 8, due), try_again_on=date(2024, 8, due + 1),
@@ -237,12 +237,11 @@ def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database
         return record(told, f"{row}-{due}", topic="dead-letters")
 
     database.sink([failed("i/I1", 1), failed("i/I1", 2), failed("", 7), failed("", 8), tick(date(2024, 8, 8))])
-    database.client.command(f"USE {database.name}")
-    monkeypatch.setattr(ClickHouse, "ask", lambda _, sql, output: database.client.raw_query(sql, fmt=output))
+    asked = ClickHouse(None, database.dsn, database.name)
     still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
     over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
-    assert listing.list_deadlines(ClickHouse(None, None), 9).splitlines() == [still, over]
-    assert listing.list_deadlines(ClickHouse(None, None), 9, only_open=True) == still
+    assert listing.list_deadlines(asked, 9).splitlines() == [still, over]
+    assert listing.list_deadlines(asked, 9, only_open=True) == still
 
 
 def _rejected(bad: Record, offset: int = 0) -> Record:
@@ -286,8 +285,8 @@ def test_a_dead_letter_takes_exactly_its_own_record_out(database: Database, bad:
     assert (letter["offset"], letter["event_id"]) == (77, (bad.headers[0][1] or b"").decode())
 
 
-def test_two_ledgers_lie_side_by_side(chdb: Client) -> None:
-    one, other = Database(chdb), Database(chdb)
+def test_two_ledgers_lie_side_by_side(clickhouse: Client, clickhouse_dsn: str) -> None:
+    one, other = (Database(clickhouse, clickhouse_dsn) for _ in range(2))
     one.sink([record(INVOICE, "e1"), tick(date(2024, 1, 31))])
     other.sink([record(INVOICE.model_copy(update={"amount": Decimal(7)}), "e1"), tick(date(2024, 2, 29))])
     assert (one.one("SELECT open_amount FROM {d}.debtors"), other.one("SELECT open_amount FROM {d}.debtors")) == (100, 7)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from streams.settings import Settings
 from streams.simulate import simulate
 from tests.integration.support.replays import rows, start_replay
 from tests.integration.test_audit import alter, duewatch
@@ -46,6 +48,7 @@ def test_a_decision_of_an_embedded_replay_is_made_again_from_clickhouse(tmp_path
 def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_named(tmp_path: Path) -> None:
     simulate(10, 120, 3, tmp_path / "portfolio")
     data = tmp_path / "data"
+    local = Settings(clickhouse=SecretStr(f"chdb://{data}/clickhouse"), data_dir=data)
     status, output = start_replay(tmp_path / "portfolio", data).ended()
     assert status == 0, output
 
@@ -60,10 +63,10 @@ def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_nam
 
     change = rows(data, "SELECT id, customer_id, toString(new_limit) AS new_limit FROM limit_changes ORDER BY time LIMIT 1")[0]
     where = f"id = '{change['id']}' SETTINGS mutations_sync = 2"
-    alter(data, f"ALTER TABLE limit_changes_raw UPDATE new_limit = new_limit + 1 WHERE {where}")
+    alter(local, f"ALTER TABLE limit_changes_raw UPDATE new_limit = new_limit + 1 WHERE {where}")
     posting = rows(data, "SELECT customer_id, invoice_id FROM postings WHERE entry = 'invoice' ORDER BY day DESC LIMIT 1")[0]
     where = f"invoice_id = '{posting['invoice_id']}' AND entry = 'invoice' SETTINGS mutations_sync = 2"
-    alter(data, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where}")
+    alter(local, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where}")
     status, told = audited()
     assert status == 1
     found = {(d["subject"], d["where"], d["field"]): (float(d["expected"]), float(d["found"])) for d in told["differences"]}
@@ -76,7 +79,7 @@ def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_nam
 
     event = rows(data, "SELECT id, customer_id FROM events WHERE topic = 'payments' LIMIT 1")[0]
     where = f"id = '{event['id']}' SETTINGS mutations_sync = 2"
-    alter(data, f"ALTER TABLE events_raw UPDATE data = replace(data, '0', '1') WHERE {where}")
+    alter(local, f"ALTER TABLE events_raw UPDATE data = replace(data, '0', '1') WHERE {where}")
     status, told = audited()
     assert [(d["kind"], d["subject"], d["field"]) for d in told["differences"]] == [
         ("events", event["customer_id"], "hash of data")

@@ -22,7 +22,7 @@ BARE_NAMES = frozenset(
     lately standing whoever others both so there it them brought built bought caught chosen drawn fallen felt got heard
     known led lent meant met paid put read_in risen sold shut spent stood struck sworn taught thought thrown understood
     woken won worn wished looked learned counted gathered stated assumed assessed announced reached awaited
-    """.split()
+    """.split()  # noqa: SIM905 - a list of single literals would be one name a line
 )
 """Participles, adverbs and pronouns that are no name by themselves: they leave open which thing or act is meant."""
 

@@ -17,8 +17,10 @@ def book_transaction(uow: UnitOfWork, fact: BankTransactionBooked, _content: str
         bank = banking.book(
             uow.header.bank, fact.amount, fact.currency, fact.booked_on.toordinal(), is_return, fact.balance_after
         )
-        if bank.due_day and bank.due_day <= uow.day:  # the first movement lies in the past: judge from the running week on
-            bank = replace(bank, week=banking.monday(uow.day), due_day=banking.monday(uow.day) + 7)
+        if (
+            bank.next_deadline and bank.next_deadline <= uow.day
+        ):  # the first movement lies in the past: judge from the running week on
+            bank = replace(bank, week=banking.monday(uow.day), next_deadline=banking.monday(uow.day) + 7)
         uow.set(bank=bank)
     return None
 

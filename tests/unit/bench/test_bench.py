@@ -22,7 +22,7 @@ from tests.bench.parts.react import fold_once
 from tests.bench.parts.takeover import Outage, summary
 from tests.bench.picture import draw
 from tests.bench.report import as_text
-from tests.bench.sampler import label_of
+from tests.bench.sampler import DRAWERS, Drawer, label_of
 from tests.bench.workload import (
     PARTITIONS,
     SLICE,
@@ -41,6 +41,7 @@ from tests.bench.workload import (
     spread_over_days,
     stamp,
 )
+from tests.support import structure
 
 MEASURED = {
     "react_events_s": 10_000,
@@ -213,6 +214,19 @@ def test_time_is_put_where_the_rule_is_whoever_it_calls() -> None:
     assert label_of([("/x/pydantic/main.py", "model_validate_json"), ("/r/streams/kafka/codec.py", "_decode")]) == "decode"
     assert label_of([("/r/agents/debtor/scoring/decide.py", "score"), ("/r/agents/debtor/react.py", "react")]) == "react: scoring"
     assert label_of([("/usr/lib/python3.11/runpy.py", "run")]) == "other"
+
+
+OUR_DRAWERS = [drawer for drawer in DRAWERS if drawer.place.startswith(("/agents/", "/streams/"))]
+
+
+@pytest.mark.parametrize("drawer", OUR_DRAWERS, ids=lambda drawer: f"{drawer.place} {drawer.label}")
+def test_a_drawer_names_files_and_functions_that_exist(drawer: Drawer) -> None:
+    """Code that moves would be booked to another drawer without a word."""
+    path = Path(__file__).parents[3] / drawer.place[1:]
+    files = [path] if path.suffix else sorted(path.glob("*.py"))
+    assert files and all(file.exists() for file in files)
+    functions = {function.name for file in files for function in structure.functions(file)}
+    assert drawer.functions <= functions
 
 
 @pytest.mark.parametrize("figures", [{}, MEASURED, MEASURED | {"why": {"latency": "the broker <ended>"}}])

@@ -167,7 +167,7 @@ def test_services_wait_for_what_they_need() -> None:
 
 
 def test_data_lies_in_volumes() -> None:
-    for service in ("kafka", "clickhouse"):
+    for service in ("kafka", "clickhouse", *OURS):
         name, _, _ = SERVICES[service]["volumes"][0].partition(":")
         assert name in COMPOSE["volumes"]
     assert SERVICES["kafka"]["volumes"][0].endswith(environment("kafka")["KAFKA_LOG_DIRS"])
@@ -180,7 +180,9 @@ def test_containers_can_do_little() -> None:
     user = instructions("USER")[-1]
     assert user != "0"
     folder = settings("worker").data_dir
-    assert f"{folder}:uid={user}" in SERVICES["worker"]["tmpfs"]
+    assert SERVICES["worker"]["volumes"] == [f"data:{folder}"]
+    assert f"install -d -o {user} {folder}" in " ".join(instructions("RUN")), "a new volume takes its owner from the image"
+    assert SERVICES["worker"]["tmpfs"] == ["/tmp"], "a tmpfs belongs to root: the compose specification knows no option for it"
     assert instructions("WORKDIR")[-1] == str(folder)
 
 

@@ -29,6 +29,13 @@ def test_nothing_of_ours_is_served_under_another_name() -> None:
     assert ours == {name.removesuffix("_total") for name in NAMES}
 
 
+def test_no_series_tells_when_a_counter_or_a_histogram_began() -> None:
+    metrics = Metrics()
+    metrics.record("payments", "applied")
+    metrics.commit.labels("debtor").observe(0.01)
+    assert "_created" not in metrics.render().decode()
+
+
 def test_outcomes_are_counted_by_topic() -> None:
     metrics = Metrics()
     metrics.record("payments", "applied", 3)

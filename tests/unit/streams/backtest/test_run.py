@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping
 from datetime import date
+from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,34 @@ def test_metrics_and_report_tell_the_same_events(portfolio: Path, result: Path) 
     page = (result / "report.html").read_text()
     assert f"<td>{metrics['events']}</td>" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+class Landmarks(HTMLParser):
+    """The landmarks of a page, and the text in none of them: whoever jumps from one to the next never hears it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open_tags: list[str] = []
+        self.text_outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open_tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open_tags and self.open_tags.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and "body" in self.open_tags and not {"header", "main"} & set(self.open_tags):
+            self.text_outside.append(data)
+
+
+def test_all_that_the_report_says_stands_in_a_landmark(result: Path) -> None:
+    page = Landmarks()
+    page.feed((result / "report.html").read_text())
+    assert (page.tags.count("main"), page.text_outside) == (1, [])
 
 
 def test_metrics_hold_every_scorer_and_the_truth_that_lies_beside_the_portfolio(result: Path) -> None:
