@@ -118,7 +118,7 @@ def test_a_returned_debit_opens_the_invoice_again() -> None:
 def test_a_return_of_an_unknown_payment_is_refused_with_what_to_do() -> None:
     life = Life()
     life.tell(payment_return("r1", 5, "p9", "10.00"))
-    assert life.rejections == ["payment p9, which came back, is not row_before: send the payment first"]
+    assert life.rejections == ["payment p9, which came back, is not known: send the payment first"]
 
 
 def test_the_same_fact_twice_changes_nothing_and_is_counted() -> None:
@@ -427,7 +427,7 @@ def test_a_closed_invoice(row_before: Item, how: Any, item_after: dict[str, Any]
 @pytest.mark.parametrize(
     ("row_before", "reason"),
     [
-        pytest.param(None, "invoice I-7 is not row_before: send it first", id="unknown"),
+        pytest.param(None, "invoice I-7 is not known: send it first", id="unknown"),
         pytest.param(item(closed="cancelled"), "invoice I-7 is cancelled already", id="cancelled before"),
         pytest.param(item(closed="written_off"), "invoice I-7 is written off already", id="written off before"),
     ],
