@@ -41,32 +41,32 @@ class LearnerBrain:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,  # noqa: ARG002 - what is published is dated by the log, not by the tick
         context: ContextSet,  # noqa: ARG002 - the learner decides nothing that a policy says
         *,
         replay: bool,
         step: int = -1,  # noqa: ARG002 - a step is over when all partitions say so
-        wakes: int = 500,  # noqa: ARG002 - nothing here has a deadline
+        max_deadlines: int = 500,  # noqa: ARG002 - nothing here has a deadline
         paused: frozenset[str] = frozenset(),  # noqa: ARG002 - it decides nothing about debtors
-        before: datetime | None = None,  # noqa: ARG002 - an example carries its dates
+        previous_tick: datetime | None = None,  # noqa: ARG002 - an example carries its dates
     ) -> FoldResult:
         """Learn what arrived; at most one model is published live, and one per step that ended in a replay."""
         folded, state, watched = FoldResult(), self._state.copy(), self._watched.copy()
         if replay:
-            for record in arrived:
+            for record in records:
                 _collect(folded, state, watched, record)
         else:
-            _learn_live(folded, state, watched, arrived)
+            _learn_live(folded, state, watched, records)
         self._ahead = (folded, state, watched)
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        if self._ahead is not None and self._ahead[0] is folded:
+    def on_committed(self, result: FoldResult) -> None:
+        if self._ahead is not None and self._ahead[0] is result:
             _, state, self._watched = self._ahead
             self._state = state.kept()
         else:
-            for key, value in folded.rows.items():
+            for key, value in result.rows.items():
                 _apply(self._state, self._watched, key, value)
         self._ahead = None
 

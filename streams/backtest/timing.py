@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring.state import Cell, Features, ScoreInputs, ScoreState
 from agents.learner.decide import for_publication, learn_all
@@ -21,7 +21,7 @@ from streams.backtest.history import Table
 
 STEP_DAYS = 7
 """The shared model moves between steps, as in a replay."""
-_Example = written(ExampleMatured)
+_Example = struct_for(ExampleMatured)
 
 
 REPEATS = 7

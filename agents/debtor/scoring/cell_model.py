@@ -39,7 +39,7 @@ EDGES = (-8, -5, -3, -2, -1, 0)
 """Upper ends of the bins of days late, in days; the seventh is what is late."""
 
 Get = Callable[[str], Cell | None]
-"""The amount cell of a cell key (the row's key without ``ROW_PREFIX``), or None."""
+"""The amount cell of a cell key (the row's key without ``keys.CELL_PREFIX``), or None."""
 Cells = list[Cell | None]
 """The debtor's cells of an invoice: c, cx, cw, ca, cA, cE, cxa, cwa."""
 

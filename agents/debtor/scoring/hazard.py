@@ -100,14 +100,14 @@ def first_interval(features: Features, due: int, day: int) -> Features:
     """A late invoice joins the risk set of the first interval that has not ended; ``day``: today."""
     for i, end in enumerate(INTERVALS):
         if due + end >= day:
-            return replace(features, interval=i, wake=due + end + 1)
+            return replace(features, interval=i, next_deadline=due + end + 1)
     return features
 
 
 def next_interval(features: Features, due: int) -> Features:
     """What is still open at an interval's end joins the next one, if there is one."""
     i = features.interval + 1
-    return replace(features, interval=i, wake=due + INTERVALS[i] + 1 if i < len(INTERVALS) else 0)
+    return replace(features, interval=i, next_deadline=due + INTERVALS[i] + 1 if i < len(INTERVALS) else 0)
 
 
 def learn_interval(score: ScoreState, interval: int, paid: int) -> ScoreState:

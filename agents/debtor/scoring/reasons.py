@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from agents.debtor.german import STAGES_DE
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.scoring.default import CERTAIN
 from schemas.outputs.common import Reason, ReasonFamily
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from schemas.events.models import Scorer
 
 
-_Reason = written(Reason)
+_Reason = struct_for(Reason)
 
 
 class ReasonInputs(NamedTuple):
