@@ -18,7 +18,9 @@ from agents.debtor.insolvency.state import Notice
 from agents.debtor.limits import decide as limits
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item, SeenMarker
+from agents.debtor.scoring import assessments
 from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.cell_model import cell_keys
 from agents.debtor.scoring.state import Features
 from agents.debtor.state import Master
 from agents.debtor.unit_of_work import Reaction, UnitOfWork
@@ -85,17 +87,15 @@ def _invoice_issued(case: UnitOfWork, fact: InvoiceIssued, content: str) -> Reje
     issued = fact.issued_on.toordinal()
     master = case.header.master
     facts = outputs.risk_facts(case)
-    active = scoring.active(
-        fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0
-    )
-    scored = scoring.score_invoice(active, case.score, facts, labels.cell_of(case), case.context.model, bands=policy.bands)
+    keys = cell_keys(fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0)
+    scored = scoring.score_invoice(keys, case.score, facts, labels.cell_of(case), case.context.model, bands=policy.bands)
     case.put(f"f/{fact.invoice_id}", scored.features)
     oldest = min(case.header.oldest_sale or issued, issued)
-    case.set_score(scoring.issued(case.score, scored.forecast))
+    case.set_score(scoring.record_issue(case.score, scored.forecast))
     if oldest != case.header.oldest_sale:
         case.set(oldest_sale=oldest)
     case.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(case, fact, scored))
-    if case.header.last is None or scoring.usual_moved(case.score):
+    if case.header.last is None or scoring.needs_rescore(case.score):
         case.rescore = True
     return None
 
@@ -249,13 +249,13 @@ def _customer_updated(case: UnitOfWork, fact: CustomerUpdated, content: str) -> 
 
 
 def _rating_received(case: UnitOfWork, fact: RatingReceived, _: str) -> Rejection | None:
-    case.set_score(scoring.take_rating(case.score, fact))
+    case.set_score(assessments.record_rating(case.score, fact))
     case.rescore = True
     return None
 
 
 def _note_made(case: UnitOfWork, fact: NoteMade, _: str) -> Rejection | None:
-    case.set_score(scoring.take_note(case.score, fact))
+    case.set_score(assessments.record_note(case.score, fact))
     case.rescore = True
     return None
 

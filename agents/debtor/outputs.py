@@ -19,7 +19,14 @@ from agents.debtor.message_structs import written
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring import state as score_state
+from agents.debtor.scoring.assessments import with_assessments
+from agents.debtor.scoring.counterfactual import counterfactual
+from agents.debtor.scoring.default import p_default_floor
+from agents.debtor.scoring.hazard import interval_keys
+from agents.debtor.scoring.reasons import explain_score
+from agents.debtor.scoring.state import Features
+from agents.debtor.scoring.state_model import whole_numbers
+from agents.debtor.scoring.values import CellKeys, Learned, Scored, ScoreInputs
 from agents.debtor.unit_of_work import UnitOfWork, start_of_day
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Output
@@ -39,7 +46,7 @@ RISING = Decimal("1.10")
 """The last week's inflow above the usual one by this factor counts as rising cash flow."""
 
 
-def risk_facts(case: UnitOfWork) -> score_state.ScoreInputs:
+def risk_facts(case: UnitOfWork) -> ScoreInputs:
     """What the score looks at besides the debtor's labels."""
     header = case.header
     stage, certain = header.insolvency.stage, True
@@ -48,7 +55,7 @@ def risk_facts(case: UnitOfWork) -> score_state.ScoreInputs:
     notices = tuple(n.notice_id for n in header.insolvency.notices[-3:]) if stage != "none" else ()
     rules = case.policy.alerts
     cash = signs(header.bank, rules.shock_threshold, rules.shock_warm_up_weeks)
-    facts = score_state.ScoreInputs(
+    facts = ScoreInputs(
         days_past_due=worst_days_past_due(header.balances),
         shock=cash.shock,
         bank=cash.known,
@@ -62,7 +69,7 @@ def risk_facts(case: UnitOfWork) -> score_state.ScoreInputs:
         overdue_share=_overdue_share(header.balances),
         terms_days=header.master.terms_days,
     )
-    return scoring.assessed(case.score, facts)
+    return with_assessments(case.score, facts)
 
 
 def _overdue_share(balances: dict[str, Balance]) -> float:
@@ -76,19 +83,19 @@ def _overdue_share(balances: dict[str, Balance]) -> float:
     return share
 
 
-def invoice_score(case: UnitOfWork, fact: InvoiceIssued, scored: score_state.Scored) -> ScoreComputed:
+def invoice_score(case: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> ScoreComputed:
     """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
     return _score(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
 
 
-def debtor_score(case: UnitOfWork, scored: score_state.Scored) -> ScoreComputed:
+def debtor_score(case: UnitOfWork, scored: Scored) -> ScoreComputed:
     """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null if a rate is missing)."""
     return _score(case, scored, None, case.sums.open_amount, case.policy.currency, None)
 
 
 def _score(
     case: UnitOfWork,
-    scored: score_state.Scored,
+    scored: Scored,
     invoice_id: str | None,
     amount: Decimal | None,
     currency: str,
@@ -98,10 +105,10 @@ def _score(
     lgd = scoring.loss_given_default(case.context.model, case.policy.loss_given_default)
     loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
     limits = scoring.thresholds(case.policy.bands, scored.band)
-    least = scoring.least_default(scored.because.facts)
-    other = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, least_default=least)
+    least = p_default_floor(scored.reason_inputs.inputs)
+    other = counterfactual(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, p_default_floor=least)
     paid_from, expected, paid_to = _payment_dates(scored, due, issued)
-    told = scored.told
+    told = explain_score(scored)
     return _Score(
         customer_id=case.customer_id,
         policy_version=case.policy.version,
@@ -119,7 +126,7 @@ def _score(
         scored_at=case.at,
         log_odds=told.log_odds,
         lift=round(scored.lift, 6) if scored.lift else 0.0,
-        scorer=scored.because.scorer,
+        scorer=scored.reason_inputs.scorer,
         p_late_30=scored.p_late_30,
         expected_paid_on=expected,
         paid_from=paid_from,
@@ -129,13 +136,11 @@ def _score(
     )
 
 
-def _payment_dates(
-    scored: score_state.Scored, due: date | None, issued: date | None
-) -> tuple[date | None, date | None, date | None]:
-    if scored.days is None or due is None or issued is None:
+def _payment_dates(scored: Scored, due: date | None, issued: date | None) -> tuple[date | None, date | None, date | None]:
+    if scored.payment_days is None or due is None or issued is None:
         return None, None, None
     day, first = due.toordinal(), issued.toordinal()
-    low, middle, high = (date.fromordinal(max(day + d, first)) for d in scored.days)
+    low, middle, high = (date.fromordinal(max(day + d, first)) for d in scored.payment_days)
     return low, middle, high
 
 
@@ -152,28 +157,26 @@ def _example_of(case: UnitOfWork, target: str, invoice_id: str, item: Item, *num
     )
 
 
-def late_example(
-    case: UnitOfWork, invoice_id: str, item: Item, label: int, active: score_state.Active, learned: score_state.Learned
-) -> ExampleMatured:
+def late_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, keys: CellKeys, learned: Learned) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
-    before, features = case.score, active.features
+    before, features = case.score, keys.features
     return _example_of(
         case,
         "late",
         invoice_id,
         item,
         label=1 if label else 0,
-        keys=active.shared,
+        keys=keys.shared,
         row_logit=learned.row_logit,
         row_variance=learned.row_variance,
         row_labels=before.labels,
         row_late=before.late,
-        x=scoring.whole_numbers(features.x),
-        p=features.p,
+        x=whole_numbers(features.vector),
+        p=features.p_late,
     )
 
 
-def corrected_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, active: score_state.Active) -> ExampleMatured:
+def corrected_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, keys: CellKeys) -> ExampleMatured:
     """The right label of an invoice whose example was wrong."""
     return _example_of(
         case,
@@ -182,17 +185,17 @@ def corrected_example(case: UnitOfWork, invoice_id: str, item: Item, label: int,
         item,
         case.cause_id,
         label=label,
-        keys=active.shared,
-        x=scoring.whole_numbers(active.features.x),
-        p=active.features.p,
+        keys=keys.shared,
+        x=whole_numbers(keys.features.vector),
+        p=keys.features.p_late,
         corrects=stable_id("example", "late", case.customer_id, invoice_id),
     )
 
 
-def paid_example(case: UnitOfWork, invoice_id: str, item: Item, paid: int, features: score_state.Features) -> ExampleMatured:
+def paid_example(case: UnitOfWork, invoice_id: str, item: Item, paid: int, features: Features) -> ExampleMatured:
     """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
     i = features.interval
-    keys = scoring.interval_keys(features.group)[i]
+    keys = interval_keys(features.group)[i]
     return _example_of(case, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
 
 

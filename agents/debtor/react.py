@@ -14,6 +14,7 @@ from agents.debtor.bank.state import Bank
 from agents.debtor.handlers import deadlines
 from agents.debtor.limits import decide as limits
 from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.default import cash_class
 from agents.debtor.state import Header, Row
 from agents.debtor.unit_of_work import Deadline, Reaction, UnitOfWork
 from schemas.events.clock import ContextSet
@@ -93,15 +94,15 @@ def _judge_bank(case: UnitOfWork) -> None:
 
 def _cash_class(case: UnitOfWork, bank: Bank) -> str:
     rules = case.policy.alerts
-    return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
+    return cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
 def _score_debtor(case: UnitOfWork) -> None:
     header, model = case.header, case.context.model
     known = outputs.risk_facts(case)
     scored = scoring.score_debtor(case.score, header.last, known, model, bands=case.policy.bands, group_id=header.master.group)
-    if scoring.moved(header.last, scored):
-        case.set(last=scoring.published(header.last, scored, case.day))
+    if scoring.is_news(header.last, scored):
+        case.set(last=scoring.to_last_score(header.last, scored, case.day))
         case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.debtor.scoring.calendar import is_closed
+from agents.debtor.scoring.calendar import day_class
 
 FOLDER = Path(__file__).parents[3] / "shared/data"
 HIGHRADIUS, IBM, CASSANDRA = (
@@ -71,12 +71,12 @@ def slower(rows: Iterable[Row], affected: Callable[[str], bool], start: date, da
         paid = date.fromisoformat(row["clear_date"])
         if affected(row["cust_number"]) and paid >= start:
             paid += timedelta(days=days)
-            while is_closed(paid, "US"):
+            while day_class(paid, "US")[1]:
                 paid += timedelta(days=1)
         found.append({**row, "clear_date": str(paid)})
     return found
 
 
 def third(number: int) -> Callable[[str], bool]:
-    """A third of the customers, by a hash: the thirds of score_quality.md 6."""
+    """A third of the customers, by a hash: those of the regime change in agents/debtor/scoring/README.md."""
     return lambda customer: int(hashlib.sha1(f"drift{customer}".encode(), usedforsecurity=False).hexdigest(), 16) % 3 == number

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from agents.debtor import outputs
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
+from agents.debtor.scoring import cell_model, hazard
 from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.default import default_example_keys
 from agents.debtor.scoring.state import ROW_PREFIX, Cell, Features
 from agents.debtor.unit_of_work import UnitOfWork
 
@@ -25,15 +27,15 @@ def learn_late(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Ite
     features: Features | None = case.get(f"f/{invoice_id}")
     if features is None:
         return replace(item, late=label)
-    active = scoring.activate(features, item.amount)
+    keys = cell_model.cell_keys_of(features, item.amount)
     early = 0 if item.open else item.closed_on - item.due
-    learned = scoring.learn_late(active, label, case.day, case.score, cell_of(case), case.context.model, days_late=early)
-    example = outputs.late_example(case, invoice_id, item, label, active, learned)
+    learned = cell_model.learn_late(keys, label, case.day, case.score, cell_of(case), case.context.model, days_late=early)
+    example = outputs.late_example(case, invoice_id, item, label, keys, learned)
     case.set_score(learned.score)
     for key, cell in learned.cells.items():
         case.put(ROW_PREFIX + key, cell)
     if label:
-        case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day))
+        case.put(f"f/{invoice_id}", hazard.join_first_interval(features, item.due, case.day))
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
     case.rescore = True
     _sweep_cells(case)
@@ -43,10 +45,10 @@ def learn_late(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Ite
 def _sweep_cells(case: UnitOfWork) -> None:
     """Twice a year, forget amounts that did not come again."""
     day, score = case.day, case.score
-    if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
+    if not score.swept or day - score.swept > cell_model.SWEEP_DAYS:
         if score.swept:
             for key, cell in case.rows(ROW_PREFIX):
-                if isinstance(cell, Cell) and day - cell.day > scoring.KEEP_DAYS:
+                if isinstance(cell, Cell) and day - cell.day > cell_model.KEEP_DAYS:
                     case.put(key, None)
         case.set_score(replace(score, swept=day))
 
@@ -57,13 +59,13 @@ def correct_label(case: UnitOfWork, invoice_id: str, label: int) -> None:
     features: Features | None = case.get(f"f/{invoice_id}")
     if item is None or features is None or item.late != 1 - label:
         return
-    active = scoring.activate(features, item.amount)
-    score, cells = scoring.correct_late(active, label, case.score, cell_of(case))
-    example = outputs.corrected_example(case, invoice_id, item, label, active)
+    keys = cell_model.cell_keys_of(features, item.amount)
+    score, cells = cell_model.correct_late(keys, label, case.score, cell_of(case))
+    example = outputs.corrected_example(case, invoice_id, item, label, keys)
     case.set_score(score)
     for key, cell in cells.items():
         case.put(ROW_PREFIX + key, cell)
-    case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day) if label else replace(features, wake=0))
+    case.put(f"f/{invoice_id}", hazard.join_first_interval(features, item.due, case.day) if label else replace(features, wake=0))
     case.put(f"i/{invoice_id}", replace(item, late=label))
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
     case.rescore = True
@@ -79,15 +81,15 @@ def invoice_ages(case: UnitOfWork, row_key: str, features: Features) -> bool:
     if features.owed is not None:
         return _learn_loss(case, row_key, item, features)
     i = features.interval
-    end = item.due + scoring.INTERVALS[i]
+    end = item.due + hazard.INTERVALS[i]
     if item.closed == "written_off":  # it left the risk set, and was not paid
         case.put(row_key, replace(features, wake=0))
         return False
     paid = int(not item.open and item.closed_on <= end)
-    case.set_score(scoring.learn_interval(case.score, i, paid))
+    case.set_score(hazard.learn_interval(case.score, i, paid))
     example = outputs.paid_example(case, invoice_id, item, paid, features)
     case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
-    case.put(row_key, replace(features, wake=0) if paid else scoring.next_interval(features, item.due))
+    case.put(row_key, replace(features, wake=0) if paid else hazard.join_next_interval(features, item.due))
     return False
 
 
@@ -104,7 +106,7 @@ def learn_default(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> 
     """Whether it defaulted (1) is known; of what did, the work-out time begins in which some of it may still come in."""
     features: Features | None = case.get(f"f/{invoice_id}")
     if features is not None:
-        keys = scoring.example_keys(features.risk, late=item.late != 0)
+        keys = default_example_keys(features.risk, late=item.late != 0)
         if keys:
             example = outputs.default_example(case, invoice_id, item, label, keys)
             case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)

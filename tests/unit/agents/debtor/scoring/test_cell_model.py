@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.debtor.scoring.cell_model import activate, active, cell_parts, cells_of, correct_late, learn_late
-from agents.debtor.scoring.state import Active, Cell, Features, ScoreState
-from agents.learner.decide import for_publication, learn
-from agents.learner.state import Shared, from_row, to_row
+from agents.debtor.scoring.cell_model import cell_keys, cell_keys_of, cell_parts, correct_late, debtor_cells, learn_late
+from agents.debtor.scoring.state import Cell, Features, ScoreState
+from agents.debtor.scoring.values import CellKeys
+from agents.learner.decide import learn, to_published
+from agents.learner.state import SharedModel, from_row, to_row
 from agents.score_model import sigmoid
 from schemas.events.models import ExampleMatured, ModelPublished
 
@@ -31,10 +32,10 @@ class Debtor:
     """A debtor's score and amount cells, as its rows would hold them."""
 
     def __init__(self) -> None:
-        self.score, self.cells, self.shared = ScoreState(), dict[str, Cell](), Shared()
+        self.score, self.cells, self.shared = ScoreState(), dict[str, Cell](), SharedModel()
 
-    def learn(self, days: int, amount: Decimal, label: int, shock: bool = False) -> Active:
-        keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
+    def learn(self, days: int, amount: Decimal, label: int, shock: bool = False) -> CellKeys:
+        keys = cell_keys(DAY + timedelta(days), amount, "DE", "g", shock=shock)
         learned = learn_late(keys, label, DAY.toordinal() + days + 1, self.score, self.cells.get, self.model)
         self.score = learned.score
         self.cells.update(learned.cells)
@@ -45,12 +46,12 @@ class Debtor:
         self.shared = learn(self.shared, example)
         return keys
 
-    def logit(self, keys: Active) -> float:
-        return sum(cell_parts(keys, cells_of(keys, self.score, self.cells.get), self.model))
+    def logit(self, keys: CellKeys) -> float:
+        return sum(cell_parts(keys, debtor_cells(keys, self.score, self.cells.get), self.model))
 
     @property
     def model(self) -> ModelPublished:
-        return for_publication(self.shared)
+        return to_published(self.shared)
 
     def again(self) -> Debtor:
         """The same debtor, read from JSON, its keys in another order."""
@@ -76,10 +77,10 @@ def after(history) -> Debtor:
 def test_a_label_moves_the_forecast_towards_itself(history, invoice):
     debtor = after(history)
     days, amount, label, shock = invoice
-    keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
+    keys = cell_keys(DAY + timedelta(days), amount, "DE", "g", shock=shock)
     before = debtor.logit(keys)
     learned = learn_late(keys, label, DAY.toordinal() + days + 1, debtor.score, debtor.cells.get, debtor.model)
-    now = sum(cell_parts(keys, cells_of(keys, learned.score, learned.cells.get), debtor.model))
+    now = sum(cell_parts(keys, debtor_cells(keys, learned.score, learned.cells.get), debtor.model))
     assert now > before if label else now < before
 
 
@@ -97,23 +98,23 @@ def test_state_read_from_json_gives_the_same_bits(history, invoice):
 
 @given(st.dates(min_value=DAY), amounts, st.sampled_from([None, "DE", "US", "Atlantis"]), st.sampled_from([None, "g:1"]))
 def test_the_features_kept_with_an_item_give_the_keys_of_its_issue(due_on, amount, country, group):
-    keys = active(due_on, amount, country, group)
+    keys = cell_keys(due_on, amount, country, group)
     kept = msgspec.json.decode(msgspec.json.encode(keys.features), type=Features)
-    assert activate(kept, amount) == keys
+    assert cell_keys_of(kept, amount) == keys
 
 
 def test_the_same_amount_has_the_same_cells_however_it_is_written():
-    assert active(DAY, Decimal(100), None, None).amounts == active(DAY, Decimal("100.00"), None, None).amounts
+    assert cell_keys(DAY, Decimal(100), None, None).amounts == cell_keys(DAY, Decimal("100.00"), None, None).amounts
 
 
 def test_cents_are_exact_up_to_the_largest_amount():
-    one, other = (active(DAY, Decimal(text), None, None).amounts for text in ("9999999999999.98", "9999999999999.99"))
+    one, other = (cell_keys(DAY, Decimal(text), None, None).amounts for text in ("9999999999999.98", "9999999999999.99"))
     assert one != other
 
 
 def test_a_new_debtor_moves_fast_and_an_old_one_slowly():
     young, old = Debtor(), after([(i, Decimal(100 + i), i % 2, False) for i in range(200)])
-    keys = active(DAY + timedelta(200), Decimal(500), "DE", "g")
+    keys = cell_keys(DAY + timedelta(200), Decimal(500), "DE", "g")
 
     def moved(debtor: Debtor) -> float:
         learned = learn_late(keys, 1, DAY.toordinal() + 201, debtor.score, debtor.cells.get, ModelPublished())
@@ -141,9 +142,9 @@ def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(history, i
     debtor = after(history)
     days, amount, wrong, shock = invoice
     keys = debtor.learn(days + 401, amount, wrong, shock)
-    learned, own = debtor.score, cells_of(keys, debtor.score, debtor.cells.get)
+    learned, own = debtor.score, debtor_cells(keys, debtor.score, debtor.cells.get)
     score, rows = correct_late(keys, 1 - wrong, learned, debtor.cells.get)
-    corrected = cells_of(keys, score, {**debtor.cells, **rows}.get)
+    corrected = debtor_cells(keys, score, {**debtor.cells, **rows}.get)
     for before, now in zip(own, corrected, strict=True):
         assert before
         assert now
@@ -163,7 +164,7 @@ def test_siblings_of_one_day_raise_no_alarm():
 def test_an_untouched_cell_regains_uncertainty_up_to_its_prior():
     debtor = after([(i, Decimal(100), 0, False) for i in range(50)])
     certain = debtor.score.cells["c"].variance
-    keys = active(DAY, Decimal(100), "DE", "g")
+    keys = cell_keys(DAY, Decimal(100), "DE", "g")
 
     def variance_after(days: int) -> float:
         return learn_late(keys, 0, DAY.toordinal() + days, debtor.score, debtor.cells.get, debtor.model).row_variance
@@ -175,7 +176,7 @@ def test_an_untouched_cell_regains_uncertainty_up_to_its_prior():
 
 def test_only_the_debtors_cells_move_in_its_row():
     model = ModelPublished(bias=1.0, cells={"w:0": (0.5, 0.1)})
-    keys = active(DAY, Decimal(100), None, None)
+    keys = cell_keys(DAY, Decimal(100), None, None)
     learned = learn_late(keys, 0, DAY.toordinal() + 1, ScoreState(), no_cell, model)
     assert set(learned.score.cells) == {"c", "cx:0", "cw:0"}
     assert set(learned.cells) == set(keys.amounts)
@@ -185,7 +186,7 @@ def test_only_the_debtors_cells_move_in_its_row():
 
 
 def test_a_shock_raises_the_odds_before_any_label():
-    calm, shock = (active(DAY, Decimal(100), None, None, shock=s) for s in (False, True))
+    calm, shock = (cell_keys(DAY, Decimal(100), None, None, shock=s) for s in (False, True))
     debtor = Debtor()
     assert debtor.logit(shock) == debtor.logit(calm) + 0.5
 
