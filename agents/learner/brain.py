@@ -120,9 +120,9 @@ def _remember(result: FoldResult, state: LearnerState, examples: Iterable[Exampl
         newest = max(newest, day)
     if newest > state.newest_day:
         state.newest_day = newest
-        expired = [i for i, day in state.learned_days.items() if day + HORIZON_DAYS < newest and i not in state.expired]
-        state.expired.update(expired)
-        result.rows.update(dict.fromkeys((LEARNED + i for i in expired), None))
+        expired_ids = [i for i, day in state.learned_days.items() if day + HORIZON_DAYS < newest and i not in state.expired_ids]
+        state.expired_ids.update(expired_ids)
+        result.rows.update(dict.fromkeys((LEARNED + i for i in expired_ids), None))
 
 
 def _learn_live(result: FoldResult, state: LearnerState, monitor: MonitorState, arrived: Sequence[Received]) -> None:
@@ -188,12 +188,12 @@ def _learn(
     cause: str,
     recorded: datetime,
 ) -> None:
-    """Judge each example and learn it; the model goes out, and what the watch has to say."""
+    """Judge each example and learn it; the model goes out, and the messages of the monitor."""
     quality = QualityMonitor(monitor)
     state.model = learn_all(state.model, examples, step, lambda model, example: quality.observe(model, example, forecasts))
     result.rows.update(quality.rows())
     _publish(result, state.model, cause, recorded)
-    for number, data in enumerate(quality.outputs, quality.first):
+    for number, data in enumerate(quality.outputs, quality.first_number):
         kind = MEASURED_TYPE if isinstance(data, ModelMeasured) else ALERTED_TYPE
         output_id = stable_id("model-quality", number)
         result.outputs.append(Output("model-quality", "", kind, output_id, recorded, recorded, data, causation_id=cause))

@@ -72,14 +72,14 @@ def learn_all(
     >>> learn_all(SharedModel(), ()).version
     'prior-0'
     """
-    learned = model.copy()
+    shared = model.copy()
     for example in examples:
-        observe(learned, example)
-        learned.examples += 1
-        _LEARN[example.target](learned, example)
-        _evict(learned)
-    learned.step = replay_step
-    return learned
+        observe(shared, example)
+        shared.examples += 1
+        _LEARN[example.target](shared, example)
+        _evict(shared)
+    shared.step = replay_step
+    return shared
 
 
 def _learn_late(model: SharedModel, example: ExampleMatured) -> None:

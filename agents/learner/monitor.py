@@ -96,7 +96,7 @@ class QualityMonitor:
         """What is to go to ``model-quality``, in order."""
         self._state = state
         n = state.numbers
-        self._first = n.messages
+        self._first_number = n.messages
         self._guard, self._groups, self._newest_day, self._open_days = n.guard, list(n.groups), n.newest_day, set(n.open_days)
         self._changed_days: set[int] = set()
         self._has_labels = False
@@ -138,10 +138,10 @@ class QualityMonitor:
         self._newest_day = day
         if not self._guard.since:
             self._guard = Guard(self._guard.in_force, day)
-        for expired in [d for d in self._state.days if d <= day - WINDOW_DAYS]:
-            del self._state.days[expired]
-            self._changed_days.add(expired)
-            self._open_days.discard(expired)
+        for old_day in [d for d in self._state.days if d <= day - WINDOW_DAYS]:
+            del self._state.days[old_day]
+            self._changed_days.add(old_day)
+            self._open_days.discard(old_day)
 
     def _count(self, day: int, example: ExampleMatured, forecasts: Forecasts) -> None:
         if day <= self._newest_day - WINDOW_DAYS:
@@ -230,9 +230,9 @@ class QualityMonitor:
         )
 
     @property
-    def first(self) -> int:
+    def first_number(self) -> int:
         """The number of the first message in ``outputs``."""
-        return self._first
+        return self._first_number
 
     def rows(self) -> dict[str, bytes | None]:
         """The changed rows; the state that the monitor works on holds the same from here on. Call it once."""

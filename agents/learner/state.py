@@ -101,7 +101,7 @@ class LearnerState(Struct):
     newest_day: int = 0
     added_days: dict[str, int] = {}
     """What the running fold adds to ``learned_days``."""
-    expired: set[str] = set()
+    expired_ids: set[str] = set()
     """What the running fold takes out of ``learned_days``: it lies behind the horizon."""
 
     def copy(self) -> LearnerState:
@@ -109,7 +109,7 @@ class LearnerState(Struct):
 
     def commit(self) -> LearnerState:
         """The state after the slice: what it learned joins the rest, and what lies behind the horizon goes."""
-        for example_id in self.expired:
+        for example_id in self.expired_ids:
             del self.learned_days[example_id]
         self.learned_days.update(self.added_days)
         return LearnerState(self.model, self.pending, self.ended, self.learned_days, self.newest_day)

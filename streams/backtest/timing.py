@@ -96,9 +96,9 @@ class _Run:
         days_late = min(0, int(table.settled[i]) - int(table.due[i])) if table.settled[i] else 0
         start = time.process_time()
         keys = cell_keys_of(features, amount)
-        learned = learn_late(keys, label, day, score, cells.get, self._model, days_late=days_late)
-        self._scores[customer] = learned.score
-        cells.update(learned.cells)
+        result = learn_late(keys, label, day, score, cells.get, self._model, days_late=days_late)
+        self._scores[customer] = result.score
+        cells.update(result.cells)
         example = _Example(
             customer_id=customer,
             example_id=str(i),
@@ -106,8 +106,8 @@ class _Run:
             target="late",
             label=label,
             keys=keys.shared,
-            row_logit=learned.row_logit,
-            row_variance=learned.row_variance,
+            row_logit=result.row_logit,
+            row_variance=result.row_variance,
             x=whole_numbers(features.vector),
             scored_on=date.fromordinal(int(table.issued[i])),
             matured_on=date.fromordinal(day),

@@ -132,10 +132,10 @@ def shared_mean(model: ModelPublished, key: str) -> float:
     return (model.cells.get(key) or _OPTIONAL_PRIORS[key])[0]
 
 
-def cell_parts(keys: CellKeys, own: DebtorCells, model: ModelPublished, *, new: bool = False) -> tuple[float, ...]:
+def cell_parts(keys: CellKeys, own: DebtorCells, model: ModelPublished, *, is_new: bool = False) -> tuple[float, ...]:
     """What the cells add to the log-odds: bias, weekday, group, debtor, amounts, cash-flow shock, a new debtor.
 
-    ``new``: no label of the debtor yet, as it is scored; from then on ``keys`` say so. Means are summed as they are: damping
+    ``is_new``: no label of the debtor yet, as it is scored; from then on ``keys`` say so. Means are summed as they are: damping
     them by their uncertainty costs 0.0012 log loss.
 
     >>> keys = cell_keys(date(2026, 3, 31), Decimal("100.00"), "DE", "retail", shock=True)
@@ -145,9 +145,9 @@ def cell_parts(keys: CellKeys, own: DebtorCells, model: ModelPublished, *, new: 
     cells, shared = model.cells, keys.shared
     w, gw, gx = [0.0 if (cell := cells.get(key)) is None else cell[0] for key in shared[:3]]
     shock = shared_mean(model, SHOCK_KEY) if len(shared) > 3 and shared[3] == SHOCK_KEY else 0.0
-    first = shared_mean(model, NEW_KEY) if new or shared[-1] == NEW_KEY else 0.0
+    new_debtor = shared_mean(model, NEW_KEY) if is_new or shared[-1] == NEW_KEY else 0.0
     c, cx, cw, ca, c_amount, exact, cxa, cwa = [0.0 if cell is None else cell.mean for cell in own]
-    return model.bias, w + cx + cw, gw + gx, c, ca + c_amount + exact + cxa + cwa, shock, first
+    return model.bias, w + cx + cw, gw + gx, c, ca + c_amount + exact + cxa + cwa, shock, new_debtor
 
 
 def _shared_part(keys: CellKeys, model: ModelPublished) -> tuple[float, float]:
@@ -215,7 +215,7 @@ def learn_late(
         late, seen = recent.get(key, (0.0, 0.0))
         recent[key] = (late * forget + label, seen * forget + 1.0)
     labels, censored = score.labels + 1, 1 if label else min(days_late, 0)
-    learned = replace(
+    state = replace(
         score,
         cells=own,
         cusum=cusum,
@@ -227,7 +227,7 @@ def learn_late(
         mean_days=score.mean_days + max(0.05, 1.0 / labels) * (max(censored, EARLIEST) - score.mean_days),
         change=change or score.change,
     )
-    return Learned(learned, dict(zip(keys.amounts, moved_cells[3:], strict=True)), row_mean, row_variance)
+    return Learned(state, dict(zip(keys.amounts, moved_cells[3:], strict=True)), row_mean, row_variance)
 
 
 def _count_days_late(days: tuple[float, ...], late: int) -> tuple[float, float, float, float, float, float, float]:

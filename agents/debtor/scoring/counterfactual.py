@@ -37,7 +37,7 @@ def counterfactual(
     'Band strong: probability of late payment below 60 % (now 71 %), of default below 3.0 % (now 1.0 %)'
     """
     late_strong, default_strong, late_weak, default_weak = thresholds
-    nearest: Band = "medium" if band != "medium" else "strong"
+    target: Band = "medium" if band != "medium" else "strong"
     late, default = (late_weak, default_weak) if band == "weak" else (late_strong, default_strong)
     distance = 0.0
     if p_late >= late or band == "strong":
@@ -46,8 +46,8 @@ def counterfactual(
     parts, numbers = COARSE, _in_parts(COARSE, late, p_late, default, p_default)
     if numbers[0] == numbers[1] or numbers[2] == numbers[3]:
         parts, numbers = FINE, _in_parts(FINE, late, p_late, default, p_default)
-    text, text_de = _texts(nearest, band == "strong", ready, insolvent, parts, *numbers)
-    return _WouldChange(band=nearest, p_late=late, p_default=default, log_odds=distance, text=text, text_de=text_de)
+    text, text_de = _texts(target, band == "strong", ready, insolvent, parts, *numbers)
+    return _WouldChange(band=target, p_late=late, p_default=default, log_odds=distance, text=text, text_de=text_de)
 
 
 def _log_odds(p: float) -> float:

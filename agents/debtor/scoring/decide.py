@@ -85,13 +85,13 @@ def late_logit(keys: CellKeys, own: DebtorCells, score: ScoreState, inputs: Scor
     >>> late_logit(keys, [None] * 8, ScoreState(labels=1), ScoreInputs(), ModelPublished(bias=-1.0)).contributions[0]
     -0.5
     """
-    prepared = prepare_model(model)
-    vector = feature_vector(keys, own, score, inputs, prepared)
-    of_cells = cell_parts(keys, own, model, new=not score.labels)
+    basis = prepare_model(model)
+    vector = feature_vector(keys, own, score, inputs, basis)
+    of_cells = cell_parts(keys, own, model, is_new=not score.labels)
     if model.scorer == "late_rate":
-        parts = _late_rate_parts(score, prepared)
+        parts = _late_rate_parts(score, basis)
     else:
-        parts = _mix(of_cells, state_parts(vector, prepared), prepared.cells_share)
+        parts = _mix(of_cells, state_parts(vector, basis), basis.cells_share)
     return Logit(sum(parts), row_logit(own), parts, vector)
 
 
@@ -102,11 +102,11 @@ def _mix(of_cells: tuple[float, ...], of_state: tuple[float, ...], cells_share: 
     (0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     """
     state_share = 1.0 - cells_share
-    *both, new_cell = of_cells
+    *common, new_debtor = of_cells
     parts = [state_share * part for part in of_state]
-    for i, part in enumerate(both):
+    for i, part in enumerate(common):
         parts[i] += cells_share * part
-    parts[-1] += cells_share * new_cell
+    parts[-1] += cells_share * new_debtor
     return tuple(parts)
 
 
@@ -136,23 +136,23 @@ def score_debtor(
     >>> scored.p_late > 0.5, scored.p_default, scored.ready
     (True, 0.024173, True)
     """
-    prepared = prepare_model(model)
+    basis = prepare_model(model)
     if model.scorer == "late_rate":
-        forecast = Logit(sum(parts := _late_rate_parts(score, prepared)), 0.0, parts)
+        forecast = Logit(sum(parts := _late_rate_parts(score, basis)), 0.0, parts)
     else:
-        forecast = _typical_logit(score, inputs, prepared, group_id or "-")
+        forecast = _typical_logit(score, inputs, basis, group_id or "-")
     features = Features(-1, False, group_id or "-", shock=inputs.shock)
     return _to_score(forecast, features, score, inputs, model, bands, last.band if last else None, last)
 
 
-def _typical_logit(score: ScoreState, inputs: ScoreInputs, prepared: PreparedModel, group: str) -> Logit:
-    model, typical, level = prepared.model, score.typical_invoice or _NO_INVOICE, score.cells.get("c")
+def _typical_logit(score: ScoreState, inputs: ScoreInputs, basis: PreparedModel, group: str) -> Logit:
+    model, typical, level = basis.model, score.typical_invoice or _NO_INVOICE, score.cells.get("c")
     own: DebtorCells = [level, None, None, None, None, None, None, None]
-    of_state = state_parts(feature_vector(unknown_invoice(group, inputs.shock), own, score, inputs, prepared), prepared)
+    of_state = state_parts(feature_vector(unknown_invoice(group, inputs.shock), own, score, inputs, basis), basis)
     shock = shared_mean(model, SHOCK_KEY) if inputs.shock else 0.0
-    new = 0.0 if score.labels else shared_mean(model, NEW_KEY)
+    new_debtor = 0.0 if score.labels else shared_mean(model, NEW_KEY)
     mean = 0.0 if level is None else level.mean
-    parts = _mix((model.bias, 0.0, 0.0, mean, 0.0, shock, new), of_state, prepared.cells_share)
+    parts = _mix((model.bias, 0.0, 0.0, mean, 0.0, shock, new_debtor), of_state, basis.cells_share)
     if typical.invoices:
         parts = (parts[0], typical.weekday, typical.group, parts[3], typical.amounts, *parts[5:])
     return Logit(sum(parts), mean, parts)

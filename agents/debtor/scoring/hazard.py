@@ -54,13 +54,13 @@ def survival(score: ScoreState, group: str, model: ModelPublished) -> tuple[floa
     >>> survival(ScoreState(), "retail", ModelPublished())[:2]
     (0.5, 0.25)
     """
-    own, left, curve = score.hazard_counts, 1.0, []
+    own, share, curve = score.hazard_counts, 1.0, []
     rates = _group_hazards(model, group)
     if own:
         rates = tuple([(own[2 * i] + DEBTOR_LABELS * r) / (own[2 * i + 1] + DEBTOR_LABELS) for i, r in enumerate(rates)])
     for rate in rates:
-        left *= 1.0 - rate
-        curve.append(left)
+        share *= 1.0 - rate
+        curve.append(share)
     return tuple(curve)
 
 
@@ -91,9 +91,9 @@ def payment_days(p_late: float, still_open: tuple[float, ...], score: ScoreState
     bins, open_before = [], 1.0
     for (first, last), n in zip(_BEFORE, early, strict=True):
         bins.append((first, last, n * scale))
-    for (first, last), left in zip(_AFTER, still_open, strict=True):
-        bins.append((first, last, p_late * (open_before - left)))
-        open_before = left
+    for (first, last), share in zip(_AFTER, still_open, strict=True):
+        bins.append((first, last, p_late * (open_before - share)))
+        open_before = share
     return _quantile(bins, LOW), _quantile(bins, MIDDLE), _quantile(bins, HIGH)
 
 

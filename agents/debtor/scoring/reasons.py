@@ -173,11 +173,11 @@ def explain(contributions: tuple[float, ...], reason_inputs: ReasonInputs, lift:
     values = [round(c, DIGITS) if c else 0.0 for c in contributions]
     ranking = sorted([(-abs(c), i) for i, c in enumerate(values) if c])
     room = MAX_REASONS - len(reasons)
-    largest = ranking if len(ranking) <= room else ranking[: room - 1]
-    for _, i in largest:
+    top = ranking if len(ranking) <= room else ranking[: room - 1]
+    for _, i in top:
         reasons.append(_reason(CODES[i], values[i], reason_inputs.inputs))
-    if len(largest) < len(ranking):
-        rest = round(sum([values[i] for _, i in ranking[len(largest) :]]), DIGITS)
+    if len(top) < len(ranking):
+        rest = round(sum([values[i] for _, i in ranking[len(top) :]]), DIGITS)
         reasons.append(_reason("other", rest, reason_inputs.inputs))
     return Explanation(tuple(reasons), round(sum(values), DIGITS))
 

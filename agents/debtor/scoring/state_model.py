@@ -272,5 +272,17 @@ def state_parts(vector: bytes, model: PreparedModel) -> tuple[float, ...]:
     )
     cash_flow = k[SHOCK] * w[SHOCK] + k[STEADY] * w[STEADY]
     overdue = k[DAYS_PAST_DUE] * w[DAYS_PAST_DUE] + k[OVERDUE_SHARE] * w[OVERDUE_SHARE]
-    terms, rating, note, new = k[TERMS] * w[TERMS], k[RATING] * w[RATING], k[NOTE] * w[NOTE], k[NEW] * w[NEW]
-    return base_rate, weekday_rhythm, group_history, recent_delays, amount_pattern, cash_flow, overdue, terms, rating, note, new
+    terms, rating, note, new_debtor = k[TERMS] * w[TERMS], k[RATING] * w[RATING], k[NOTE] * w[NOTE], k[NEW] * w[NEW]
+    return (
+        base_rate,
+        weekday_rhythm,
+        group_history,
+        recent_delays,
+        amount_pattern,
+        cash_flow,
+        overdue,
+        terms,
+        rating,
+        note,
+        new_debtor,
+    )

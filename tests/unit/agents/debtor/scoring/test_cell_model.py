@@ -194,3 +194,45 @@ def test_a_shock_raises_the_odds_before_any_label():
 @pytest.mark.parametrize("z", [-1e6, -30.0, 0.0, 30.0, 1e6])
 def test_sigmoid_is_total(z):
     assert 0.0 < sigmoid(z) <= 1.0
+
+
+@pytest.mark.parametrize(("amount", "expected"), [
+    ("0.01", ("ca:0", "cA:0", "cE:1", "cxa:0:0", "cwa:0:0")), ("1.00", ("ca:0", "cA:0", "cE:100", "cxa:0:0", "cwa:0:0")),
+    ("100.00", ("ca:6", "cA:30", "cE:10000", "cxa:0:3", "cwa:0:3")),
+    ("99999.99", ("ca:16", "cA:76", "cE:9999999", "cxa:0:9", "cwa:0:9")),
+])  # fmt: skip
+def test_an_amount_has_a_coarse_a_fine_and_an_exact_cell(amount: str, expected: tuple[str, ...]) -> None:
+    assert cell_keys(DAY, Decimal(amount), "DE", "g").amounts == expected
+
+
+@pytest.mark.parametrize(("due_on", "shock", "shared", "calendar"), [
+    (date(2026, 3, 2), False, ("w:0", "gw:g:0", "gx:g:0"), ("c", "cx:0", "cw:0")),
+    (date(2026, 3, 7), False, ("w:5", "gw:g:5", "gx:g:1"), ("c", "cx:1", "cw:5")),  # a Saturday
+    (date(2026, 12, 25), False, ("w:7", "gw:g:7", "gx:g:1"), ("c", "cx:1", "cw:7")),  # a holiday
+    (date(2026, 12, 24), True, ("w:8", "gw:g:8", "gx:g:0", "s:shock"), ("c", "cx:0", "cw:8")),  # its eve
+])  # fmt: skip
+def test_the_due_day_has_cells_of_its_own_for_all_the_group_and_the_debtor(
+    due_on: date, shock: bool, shared: tuple[str, ...], calendar: tuple[str, ...]
+) -> None:
+    keys = cell_keys(due_on, Decimal(100), "DE", "g", shock=shock)
+    assert (keys.shared, keys.calendar) == (shared, calendar)
+
+
+@pytest.mark.parametrize(("label", "days_late", "bin_", "mean"), [
+    (0, -30, 0, -10.0), (0, -8, 0, -8.0), (0, -7, 1, -7.0), (0, -5, 1, -5.0), (0, -4, 2, -4.0), (0, -3, 2, -3.0), (0, -2, 3, -2.0),
+    (0, -1, 4, -1.0), (0, 0, 5, 0.0), (1, 0, 6, 1.0), (1, 40, 6, 1.0), (0, 40, 5, 0.0),
+])  # fmt: skip
+def test_days_late_are_counted_as_far_as_they_are_known_at_maturity(label: int, days_late: int, bin_: int, mean: float) -> None:
+    keys = cell_keys(DAY, Decimal(100), "DE", "g")
+    score = learn_late(keys, label, 1000, ScoreState(), no_cell, ModelPublished(), days_late=days_late).score
+    assert score.days == tuple(1.0 if i == bin_ else 0.0 for i in range(7))
+    assert score.mean_days == mean
+
+
+@pytest.mark.parametrize(("parts", "code"), [
+    ({"w:0": 0.5}, 1), ({"gw:g:0": 0.5}, 2), ({"gx:g:0": 0.5}, 2), ({"s:shock": 0.5}, 5), ({"w:1": 0.5}, None),
+])  # fmt: skip
+def test_a_shared_cell_adds_its_mean_under_one_reason(parts: dict[str, float], code: int | None) -> None:
+    keys = cell_keys(DAY, Decimal(100), "DE", "g", shock=True)
+    model = ModelPublished(cells={"s:shock": (0.0, 0.1)} | {key: (mean, 0.1) for key, mean in parts.items()})
+    assert cell_parts(keys, [None] * 8, model) == tuple(0.5 if i == code else 0.0 for i in range(7))

@@ -26,7 +26,7 @@ from agents.debtor.scoring.default import (
     risk_class,
 )
 from agents.debtor.scoring.reasons import CODES, MAX_REASONS, explain, explain_score
-from agents.debtor.scoring.state import BehaviourChange, Cell, LastScore, ScoreState
+from agents.debtor.scoring.state import BehaviourChange, Cell, Features, LastScore, ScoreState
 from agents.debtor.scoring.state_model import whole_numbers
 from agents.debtor.scoring.values import Logit, ReasonInputs, Scored, ScoreInputs
 from agents.score_model import FEATURES, PRIOR_WEIGHTS
@@ -366,3 +366,59 @@ def test_what_was_learned_survives_json():
     assert msgspec.json.decode(msgspec.json.encode(score), type=ScoreState) == score
     last = decide.to_last_score(None, debtor(ScoreInputs()), 9)
     assert msgspec.json.decode(msgspec.json.encode(last), type=LastScore) == last
+
+
+@pytest.mark.parametrize(("p_late", "p_default", "expected"), [
+    (0.0, 0.0, "strong"), (0.399, 0.029, "strong"), (0.40, 0.0, "medium"), (0.0, 0.03, "medium"), (0.749, 0.149, "medium"),
+    (0.75, 0.0, "weak"), (0.0, 0.15, "weak"), (1.0, 1.0, "weak"),
+])  # fmt: skip
+def test_a_band_is_the_worse_of_what_the_two_probabilities_say(p_late: float, p_default: float, expected: Band) -> None:
+    assert decide.band(RULES, p_late, p_default, None) == expected
+
+
+@pytest.mark.parametrize(("inputs", "labels", "expected"), [
+    (ScoreInputs(), 0, False), (ScoreInputs(), 1, True), (ScoreInputs(bank=True), 0, True), (ScoreInputs(shock=True), 0, True),
+    (ScoreInputs(days_past_due=1), 0, True), (ScoreInputs(stage="petition"), 0, True), (ScoreInputs(rating=0.1), 0, True),
+    (ScoreInputs(note=1.0), 0, False), (ScoreInputs(terms_days=30), 0, False),
+])  # fmt: skip
+def test_a_score_is_ready_once_anything_is_known_of_the_debtor_itself(inputs: ScoreInputs, labels: int, expected: bool) -> None:
+    assert debtor(inputs, ScoreState(labels=labels)).ready is expected
+
+
+def test_a_debtor_of_which_nothing_is_known_is_not_strong() -> None:
+    model = ModelPublished(bias=-8.0, rates={"all": (1.0, 999.0)})
+    assert (debtor(ScoreInputs(), model=model).band, debtor(ScoreInputs(bank=True), model=model).band) == ("medium", "strong")
+
+
+@pytest.mark.parametrize(("p_late", "p_default", "expected"), [
+    (0.5, 0.01, False), (0.509, 0.01, False), (0.51, 0.01, True), (0.49, 0.01, True), (0.5, 0.0124, False), (0.5, 0.0125, True),
+    (0.5, 0.02, True), (0.5, 0.0081, False), (0.5, 0.008, True),
+])  # fmt: skip
+def test_a_score_is_news_by_a_hundredth_or_where_default_changed_by_a_quarter(
+    p_late: float, p_default: float, expected: bool
+) -> None:
+    scored = msgspec.structs.replace(debtor(ScoreInputs(bank=True)), p_late=p_late, p_default=p_default, band="medium")
+    assert decide.is_news(LastScore(0.5, 0.01, "medium", True, 1, 0.5), scored) is expected
+
+
+@pytest.mark.parametrize(("owed", "recovered", "unpaid", "expected"), [
+    (None, 0, 100, None), (0, 0, 0, None), (100, 0, 100, 1.0), (100, 0, 40, 0.4), (100, 25, 100, 0.75), (100, 0, 0, 0.0),
+    (100, 150, 100, 0.0), (100, 0, 130, 1.0), (3, 0, 1, 0.333333),
+])  # fmt: skip
+def test_the_share_lost_is_what_is_still_missing_of_what_was_owed(
+    owed: int | None, recovered: int, unpaid: int, expected: float | None
+) -> None:
+    features = Features(1, False, "-", owed=None if owed is None else Decimal(owed), recovered=Decimal(recovered))
+    assert decide.share_lost(features, Decimal(unpaid)) == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"), [((0.0, 0.0), 0.6), ((0.0, 20.0), 0.3), ((20.0, 20.0), 0.8), ((450.0, 980.0), 0.462)]
+)
+def test_recoveries_teach_the_loss_given_default(loss: tuple[float, float], expected: float) -> None:
+    assert decide.loss_given_default(ModelPublished(loss=loss), 0.6) == expected
+
+
+@pytest.mark.parametrize(("days", "expected"), [(0, 0.2), (30, 0.4), (60, 0.5), (3000, 0.6), (-5, 0.2)])
+def test_the_slow_average_nears_the_score_that_is_in_force(days: int, expected: float) -> None:
+    assert decide.slow_average(LastScore(0.6, 0.01, "medium", True, 100, 0.2), 100 + days) == pytest.approx(expected, abs=1e-6)
