@@ -219,8 +219,8 @@ def test_the_due_day_has_cells_of_its_own_for_all_the_group_and_the_debtor(
 
 
 @pytest.mark.parametrize(("label", "days_late", "bin_", "mean"), [
-    (0, -30, 0, -10.0), (0, -8, 0, -8.0), (0, -7, 1, -7.0), (0, -5, 1, -5.0), (0, -4, 2, -4.0), (0, -3, 2, -3.0), (0, -2, 3, -2.0),
-    (0, -1, 4, -1.0), (0, 0, 5, 0.0), (1, 0, 6, 1.0), (1, 40, 6, 1.0), (0, 40, 5, 0.0),
+    (0, -30, 0, -10.0), (0, -8, 0, -8.0), (0, -7, 1, -7.0), (0, -5, 1, -5.0), (0, -4, 2, -4.0), (0, -3, 2, -3.0),
+    (0, -2, 3, -2.0), (0, -1, 4, -1.0), (0, 0, 5, 0.0), (1, 0, 6, 1.0), (1, 40, 6, 1.0), (0, 40, 5, 0.0),
 ])  # fmt: skip
 def test_days_late_are_counted_as_far_as_they_are_known_at_maturity(label: int, days_late: int, bin_: int, mean: float) -> None:
     keys = cell_keys(DAY, Decimal(100), "DE", "g")
