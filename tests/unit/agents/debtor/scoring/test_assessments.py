@@ -49,7 +49,7 @@ def test_beyond_five_agencies_the_rating_that_ends_first_goes() -> None:
 ])  # fmt: skip
 def test_the_latest_note_counts(made_on: date, stance: str, expected: float) -> None:
     known = ScoreState(note=Note(0.5, DAY.toordinal(), "n-0"))
-    fact = NoteMade(customer_id="c", note_id="n", author="sales", stance=stance, made_on=made_on)  # type: ignore[arg-type]
+    fact = NoteMade(customer_id="c", note_id="n", author="sales", stance=stance, made_on=made_on)
     note = record_note(known, fact).note
     assert note is not None and note.risk == expected
 
@@ -60,7 +60,8 @@ def test_the_latest_note_counts(made_on: date, stance: str, expected: float) -> 
 def test_ratings_in_force_are_averaged_and_a_note_halves_in_ninety_days(today: int, ratings: float, note: float) -> None:
     score = ScoreState(ratings={"a": Rating(0.0, 100, "r-a"), "b": Rating(2.0, 200, "r-b")}, note=Note(1.0, 100, "n"))
     inputs = with_assessments(score, ScoreInputs(day=today))
-    assert (inputs.rating, inputs.note) == (ratings, pytest.approx(note, abs=1e-6))
+    assert inputs.rating == ratings
+    assert inputs.note == pytest.approx(note, abs=1e-6)
     assert inputs.note_ids == ("n",)
     assert inputs.rating_ids == tuple(name for name, until in (("r-a", 100), ("r-b", 200)) if until >= today)
 
