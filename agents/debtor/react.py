@@ -19,6 +19,7 @@ from agents.debtor.limits import decide as limits
 from agents.debtor.outputs.alerts import send_alert
 from agents.debtor.outputs.scores import send_debtor_score
 from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.default import cash_class
 from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, Reaction, UnitOfWork
 from schemas.events.clock import ContextSet
@@ -93,15 +94,15 @@ def _judge_bank(uow: UnitOfWork) -> None:
 
 def _cash_class(uow: UnitOfWork, bank: Bank) -> str:
     rules = uow.policy.alerts
-    return scoring.cash_class(*banking.cash_signals(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
+    return cash_class(*banking.cash_signals(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
 def _score_debtor(uow: UnitOfWork) -> None:
     header, model = uow.header, uow.context.model
     inputs = views.score_inputs(uow)
     scored = scoring.score_debtor(uow.score, header.last, inputs, model, bands=uow.policy.bands, group_id=header.master.group)
-    if scoring.moved(header.last, scored):
-        uow.set(last=scoring.published(header.last, scored, uow.day))
+    if scoring.is_news(header.last, scored):
+        uow.set(last=scoring.to_last_score(header.last, scored, uow.day))
         send_debtor_score(uow, scored)
 
 

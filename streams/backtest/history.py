@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from agents.debtor.keys import features_key, state_key
 from agents.debtor.scoring.calendar import day_class
-from agents.debtor.scoring.default import CERTAIN, levels
+from agents.debtor.scoring.default import STAGE_FLOORS, levels
 from agents.debtor.scoring.state import Features
 from agents.score_model import UNIT
 from schemas.events.customers import CustomerUpdated
@@ -139,7 +139,7 @@ class History:
         self._bad(fact.customer_id, fact.written_off_on)
 
     def _insolvent(self, fact: InsolvencyMatched) -> None:
-        if fact.stage in CERTAIN and fact.match == "certain":
+        if fact.stage in STAGE_FLOORS and fact.match == "certain":
             self._bad(fact.customer_id, fact.published_on)
 
     def _bad(self, customer_id: str, day: date) -> None:

@@ -11,7 +11,9 @@ from agents.debtor.keys import CELL_PREFIX, features_key, id_of, item_key
 from agents.debtor.outputs import examples
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
+from agents.debtor.scoring import cell_model, hazard
 from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.default import default_example_keys
 from agents.debtor.scoring.state import Cell, Features
 from agents.debtor.unit_of_work import UnitOfWork
 
@@ -26,15 +28,15 @@ def learn_late(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item
     features: Features | None = uow.get(features_key(invoice_id))
     if features is None:
         return replace(item, late=label)
-    active = scoring.activate(features, item.amount)
+    active = cell_model.cell_keys_of(features, item.amount)
     days_late = 0 if item.open else item.closed_on - item.due
-    lesson = scoring.learn_late(active, label, uow.day, uow.score, cell_of(uow), uow.context.model, days_late=days_late)
+    lesson = cell_model.learn_late(active, label, uow.day, uow.score, cell_of(uow), uow.context.model, days_late=days_late)
     example = examples.late_example(uow, invoice_id, item, label, active, lesson)
     uow.set_score(lesson.score)
     for key, cell in lesson.cells.items():
         uow.put(CELL_PREFIX + key, cell)
     if label:
-        uow.put(features_key(invoice_id), scoring.first_interval(features, item.due, uow.day))
+        uow.put(features_key(invoice_id), hazard.join_first_interval(features, item.due, uow.day))
     examples.send_example(uow, example)
     uow.needs_score = True
     _sweep_cells(uow)
@@ -44,10 +46,10 @@ def learn_late(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item
 def _sweep_cells(uow: UnitOfWork) -> None:
     """Twice a year, forget amounts that did not come again."""
     day, score = uow.day, uow.score
-    if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
+    if not score.swept or day - score.swept > cell_model.SWEEP_DAYS:
         if score.swept:
             for key, cell in uow.rows(CELL_PREFIX):
-                if isinstance(cell, Cell) and day - cell.day > scoring.KEEP_DAYS:
+                if isinstance(cell, Cell) and day - cell.day > cell_model.KEEP_DAYS:
                     uow.put(key, None)
         uow.set_score(replace(score, swept=day))
 
@@ -58,13 +60,13 @@ def correct_label(uow: UnitOfWork, invoice_id: str, label: int) -> None:
     features: Features | None = uow.get(features_key(invoice_id))
     if item is None or features is None or item.late != 1 - label:
         return
-    active = scoring.activate(features, item.amount)
-    score, cells = scoring.correct_late(active, label, uow.score, cell_of(uow))
+    active = cell_model.cell_keys_of(features, item.amount)
+    score, cells = cell_model.correct_late(active, label, uow.score, cell_of(uow))
     example = examples.corrected_example(uow, invoice_id, item, label, active)
     uow.set_score(score)
     for key, cell in cells.items():
         uow.put(CELL_PREFIX + key, cell)
-    features = scoring.first_interval(features, item.due, uow.day) if label else replace(features, next_deadline=0)
+    features = hazard.join_first_interval(features, item.due, uow.day) if label else replace(features, next_deadline=0)
     uow.put(features_key(invoice_id), features)
     uow.put(item_key(invoice_id), replace(item, late=label))
     examples.send_example(uow, example)
@@ -84,10 +86,10 @@ def follow_up(uow: UnitOfWork, row_key: str, features: Features) -> bool:
         uow.put(row_key, replace(features, next_deadline=0))
         return False
     interval = features.interval
-    label = int(not item.open and item.closed_on <= item.due + scoring.INTERVALS[interval])
-    uow.set_score(scoring.learn_interval(uow.score, interval, label))
+    label = int(not item.open and item.closed_on <= item.due + hazard.INTERVALS[interval])
+    uow.set_score(hazard.learn_interval(uow.score, interval, label))
     examples.send_example(uow, examples.paid_example(uow, invoice_id, item, label, features))
-    uow.put(row_key, replace(features, next_deadline=0) if label else scoring.next_interval(features, item.due))
+    uow.put(row_key, replace(features, next_deadline=0) if label else hazard.join_next_interval(features, item.due))
     return False
 
 
@@ -104,7 +106,7 @@ def learn_default(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> I
     """An invoice defaulted (1) or did not (0); after a default the work-out time begins in which some of it may still come in."""
     features: Features | None = uow.get(features_key(invoice_id))
     if features is not None:
-        keys = scoring.example_keys(features.risk, late=item.late != 0)
+        keys = default_example_keys(features.risk, late=item.late != 0)
         if keys:
             examples.send_example(uow, examples.default_example(uow, invoice_id, item, label, keys))
         unpaid = item.amount - item.paid - item.credited

@@ -11,6 +11,7 @@ from agents.debtor.outputs.scores import send_invoice_score
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Closed, Item
 from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.cell_model import cell_keys
 from agents.debtor.scoring.state import Features
 from agents.debtor.unit_of_work import UnitOfWork
 from schemas.base import Contract
@@ -35,17 +36,17 @@ def issue_invoice(uow: UnitOfWork, fact: InvoiceIssued, content: str) -> Rejecti
     issue_day = fact.issued_on.toordinal()
     master = uow.header.master
     inputs = views.score_inputs(uow)
-    active = scoring.active(
+    active = cell_keys(
         fact.due_on, fact.amount, master.country, master.group, shock=inputs.shock, terms_days=fact.terms_days or 0
     )
     scored = scoring.score_invoice(active, uow.score, inputs, labels.cell_of(uow), uow.context.model, bands=policy.bands)
     uow.put(features_key(fact.invoice_id), scored.features)
-    uow.set_score(scoring.issued(uow.score, scored.forecast))
+    uow.set_score(scoring.record_issue(uow.score, scored.forecast))
     oldest = min(uow.header.oldest_sale or issue_day, issue_day)
     if oldest != uow.header.oldest_sale:
         uow.set(oldest_sale=oldest)
     send_invoice_score(uow, fact, scored)
-    if uow.header.last is None or scoring.usual_moved(uow.score):
+    if uow.header.last is None or scoring.needs_rescore(uow.score):
         uow.needs_score = True
     return None
 
