@@ -27,7 +27,7 @@ class ObservedBrain:
     def restore(self, key: str, value: bytes | None) -> None:
         raise NotImplementedError
 
-    def fold(self, _received: Sequence[Received], now: datetime | None, _context: ContextSet, **options: Any) -> FoldResult:
+    def fold(self, arrived: Sequence[Received], now: datetime | None, context: ContextSet, **options: Any) -> FoldResult:
         self.now, self.options = now, options
         return FoldResult()
 
