@@ -27,11 +27,11 @@ class ObservedBrain:
     def restore(self, key: str, value: bytes | None) -> None:
         raise NotImplementedError
 
-    def fold(self, arrived: Sequence[Received], now: datetime | None, context: ContextSet, **options: Any) -> FoldResult:
+    def fold(self, records: Sequence[Received], now: datetime | None, context: ContextSet, **options: Any) -> FoldResult:
         self.now, self.options = now, options
         return FoldResult()
 
-    def keep(self, _folded: FoldResult) -> None:
+    def on_committed(self, result: FoldResult) -> None:
         raise NotImplementedError
 
 
@@ -55,14 +55,14 @@ def test_which_time_is_now_and_which_was_before(
 ) -> None:
     brain = ObservedBrain()
     fold_slice(brain, (), CONTEXT, before=before, tick=own, replay=False)
-    assert (brain.now, brain.options["before"], brain.options["step"]) == (now, judged_as_of, step)
+    assert (brain.now, brain.options["previous_tick"], brain.options["step"]) == (now, judged_as_of, step)
 
 
 @pytest.mark.parametrize(("replay", "limit"), [(False, MAX_DEADLINES), (True, ALL_DEADLINES)])
 def test_live_some_deadlines_fire_with_a_slice_and_in_a_replay_all(replay: bool, limit: int) -> None:
     brain = ObservedBrain()
     fold_slice(brain, (), CONTEXT, before=None, tick=tick(0), replay=replay)
-    assert (brain.options["wakes"], brain.options["replay"]) == (limit, replay)
+    assert (brain.options["max_deadlines"], brain.options["replay"]) == (limit, replay)
 
 
 def test_a_topic_that_the_slice_resumes_is_no_longer_paused() -> None:
