@@ -1,7 +1,7 @@
 """Which agents there are, and all that the rest of duewatch must know of each. Adding an agent is a row here.
 
-Worker, settings, clock, replay, recomputation and audit are wired from it; no agent is named anywhere else in ``streams/``. What
-is loaded here is small: a brain, and what it imports, is loaded when one is made.
+Worker, settings, clock, replay, recomputation and audit are wired from it (streams/engine/README.md, "How to add an agent"). A
+brain, and what it imports, is loaded only when one is made.
 """
 
 from __future__ import annotations

@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import split_key, wake_of
+from agents.debtor.keys import FEATURES, HEADER, deadline_of, kind_of, split_key
 from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
 from streams.clickhouse.query import ClickHouse
+from streams.engine.keys import is_engine_key
 from streams.engine.partition_task import read_checkpoint
 from streams.kafka.codec import partition_of
 from streams.kafka.read import read_rows
@@ -58,14 +59,14 @@ def read_snapshot(settings: Settings, partition: int) -> StateSnapshot | None:
     due: set[str] = set()
     for key, value in rows.items():
         customer, row_key = split_key(key)
-        if key.startswith("\x00") or not customer:
+        if is_engine_key(key) or not customer:
             continue
-        if not row_key:
+        if row_key == HEADER:
             row = decode(row_key, value)
             if isinstance(row, Header):
                 headers[customer] = row
         # What an invoice looked like when it was scored has a deadline, too, but no money depends on it.
-        if not row_key.startswith("f/") and 0 < wake_of(row_key, value) <= day:
+        if kind_of(row_key) != FEATURES and 0 < deadline_of(row_key, value) <= day:
             due.add(customer)
     return StateSnapshot(checkpoint.positions, day, checkpoint.number, headers, due)
 

@@ -12,6 +12,7 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
+from streams.engine.keys import is_engine_key
 from streams.engine.partition_task import Checkpoint, read_checkpoint
 from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
@@ -71,7 +72,7 @@ def audit_state(
         bar.advance(events)
     if outputs is not None:
         _finish_outputs(audit, outputs, foreign)
-    brain_rows = {key: value for key, value in stored.items() if not key.startswith("\x00")}
+    brain_rows = {key: value for key, value in stored.items() if not is_engine_key(key)}
     audit.compared["rows"] += len(brain_rows)
     certain, audit.debtors_not_judged = foreign.split(compare_rows(rows, brain_rows, holder))
     audit.differences += certain

@@ -88,8 +88,8 @@ class SliceProcessor:
             writes = compose(self._writer(task.partition), slice_, after, before, folded, rejected)
         with self._commits, self._metrics.commit.labels(self._spec.name).time():
             commit(task.producer, writes, self._names, self._stage)
-        task.brain.keep(folded)
-        task.checkpoint, task.more = after, folded.more
+        task.brain.on_committed(folded)
+        task.checkpoint, task.more = after, folded.has_more
         self._measure(slice_, events, folded, rejected)
         self._log_pauses(task.partition, before, after)
 
@@ -135,10 +135,10 @@ class SliceProcessor:
                 for outcome, count in (("duplicate", duplicates), ("dead_letter", rejections[run.topic])):
                     if count:
                         metrics.record(run.topic, cast("Outcome", outcome), count)
-        for failure in folded.failed:
+        for failure in folded.failures:
             log.error("deadline.failed", agent=self._spec.name, error=failure)
-        if folded.failed:
-            metrics.dead_letters.labels("deadline").inc(len(folded.failed))
+        if folded.failures:
+            metrics.dead_letters.labels("deadline").inc(len(folded.failures))
         if rejected:
             by_brain = len(folded.rejected)
             metrics.dead_letters.labels("applied").inc(by_brain)

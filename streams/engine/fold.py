@@ -49,7 +49,7 @@ def fold_slice(
         context,
         replay=replay,
         step=tick.step if tick else -1,
-        wakes=ALL_DEADLINES if replay else MAX_DEADLINES,
+        max_deadlines=ALL_DEADLINES if replay else MAX_DEADLINES,
         paused=paused.difference(resumed),
-        before=before.time if before else None,
+        previous_tick=before.time if before else None,
     )

@@ -12,6 +12,7 @@ from agents.brain import Brain, RestoresAll
 from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
 from streams.engine.circuit_breaker import CircuitBreaker, read_breaker
+from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
 from streams.engine.slicing import AppliedTick, Rules, SliceBuffer
 from streams.process.garbage import give_back
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from confluent_kafka import Producer
 
     from streams.engine.restore_process import RestoredRows
-
-POSITIONS, CONTEXT, PAUSED = "\x00positions", "\x00context", "\x00paused"
-"""Keys of the engine's own rows; those of a brain never begin with NUL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def new_task(
     """A task from what was restored: the brain gets its rows, the engine reads its own."""
     checkpoint = read_checkpoint(restored.own)
     if isinstance(brain, RestoresAll) and restored.prepared is not None:
-        brain.restore_all(restored.prepared)
+        brain.restore_snapshot(restored.prepared)
         restored.prepared = None
         give_back()
     for key, value in restored.rows.items():

@@ -18,7 +18,7 @@ _HELPERS = BoundedSemaphore(max(1, (os.cpu_count() or 1)))
 
 def read_state(kafka: Mapping[str, str], topic: str, partition: int, brain: Brain, processes: RestoreProcesses) -> RestoredRows:
     """A partition's rows as ``brain`` takes them over; ``processes`` read many. Raises KafkaException, ReadingFailedError."""
-    prepare = brain.prepare if isinstance(brain, RestoresAll) else None
+    prepare = brain.pack_snapshot if isinstance(brain, RestoresAll) else None
     if prepare is None or count_of(kafka, topic, partition) < MANY_ROWS:
         return read(kafka, topic, partition, prepare)
     with _HELPERS:

@@ -20,12 +20,10 @@ from typing import IO, cast
 
 import msgspec
 
+from streams.engine.keys import is_engine_key
 from streams.kafka.read import read_rows, records
 
 PROGRAM = ("-m", __name__)
-
-OWN = "\0"
-"""The engine's keys begin with it; a brain's never do."""
 
 Prepare = Callable[[Iterable[tuple[str, bytes | None]]], bytes]
 """Packs the rows of a brain: ``agents.brain.RestoresAll.prepare``."""
@@ -56,7 +54,7 @@ def read(kafka: Mapping[str, str], topic: str, partition: int, prepare: Prepare 
     """Read in this process; with ``prepare`` the brain's rows are prepared. Raises KafkaException."""
     if prepare is None:
         rows = read_rows(kafka, topic, partition)
-        return RestoredRows({key: rows.pop(key) for key in [key for key in rows if key[:1] == OWN]}, rows)
+        return RestoredRows({key: rows.pop(key) for key in [key for key in rows if is_engine_key(key)]}, rows)
     own: dict[str, bytes] = {}
     prepared = prepare(_brain_rows(records(kafka, topic, partition), own))
     return RestoredRows(own, prepared=prepared)
@@ -66,7 +64,7 @@ def _brain_rows(rows: Iterable[tuple[str, bytes | None]], own: dict[str, bytes])
     """The rows of the brain; those of the engine go into ``own``. The engine deletes none of its rows."""
     for row in rows:
         key, value = row
-        if key[:1] != OWN:
+        if not is_engine_key(key):
             yield row
         elif value is not None:
             own[key] = value

@@ -19,7 +19,8 @@ from schemas.ids import stable_id
 from schemas.outputs.operations import Run, SliceCommitted, SourcePauseChanged
 from streams.engine.circuit_breaker import CircuitBreaker
 from streams.engine.dead_letter import Origin, dead_letter
-from streams.engine.partition_task import CONTEXT, PAUSED, POSITIONS, Checkpoint
+from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
+from streams.engine.partition_task import Checkpoint
 from streams.engine.slicing import Order, Slice
 from streams.kafka.codec import encode
 from streams.kafka.record import KafkaRecord

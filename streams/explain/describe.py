@@ -10,7 +10,19 @@ import orjson
 
 from agents.debtor import views
 from agents.debtor.alerts.types import BY_CODE
-from agents.debtor.keys import SCORE
+from agents.debtor.keys import (
+    CELL,
+    FEATURES,
+    HEADER,
+    ITEM,
+    PAYMENT,
+    PENDING,
+    SALES,
+    SCORE,
+    SEEN,
+    features_key,
+    kind_of,
+)
 from agents.debtor.limits.rules import REASONS
 from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
@@ -50,10 +62,13 @@ def _parameter_names(context: ContextSet, data: Decision) -> Iterable[str]:
 def rule_inputs(recorded: RecordedDecision, data: Decision) -> dict[str, Any]:
     """What the rule looked at, after the cause: the features of a score, the inputs of an alert or a limit."""
     if isinstance(data, ScoreComputed):
-        row: Any = recorded.after.get(f"f/{data.invoice_id}") if data.invoice_id else None
+        row: Any = recorded.after.get(features_key(data.invoice_id)) if data.invoice_id else None
         if row is None:
             row = recorded.after.get(SCORE)
-        return {} if row is None else {name: as_json(getattr(row, name)) for name in row.__struct_fields__}
+        if row is None:
+            return {}
+        stored_names = zip(row.__struct_fields__, row.__struct_encode_fields__, strict=True)
+        return {stored: as_json(getattr(row, name)) for name, stored in stored_names}
     work = _work_after(recorded, data.customer_id)
     inputs = views.alert_inputs(work) if isinstance(data, AlertChanged) else views.limit_inputs(work)
     return {name: as_json(value) for name, value in inputs._asdict().items()}
@@ -140,15 +155,15 @@ def _describe_state(rows: Mapping[str, Row], touched: Iterable[str]) -> dict[str
     """The header, the rows that the cause touched, and how many of each kind there are."""
     kinds: dict[str, int] = {}
     for key in rows:
-        kind = _KINDS.get(key[:1], key[:1])
+        kind = _KINDS.get(kind_of(key), kind_of(key))
         kinds[kind] = kinds.get(kind, 0) + 1
-    row_keys = [key for key in ("", *touched) if key in rows]
+    row_keys = [key for key in (HEADER, *touched) if key in rows]
     return {"rows": kinds, **{row_name(key): as_json(rows[key]) for key in dict.fromkeys(row_keys)}}
 
 
 _KINDS = {
-    "": "header", "i": "invoices", "p": "payments", "w": "waiting money", "s": "days of sales", "f": "features",
-    "x": "amount cells", "n": "stubs",
+    HEADER: "header", ITEM: "invoices", PAYMENT: "payments", PENDING: "waiting money", SALES: "days of sales",
+    FEATURES: "features", CELL: "amount cells", SEEN: "stubs",
 }  # fmt: skip
 """First letter of a row's key -> what such rows hold."""
 

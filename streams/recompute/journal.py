@@ -137,7 +137,7 @@ class _JournalFold:
     def recompute(self, entry: SliceCommitted, written_ms: int) -> RecomputedSlice:
         """As the engine does it: decode, then fold with what was in force; kept when the next slice comes."""
         if self._previous is not None:
-            self._brain.keep(self._previous)
+            self._brain.on_committed(self._previous)
         before = self._tick
         tick = None if entry.tick_offset is None else self._clock.tick_at(entry.tick_offset)
         self._tick = tick or before

@@ -74,7 +74,7 @@ class Fold:
         return received, dead_letters, raw
 
     def _commit(self, result: FoldResult) -> list[Output]:
-        self._debtors.keep(result)
+        self._debtors.on_committed(result)
         self.applied += result.applied
         self.duplicates += result.duplicates
         apply_changes(self.rows, result.rows)
@@ -90,7 +90,7 @@ class Fold:
         events.append(_event(f"step-{step.number}", "duewatch.step.ended.v1", step.end, ended))
         received = [Received("training-examples", 0, n, event) for n, event in enumerate(events)]
         result = fold_slice(self._learner, received, self.context, before=before, tick=self._tick, replay=True)
-        self._learner.keep(result)
+        self._learner.on_committed(result)
         for output in result.outputs:
             if isinstance(output.data, ModelPublished):
                 self.context = compose(self.context, model=output.data)

@@ -14,7 +14,8 @@ from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
 from streams.clock.live import _LeaderTerm
 from streams.clock.writer import ClockWriter
-from streams.engine.partition_task import CONTEXT, POSITIONS, Checkpoint
+from streams.engine.keys import CONTEXT, POSITIONS
+from streams.engine.partition_task import Checkpoint
 from streams.engine.slicing import AppliedTick
 from streams.kafka import read
 from streams.kafka.codec import decode

@@ -106,7 +106,7 @@ def test_a_broken_partition_of_a_topic_pauses_and_goes_on_by_command(kafka: Kafk
         assert len(read_all(settings, "alerts")) == SLICE - BROKEN + len(other_customers) + 30  # a restart resumes nothing
         with pytest.raises(UserError, match="payments/2 is not paused"):
             resume(settings, "payments", 2, "jane", None)
-        assert "is read on" in resume(settings, "payments", 1, "jane", "the sender is mended")
+        assert "is resumed" in resume(settings, "payments", 1, "jane", "the sender is fixed")
         wait_for(lambda: len(read_all(settings, "alerts")) == GOOD + len(other_customers) + 30, 30)
         wait_for(lambda: 'duewatch_paused{topic="payments"} 0.0' in page(settings, "/metrics"), 30)
         assert worker.stop(20) == 0
@@ -121,7 +121,7 @@ def test_a_broken_partition_of_a_topic_pauses_and_goes_on_by_command(kafka: Kafk
 def test_only_what_is_a_source_and_there_can_be_resumed(kafka: KafkaBroker, tmp_path: Path) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
     read_all(settings, "journal")  # waits until the new topic has a leader
-    with pytest.raises(UsageError, match="'scores' is no source topic"):
+    with pytest.raises(UsageError, match="'scores' is not a source topic"):
         resume(settings, "scores", 0, "jane", None)
     with pytest.raises(UsageError, match="its partitions are 0 to 3"):
         resume(settings, "payments", 4, "jane", None)

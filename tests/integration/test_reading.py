@@ -34,24 +34,27 @@ def topic(request: pytest.FixtureRequest) -> StateTopic:
     life = Life()
     life.tell(*(invoice(f"i-{n}", n, customer=f"c-{n % 5}") for n in range(40)), now=at(40))
     producer = Producer(bootstrap)
-    for customer_id in life.book._shelf:
-        for row_key, value in life.book._shelf.look(customer_id).items():
+    for customer_id in life.brain._store:
+        for row_key, value in life.brain._store.peek(customer_id).items():
             producer.produce(name, value, f"{customer_id}\x1f{row_key}")
     producer.produce(name, b"{}", "gone\x1fi/1")
     producer.produce(name, None, "gone\x1fi/1")
     producer.produce(name, b"[]", "\x00paused")
     assert producer.flush(20) == 0
-    return bootstrap, name, dict(life.book.rows())
+    return bootstrap, name, dict(life.brain.rows())
 
 
 def test_a_process_of_its_own_reads_what_the_worker_would_read(topic: StateTopic, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka, name, rows = topic
-    here, beside = read(kafka, name, 0, DebtorBrain.prepare), RestoreProcesses().read(kafka, name, 0, DebtorBrain.prepare)
+    here, beside = (
+        read(kafka, name, 0, DebtorBrain.pack_snapshot),
+        RestoreProcesses().read(kafka, name, 0, DebtorBrain.pack_snapshot),
+    )
     assert here.own == beside.own == {"\x00paused": b"[]"} and not here.rows and not beside.rows
     for restored in (here, beside):
         book = DebtorBrain()
         assert restored.prepared is not None
-        book.restore_all(restored.prepared)
+        book.restore_snapshot(restored.prepared)
         assert dict(book.rows()) == rows
     assert 0 < count_of(kafka, name, 0) <= len(rows) + 3  # the small broker tells too few: then the worker reads by itself
     monkeypatch.setattr(restore, "MANY_ROWS", 1)
@@ -96,4 +99,4 @@ def test_once_the_worker_stops_nothing_is_read_any_more(topic: StateTopic) -> No
     readers = RestoreProcesses()
     readers.end()
     with pytest.raises(ReadingFailedError, match="the worker stops"):
-        readers.read(kafka, name, 0, DebtorBrain.prepare)
+        readers.read(kafka, name, 0, DebtorBrain.pack_snapshot)

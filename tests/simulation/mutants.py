@@ -64,7 +64,7 @@ def keep_before_commit() -> Any:
 
     def fold(self: parts.SimBrain, *args: Any, **kwargs: Any) -> Any:
         folded = original(self, *args, **kwargs)
-        self.keep(folded)
+        self.on_committed(folded)
         return folded
 
     return patch.object(parts.SimBrain, "fold", fold)

@@ -123,29 +123,35 @@ class SimBrain:
             self.rows[key] = value.decode()
 
     def fold(
-        self, arrived: Sequence[Received], now: datetime | None, context: ContextSet, *, before: datetime | None = None, **_: Any
+        self,
+        records: Sequence[Received],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        previous_tick: datetime | None = None,
+        **_: Any,
     ) -> FoldResult:
         changed: dict[str, str] = {}
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
 
         def look(key: str) -> str | None:
             return changed.get(key) or self.rows.get(key)
 
-        for received in arrived:
+        for received in records:
             customer, row = fold_event(
-                look, received.event.customer_id or "?", received.event.id, received.topic, received.offset, before
+                look, received.event.customer_id or "?", received.event.id, received.topic, received.offset, previous_tick
             )
             changed[customer] = row
             update = CustomerUpdated(customer_id=customer, name=row)
             output_id = stable_id("sim", received.topic, received.partition, received.offset)
             folded.outputs.append(Output("alerts", customer, "duewatch.sim.v1", output_id, WALL, WALL, update))
         changed.update(fold_now(look, now))
-        folded.more = not changed.get("#now", "/0").endswith("/0")
+        folded.has_more = not changed.get("#now", "/0").endswith("/0")
         folded.rows = {key: row.encode() for key, row in changed.items()}
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 

@@ -29,7 +29,7 @@ import streams.engine.fetcher
 import streams.engine.ownership
 import streams.kafka.read
 from schemas.registry import TOPICS
-from streams.engine.partition_task import POSITIONS
+from streams.engine.keys import POSITIONS, is_engine_key
 from streams.engine.slicing import Order
 from streams.engine.spec import AgentSpec
 from tests.simulation.broker import (
@@ -158,7 +158,7 @@ class World:
             if key == POSITIONS:
                 if orjson.loads(entry.value or b"{}")["number"] == number:
                     return rows
-            elif not key.startswith("\x00"):
+            elif not is_engine_key(key):
                 rows[key] = (entry.value or b"").decode()
         return None
 

@@ -24,20 +24,20 @@ class CounterBrain:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
         replay: bool,
         step: int = -1,
-        wakes: int = 500,
+        max_deadlines: int = 500,
         paused: frozenset[str] = frozenset(),
-        before: datetime | None = None,
+        previous_tick: datetime | None = None,
     ) -> FoldResult:
-        return FoldResult(rows={"count": str(self.count + len(arrived)).encode()} if arrived else {}, applied=len(arrived))
+        return FoldResult(rows={"count": str(self.count + len(records)).encode()} if records else {}, applied=len(records))
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 

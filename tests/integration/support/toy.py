@@ -32,19 +32,19 @@ class ToyBrain:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
         replay: bool,
         step: int = -1,
-        wakes: int = 500,
+        max_deadlines: int = 500,
         paused: frozenset[str] = frozenset(),
-        before: datetime | None = None,
+        previous_tick: datetime | None = None,
     ) -> FoldResult:
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
         changed: dict[str, tuple[int, str]] = {}
-        for received in arrived:
+        for received in records:
             customer = received.event.customer_id or "?"
             count, total = changed.get(customer) or self.rows.get(customer, (0, "0"))
             amount: Decimal = getattr(received.event.data, "amount", Decimal(0))
@@ -64,8 +64,8 @@ class ToyBrain:
         folded.rows = {customer: orjson.dumps(row) for customer, row in changed.items()}
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 
@@ -81,19 +81,19 @@ class ToyLearner:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
         replay: bool,
         step: int = -1,
-        wakes: int = 500,
+        max_deadlines: int = 500,
         paused: frozenset[str] = frozenset(),
-        before: datetime | None = None,
+        previous_tick: datetime | None = None,
     ) -> FoldResult:
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
         ended = {number: set(partitions) for number, partitions in self.ended.items()}
-        for received in arrived:
+        for received in records:
             data = received.event.data
             partitions = ended.setdefault(data.step, set())  # type: ignore[attr-defined]
             partitions.add(data.partition)  # type: ignore[attr-defined]
@@ -107,8 +107,8 @@ class ToyLearner:
                 )
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 

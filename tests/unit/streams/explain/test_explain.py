@@ -43,7 +43,7 @@ def published(output: Output) -> PublishedDecision:
 def reproduced(output: Output, versions: frozenset[str] = frozenset({CODE_VERSION})) -> Reproduction:
     brain = RecordingBrain(output.id)
     life = Life(context())
-    life.book = brain
+    life.brain = brain
     live(life)
     differences = list(reproduce.compare_bytes(record(output), brain.decision.output)) if brain.decision else []
     return Reproduction(published(output), brain.decision, None, versions, differences)
