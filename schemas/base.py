@@ -12,7 +12,7 @@ import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -51,6 +51,9 @@ class Contract(BaseModel):
     """A message body: frozen; unknown fields are tolerated when read, and never written."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    added_fields: ClassVar[frozenset[str]] = frozenset()
+    """Optional fields that earlier versions did not know: while one is empty, the content of a body has the hash that it had."""
 
 
 def blame(field: str, reason: str, value: object = None) -> ValidationError:

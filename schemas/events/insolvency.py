@@ -24,10 +24,14 @@ with warnings.catch_warnings():
     class InsolvencyMatched(Contract):
         """A notice concerns this debtor: ``certain`` by identifiers, ``possible`` by name. Only a certain match acts alone."""
 
+        added_fields = frozenset({"proceeding_id"})
+
         customer_id: Id
         notice_id: Id
         register: Text = Field()  # said to be required: pydantic would take ABCMeta.register for its default
         court: Text | None = None
+        proceeding_id: Id | None = None
+        """Which proceeding it is: in most registers court and case number. Without it, all notices of a court are of one."""
         kind: Text
         stage: Stage
         stage_reason: Text | None = None

@@ -148,7 +148,10 @@ def _closely(topic: str, value: bytes, headers: Headers) -> _Said:
 
 def content_of(data: Contract) -> str:
     """A hash of what a body says, however it was spelt: by it a resent event is told from one that says something else."""
-    return content_hash(orjson.dumps(data.__dict__, default=_plain))
+    body = data.__dict__
+    if added := data.added_fields:
+        body = {name: value for name, value in body.items() if value or name not in added}
+    return content_hash(orjson.dumps(body, default=_plain))
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,9 @@ def booked(n: int, amount: str, number: int, customer: str = "c-1") -> Event:
     )
 
 
-def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None) -> Event:
+def notice(
+    notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None, proceeding: str | None = None
+) -> Event:
     return event(
         InsolvencyMatched(
             customer_id="c-1",
@@ -47,6 +49,7 @@ def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects:
             match=match,
             published_on=day(n),
             corrects=corrects,
+            proceeding_id=proceeding,
         ),
         n,
     )
@@ -322,6 +325,18 @@ def test_a_cancelled_notice_is_retracted_with_its_consequences() -> None:
     life.tell(invoice("i1", 0), notice("n1", 5, "opened"), notice("n2", 8, "cancelled", corrects="n1"))
     assert alerts(life)[-1] == ("insolvency", "cleared")
     assert limits(life)[-1][1] == "insolvency_over" and limits(life)[-1][2] > 0
+
+
+def test_no_credit_returns_while_a_proceeding_goes_on() -> None:
+    life = Life()
+    life.tell(invoice("i1", 0), notice("n1", 5, "opened", proceeding="IN 1/26"))
+    sent = len(life.outputs)
+    life.tell(notice("n2", 8, "none", proceeding="IN 1/26"))
+    assert len(life.outputs) == sent, "a notice that changes nothing sends nothing"
+    life.tell(notice("n3", 9, "petition", proceeding="IN 2/26"), notice("n4", 20, "dismissed", proceeding="IN 2/26"))
+    assert alerts(life)[-1] == ("insolvency", "raised") and limits(life)[-1][2] == D("0.00")
+    life.tell(notice("n5", 30, "closed", proceeding="IN 1/26"))
+    assert alerts(life)[-1] == ("insolvency", "cleared") and limits(life)[-1][1] == "insolvency_over"
 
 
 def test_a_solvent_winding_up_is_no_alarm() -> None:
