@@ -29,22 +29,23 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from schemas.currencies import MINOR_UNITS
 
-_AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
-_HUGE = re.compile(r"-?0*[1-9][0-9]{13,}(\.[0-9]{1,2})?\Z")
+_AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,3})?\Z")
+_HUGE = re.compile(r"-?0*[1-9][0-9]{13,}(\.[0-9]{1,3})?\Z")
 """An amount, too, of ``MAX_AMOUNT`` or more, however many digits it has."""
-_CENTS = Decimal("0.01")
+_TOO_FINE = re.compile(r"-?[0-9]{1,16}\.[0-9]{4,}\Z")
+_CENT, _MILL = Decimal("0.01"), Decimal("0.001")
 _SAFE_LENGTH = 13
 """A text of so many characters is below ``MAX_AMOUNT`` whatever it says."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _FACTOR = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?\Z")
 # What the JSON Schema says, in the dialect of ECMA 262.
-_AMOUNT_PATTERN = r"^-?[0-9]{1,13}(\.[0-9]{1,2})?$"
-_NOT_NEGATIVE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,2})?$"
+_AMOUNT_PATTERN = r"^-?[0-9]{1,13}(\.[0-9]{1,3})?$"
+_NOT_NEGATIVE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,3})?$"
 _FACTOR_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,12})?$"
 _ABOVE_ZERO = {"allOf": [{"pattern": "[1-9]"}]}
 """Beside the pattern, not as a look-ahead in it: the regular expressions of Go and of Rust know none."""
 MAX_AMOUNT = Decimal("1e13")
-"""Amounts from here on are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 2)."""
+"""Amounts from here on are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 3)."""
 
 
 class Contract(BaseModel):
@@ -80,7 +81,9 @@ def parse_amount(value: Any) -> Decimal:
         if not _AMOUNT.match(value):
             if _HUGE.match(value):
                 raise ValueError(f"{value[:40]} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
-            raise ValueError(f'{value[:40]!r} is no amount: send a decimal string with at most two decimals, such as "1234.50"')
+            if _TOO_FINE.match(value):
+                raise ValueError(f"{value[:40]} has more decimals than any currency allows (3): correct it")
+            raise ValueError(f'{value[:40]!r} is no amount: send a decimal string such as "1234.50"')
         if len(value) <= _SAFE_LENGTH:
             return Decimal(value)
         value = Decimal(value)
@@ -113,13 +116,27 @@ def parse_not_negative(value: Any) -> Decimal:
     return amount
 
 
-def format_amount(value: Decimal) -> str:
-    """The wire form: two decimals, never an exponent, never a minus before a zero.
+def format_amount(value: Decimal, separator: str = "") -> str:
+    """The wire form: two decimals, and a third where there is one; never an exponent, never a minus before a zero.
 
-    >>> format_amount(Decimal("1E+2"))
-    '100.00'
+    ``separator``: between groups of three digits, for people.
+
+    >>> [format_amount(Decimal(text)) for text in ("1E+2", "12.34", "12.340", "12.345")]
+    ['100.00', '12.34', '12.34', '12.345']
     """
-    return f"{value:z.2f}"
+    text = f"{value:z{separator}.3f}"
+    return text[:-1] if text[-1] == "0" else text
+
+
+def round_amount(value: Decimal) -> Decimal:
+    """The amount that ``format_amount`` writes.
+
+    >>> [str(round_amount(Decimal(text))) for text in ("5E+3", "12.340", "12.345")]
+    ['5000.00', '12.34', '12.345']
+    """
+    exact = value.quantize(_MILL)
+    rounded = exact.quantize(_CENT)
+    return rounded if rounded == exact else exact
 
 
 def parse_factor(value: Any) -> Decimal:
@@ -280,12 +297,11 @@ def at_most_decimals(amount: Decimal, currency: str, field: str = "amount") -> D
     """The amount, if it has no more decimals than its currency has.
 
     Raises ValueError that names ``field`` otherwise.
-    ISO 4217 minor units; three-decimal currencies are held to two (ClickHouse columns hold two).
     """
     allowed = MINOR_UNITS[currency]
-    if allowed >= 2 and amount.same_quantum(_CENTS):  # as nearly every amount is written
+    if allowed >= 2 and amount.same_quantum(_CENT):  # as nearly every amount is written
         return amount
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > allowed and amount != round(amount, allowed):
-        raise blame(field, f"{amount} has more decimals than {currency} allows ({allowed})", amount)
+        raise blame(field, f"{amount} has more decimals than {currency} allows ({allowed}): correct it", amount)
     return amount

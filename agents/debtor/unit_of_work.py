@@ -19,13 +19,13 @@ from agents.debtor.payments.state import ZERO, Balance
 from agents.debtor.scoring.state import ScoreState
 from agents.debtor.state import Row, open_header
 from schemas.base import Contract
+from schemas.currencies import MINOR_UNITS
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.policies import PolicyPublished
 from schemas.ids import stable_id
 
 EMPTY_SCORE = ScoreState()
-CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,16 @@ UNKNOWN_SUMS = Sums(None, None, None, None)
 def start_of_day(day: int, zone: str) -> datetime:
     """The instant at which a creditor's day begins, in UTC."""
     return datetime.combine(date.fromordinal(day), time.min, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+@lru_cache(maxsize=256)
+def smallest_unit(currency: str) -> Decimal:
+    """What converted amounts are rounded to: a cent, in the finer currencies their smallest unit.
+
+    >>> smallest_unit("EUR"), smallest_unit("JPY"), smallest_unit("KWD")
+    (Decimal('0.01'), Decimal('0.01'), Decimal('0.001'))
+    """
+    return Decimal(1).scaleb(-max(2, MINOR_UNITS[currency]))
 
 
 _first_day = lru_cache(maxsize=8)(local_day)
@@ -223,7 +233,8 @@ class UnitOfWork:
                     if part == NO_SUMS:
                         continue
                     return UNKNOWN_SUMS
-                part = Sums(*((amount * rate).quantize(CENT) for amount in part if amount is not None))
+                unit = smallest_unit(self.policy.currency)
+                part = Sums(*((amount * rate).quantize(unit) for amount in part if amount is not None))
             total = part if total is NO_SUMS else Sums(*(a + b for a, b in zip(total, part, strict=True)))  # type: ignore[operator]
         return total
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.base import format_amount
+from schemas.currencies import MINOR_UNITS
 from schemas.ids import content_hash, stable_id
 from schemas.registry import TOPIC_OF_TYPE
 from streams.connectors.csv.mapping import Mapping
@@ -25,7 +26,7 @@ from streams.connectors.records import Record, SourceError, origin_of, raw_recor
 
 # A ledger knows days, not hours: invoices go out in the morning, payments come in with the evening's statement.
 _TIMES = {"customer.updated": "T07:59:59Z", "invoice.issued": "T08:00:00Z", "payment.received": "T18:00:00Z"}
-_AMOUNT = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{1,2}0*)")
+_AMOUNTS = {decimals: re.compile(rf"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{{1,{decimals}}}0*)") for decimals in (2, 3)}
 _ABOUT_DEBTOR = ("country", "name", "industry", "segment", "group")
 
 
@@ -159,15 +160,22 @@ def _parse_day(text: str, date_format: str) -> date | None:
         return None
 
 
-def _parse_amount(text: str, *, decimal_comma: bool) -> Decimal | None:
-    """At most two decimals, else None.
+def _decimals_of(currency: str) -> int:
+    """How many decimals are read: two, or three where the currency has them. The worker judges what has none."""
+    return max(2, MINOR_UNITS.get(currency, 2))
+
+
+def _parse_amount(text: str, *, decimal_comma: bool, decimals: int = 2) -> Decimal | None:
+    """At most so many decimals, else None.
 
     >>> _parse_amount("1.234,50", decimal_comma=True), _parse_amount("1,234.5", decimal_comma=False)
     (Decimal('1234.50'), Decimal('1234.5'))
+    >>> _parse_amount("1234,567", decimal_comma=True), _parse_amount("1234,567", decimal_comma=True, decimals=3)
+    (None, Decimal('1234.567'))
     """
     plain = text.replace(" ", "").replace("\u00a0", "").replace("'", "")
     plain = plain.replace(".", "").replace(",", ".") if decimal_comma else plain.replace(",", "")
-    return Decimal(plain) if _AMOUNT.fullmatch(plain) else None
+    return Decimal(plain) if _AMOUNTS[decimals].fullmatch(plain) else None
 
 
 class _Builder:
@@ -194,7 +202,8 @@ class _Builder:
                 return None
             if rule.from_day and (day := _parse_day(cell, mapping.date_format)) and day >= rule.from_day:
                 return None
-        amount = self._amount(cells[columns.amount])
+        currency = mapping.currency or cells[columns.currency or ""].strip()
+        amount = self._amount(cells[columns.amount], currency)
         issued_on = self._day_of(cells[columns.issued_on])
         paid_on = self._paid_on(cells, issued_on)
         if mapping.issued_before_paid and isinstance(paid_on, date) and isinstance(issued_on, date) and issued_on >= paid_on:
@@ -202,12 +211,12 @@ class _Builder:
         return _Row(
             self._invoice_id(cells),
             cells[columns.customer_id].strip(),
-            mapping.currency or cells[columns.currency or ""].strip(),
+            currency,
             amount,
             issued_on,
             self._day_of(cells[columns.due_on]),
             paid_on,
-            self._amount(cells[columns.paid_amount]) if columns.paid_amount else amount,
+            self._amount(cells[columns.paid_amount], currency) if columns.paid_amount else amount,
             self._about(cells),
             origin_of(self._path, line),
         )
@@ -242,9 +251,9 @@ class _Builder:
         text = cell.strip()
         return _parse_day(text, self._mapping.date_format) or text
 
-    def _amount(self, cell: str) -> Decimal | str:
+    def _amount(self, cell: str, currency: str) -> Decimal | str:
         text = cell.strip()
-        amount = _parse_amount(text, decimal_comma=self._mapping.decimal_comma)
+        amount = _parse_amount(text, decimal_comma=self._mapping.decimal_comma, decimals=_decimals_of(currency))
         return text if amount is None else amount
 
     def _paid_on(self, cells: dict[str, str], issued_on: date | str) -> date | str | None:
@@ -276,7 +285,8 @@ class _Builder:
         columns = self._mapping.columns
         for amount, column in ((row.amount, columns.amount), (row.paid_amount, columns.paid_amount)):
             if isinstance(amount, str):
-                return f"{column} {amount!r} is not a valid amount: correct it, or decimal_comma in the mapping"
+                kind = f" of {row.currency} ({MINOR_UNITS[row.currency]} decimals)" if row.currency in MINOR_UNITS else ""
+                return f"{column} {amount!r} is not a valid amount{kind}: correct it, or decimal_comma in the mapping"
             if column == columns.amount and amount <= 0:
                 return (
                     f"{column} {amount} is not above zero, so it is not an invoice: correct it, leave such rows out of the"

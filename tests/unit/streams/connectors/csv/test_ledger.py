@@ -59,6 +59,33 @@ def bodies(ledger: Ledger, kind: str) -> list[dict[str, Any]]:
     ]
 
 
+CASES_OF_DECIMALS = [
+    pytest.param("KWD", "1234.567", "1234.567", id="three decimals where the currency has them"),
+    pytest.param("KWD", "1234.560", "1234.56", id="the last of which may be zero"),
+    pytest.param("KWD", "10.5", "10.50", id="or missing"),
+    pytest.param("EUR", "1234.560", "1234.56", id="zeros say nothing"),
+    pytest.param("JPY", "1234.00", "1234.00", id="nor in a currency without decimals"),
+    pytest.param("EUR", "1234.567", None, id="a third decimal is no euro's"),
+    pytest.param("KWD", "1234.5678", None, id="a fourth is nobody's"),
+]
+
+
+@pytest.mark.parametrize(("currency", "cell", "amount"), CASES_OF_DECIMALS)
+@pytest.mark.parametrize("comma", [False, True])
+def test_an_amount_is_read_with_the_decimals_of_its_currency(
+    tmp_path: Path, currency: str, cell: str, amount: str | None, comma: bool
+) -> None:
+    cell = cell.replace(".", ",") if comma else cell
+    form = mapping(currency=currency, decimal_comma=comma)
+    rows = GOOD.replace("100.50", "100") + f'2,a,"{cell}",2024-01-02,2024-02-01,\n'
+    ledger = read(tmp_path, rows, form)
+    body = bodies(ledger, "invoice")[1]
+    assert (ledger.broken, body["amount"]) == ((0, amount) if amount else (1, cell))
+    if not amount:
+        with pytest.raises(SourceError, match=rf"amount '{cell}' is not a valid amount of {currency} \([23] decimals\)"):
+            read(tmp_path, rows.splitlines()[1] + "\n", form)
+
+
 def test_a_paid_row_is_an_invoice_a_payment_that_settles_it_and_the_debtors_master_data(tmp_path: Path) -> None:
     ledger = read(tmp_path, GOOD)
     assert bodies(ledger, "invoice") == [
