@@ -47,6 +47,9 @@ _ABOVE_ZERO = {"allOf": [{"pattern": "[1-9]"}]}
 MAX_AMOUNT = Decimal("1e13")
 """Amounts from here on are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 3)."""
 
+MIN_YEAR, MAX_YEAR = 1990, 2199
+"""Of a date of business: others stand for "no date" in some systems, or are typing errors."""
+
 
 class Contract(BaseModel):
     """A message body: frozen; unknown fields are tolerated when read, and never written."""
@@ -201,8 +204,11 @@ def _date_of(text: str) -> date:
 def _plausible(value: Any) -> date:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise ValueError(f'a date is a string such as "2026-03-31", not a JSON {json_type(value)}')
-    if not 1970 <= value.year <= 2199:
-        raise ValueError(f"{value} is no plausible date of business: the year must lie between 1970 and 2199")
+    if not MIN_YEAR <= value.year <= MAX_YEAR:
+        raise ValueError(
+            f"{value} is no plausible date of business: the year must lie between {MIN_YEAR} and {MAX_YEAR}; where there is no"
+            " date, leave it out"
+        )
     return value
 
 
@@ -217,9 +223,10 @@ def parse_time(value: Any) -> datetime:
         raise ValueError(f'a time is a string such as "2026-03-31T14:05:00Z", not a JSON {json_type(value)}')
     if value.tzinfo is None:
         raise ValueError(f'{value.isoformat()} has no time zone: send RFC 3339 with a zone such as "2026-03-31T14:05:00Z"')
-    if not 1970 <= value.year <= 2199:
+    instant = value if value.tzinfo is UTC or not 1969 <= value.year <= 2200 else value.astimezone(UTC)
+    if not 1970 <= instant.year <= 2199:
         raise ValueError(f"{value.isoformat()} is no plausible time: the year must lie between 1970 and 2199")
-    return value if value.tzinfo is UTC else value.astimezone(UTC)
+    return instant
 
 
 def format_time(value: datetime) -> str:

@@ -118,7 +118,7 @@ class DebtorBrain:
         if replay:
             records = sorted(records, key=lambda r: order_key(r, zone))
         for record in records:
-            self._apply(record, context, zone, result, replay=replay, paused=paused)
+            self._apply(record, context, zone, result, replay=replay, paused=paused, tick_day=tick_day)
         if now is not None:
             self._deadlines.advance(tick_day)
             result.has_more = self._fire_all(context, result, max_deadlines, paused)
@@ -178,7 +178,15 @@ class DebtorBrain:
         return rows
 
     def _apply(
-        self, record: Received, context: ContextSet, zone: str, result: FoldResult, *, replay: bool, paused: frozenset[str]
+        self,
+        record: Received,
+        context: ContextSet,
+        zone: str,
+        result: FoldResult,
+        *,
+        replay: bool,
+        paused: frozenset[str],
+        tick_day: int,
     ) -> None:
         event = record.event
         customer_id = event.customer_id
@@ -188,8 +196,10 @@ class DebtorBrain:
             return
         deadlines = self._deadlines
         recorded = local_day(event.recorded, zone)
-        if deadlines.day and recorded > deadlines.day + MAX_DAYS_AHEAD:
-            result.rejected.append((record, _too_far_ahead(deadlines.day)))
+        # By the tick that the slice ends with, where there is one: else nothing could be said of a partition's first events.
+        clock_day = tick_day or deadlines.day
+        if clock_day and recorded > clock_day + MAX_DAYS_AHEAD:
+            result.rejected.append((record, _too_far_ahead(clock_day)))
             return
         day = max(deadlines.day, recorded)
         if replay:

@@ -116,13 +116,24 @@ def test_an_amount_has_at_most_the_decimals_of_its_currency(currency: str, mills
         assert at_most_decimals(amount, currency) == amount
 
 
-@given(st.dates(date(1970, 1, 1), date(2199, 12, 31)))
+@given(st.dates(date(1990, 1, 1), date(2199, 12, 31)))
 def test_date_comes_back_equal(day: date) -> None:
     assert parse_date(day.isoformat()) == day
 
 
 @pytest.mark.parametrize(
-    "text", ["2026-02-30", "2026-W03-1", "20260112", "2026-1-12", "2026-01-12T00:00:00", "1969-12-31", "2200-01-01"]
+    "text",
+    [
+        "2026-02-30",
+        "2026-W03-1",
+        "20260112",
+        "2026-1-12",
+        "2026-01-12T00:00:00",
+        "1989-12-31",
+        "2200-01-01",
+        "0001-01-01",
+        "9999-12-31",
+    ],
 )
 def test_what_is_no_date_of_business_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no (plausible )?date"):
@@ -130,6 +141,7 @@ def test_what_is_no_date_of_business_is_refused(text: str) -> None:
 
 
 @given(st.datetimes(), st.integers(-14 * 60, 14 * 60))
+@example(datetime(1970, 1, 1), 1)  # noqa: DTZ001 - its zone comes in the test
 def test_an_instant_is_the_same_in_every_zone_or_refused(naive: datetime, minutes: int) -> None:
     local = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     instant = _answer_of(parse_time, local.isoformat())

@@ -22,7 +22,7 @@ from schemas.events.envelope import Event
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import PromiseMade
 from schemas.events.rates import RatesPublished
-from tests.support.builders import Life, at, context, day, event, invoice, payment
+from tests.support.builders import Life, at, context, day, event, invoice, payment, received_events
 
 D = Decimal
 
@@ -346,6 +346,17 @@ def test_a_solvent_winding_up_is_no_alarm() -> None:
 
 
 # -- the clock
+@pytest.mark.parametrize("is_replay", [False, True])
+def test_one_absurd_recordedtime_moves_nobodys_clock_not_even_the_first_of_a_partition(is_replay: bool) -> None:
+    life = Life()
+    typing_error = invoice("i1", 0)._replace(recorded=datetime(2099, 12, 31, tzinfo=UTC))
+    facts = received_events(typing_error, invoice("i2", 0, due=10, amount="5000.00"))
+    result = life.brain.fold(facts, at(3), life.context, replay=is_replay)
+    assert [(record.event, why.field) for record, why in result.rejected] == [(typing_error, "recordedtime")]
+    assert "recorded more than 400 days after 2026-01-08" in result.rejected[0][1].reason
+    assert [o.data.alert_type for o in result.outputs if o.topic == "alerts"] == [], "i2 is not overdue"
+
+
 def test_a_clock_that_was_away_for_a_day_alerts_no_invoice_that_was_paid_in_time() -> None:
     life = Life()
     life.tell(invoice("i1", 0, due=10, amount="5000.00"))
