@@ -31,6 +31,8 @@ HEADER = ""
 SCORE = "m"
 """Most events neither read nor change what the score has learned, so they should not have to read and write it."""
 ITEM, PENDING, FEATURES, PAYMENT, SALES, CELL, SEEN = "i", "w", "f", "p", "s", "x", "n"
+RATES = "r"
+"""No row: that the rates have changed is a cause of decisions about a debtor, and named like a row's deadline."""
 KINDS_WITHOUT_DEADLINE = frozenset((SCORE, PENDING, CELL))
 
 ITEM_PREFIX, PENDING_PREFIX, FEATURES_PREFIX, PAYMENT_PREFIX = f"{ITEM}/", f"{PENDING}/", f"{FEATURES}/", f"{PAYMENT}/"
@@ -39,6 +41,15 @@ SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX = f"{SALES}/", f"{CELL}/", f"{SEEN}/"
 
 
 # -- build
+def rates_key(version: str) -> str:
+    """The cause of what follows from new rates.
+
+    >>> rates_key("1f0c")
+    'r/1f0c'
+    """
+    return f"{RATES}/{version}"
+
+
 def item_key(invoice_id: str) -> str:
     """The row of an invoice.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import HEADER, SCORE
+from agents.debtor.keys import HEADER, RATES, SCORE, kind_of
 from agents.debtor.payments.decide import LedgerView, Posting, worst_days_past_due
 from agents.debtor.payments.state import ZERO, Balance
 from agents.debtor.scoring.state import ScoreState
-from agents.debtor.state import Row, open_header
+from agents.debtor.state import RatesInForce, Row, open_header
 from schemas.base import Contract
 from schemas.currencies import MINOR_UNITS
 from schemas.events.clock import ContextSet
@@ -34,6 +34,18 @@ class Deadline:
 
     row_key: str
     day: int
+    rates_before: RatesInForce | None = None
+    """Where the cause is that the rates have changed (``keys.rates_key``): those before."""
+
+    @property
+    def is_of_debtor(self) -> bool:
+        """Whether it is about the debtor as a whole, and of no other row than the header."""
+        return not self.row_key or self.is_of_rates
+
+    @property
+    def is_of_rates(self) -> bool:
+        """Whether the cause is that the rates have changed."""
+        return kind_of(self.row_key) == RATES
 
 
 @dataclass(slots=True)
@@ -213,22 +225,31 @@ class UnitOfWork:
 
     @property
     def exposure_grew(self) -> bool:
-        """Whether the cause has raised the exposure; false where a rate is missing."""
+        """Whether the cause, an event or other rates, has raised the exposure; false where a rate is missing."""
         before, after = self.header_before.balances, self.header.balances
         if before is after:
-            return False
+            cause = self._cause
+            return isinstance(cause, Deadline) and cause.is_of_rates and self._grew_by_rates(cause.rates_before)
         if len(before) == len(after) == 1 and self.policy.currency in before and self.policy.currency in after:
             return after[self.policy.currency].exposure > before[self.policy.currency].exposure
         exposure_before, exposure = self._add_up(before).exposure, self.sums.exposure
         return exposure_before is not None and exposure is not None and exposure > exposure_before
 
-    def _add_up(self, balances: Mapping[str, Balance]) -> Sums:
+    def _grew_by_rates(self, rates_before: RatesInForce | None) -> bool:
+        """An exposure that could not be known before counts as grown, too: nobody has looked at it yet."""
+        exposure = self.sums.exposure
+        rates = {} if rates_before is None or rates_before.base != self.policy.currency else rates_before.rates
+        before = self._add_up(self.header.balances, rates.get).exposure
+        return exposure is not None and (before is None or exposure > before)
+
+    def _add_up(self, balances: Mapping[str, Balance], rate_of: Callable[[str], Decimal | None] | None = None) -> Sums:
+        rate_of = rate_of or self.rate
         total = NO_SUMS
         for currency, balance in balances.items():
             open_amount = balance.open_amount
             part = Sums(open_amount, open_amount - balance.unapplied, balance.overdue, balance.sales_90d)
             if currency != self.policy.currency:
-                rate = self.rate(currency)
+                rate = rate_of(currency)
                 if rate is None:
                     if part == NO_SUMS:
                         continue

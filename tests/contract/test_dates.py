@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from schemas import generate
 from schemas.base import Contract
 from schemas.events.bank import BankTransactionBooked
 from schemas.events.decisions import DecisionMade
@@ -15,6 +17,7 @@ from schemas.events.payments import InvoiceIssued, PaymentReceived, PromiseMade
 from schemas.events.rates import RatesPublished
 from schemas.outputs.scores import ScoreComputed
 
+EXAMPLES = generate.EXAMPLES
 RECORDED = datetime(2026, 1, 20, 9, tzinfo=UTC)
 DAY = RECORDED.date()
 MONEY = {"customer_id": "c-1", "amount": "5.00", "currency": "EUR"}
@@ -57,4 +60,5 @@ def test_what_stands_for_no_date_is_refused(
 
 
 def test_our_own_outputs_are_not_judged() -> None:
-    assert impossible_date(ScoreComputed.model_construct(due_date=date(2099, 1, 1)), RECORDED) is None
+    example = json.loads((EXAMPLES / "duewatch.score.computed.v1" / "2-full.json").read_text())["data"]
+    assert impossible_date(ScoreComputed.model_validate({**example, "due_date": "2099-01-01"}), RECORDED) is None
