@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import orjson
-
-from schemas.clickhouse.rows import Record, hash_of, identity, rows_of
+from schemas.clickhouse.rows import SinkRecord, hash_of, identity, rows_of
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import is_shared, own_partitions, sink_positions
 from streams.clickhouse.query import ClickHouse, escaped
@@ -84,11 +82,11 @@ class _Events:
         """One record of the log."""
         if read.value is None or identity(self._topic, partition, read.key, read.headers, read.value) in dead:
             return
-        record = Record(self._topic, partition, read.offset, read.key, read.value, read.headers)
+        record = SinkRecord(self._topic, partition, read.offset, read.key, read.value, read.headers)
         ident = next((text.decode(errors="replace") for name, text in read.headers if name == "ce_id"), "")
         row = self._rows.get((ident, hash_of(read.value)))
         if row is None:  # it has no such row, is a structured event, or cannot be read: then the worker makes a dead letter of it
-            told = next((values for table, values in rows_of(record, orjson.loads) if table == "events_raw"), None)
+            told = next((values for table, values in rows_of(record) if table == "events_raw"), None)
             if told is None:
                 return
             ident = told[3]

@@ -20,6 +20,7 @@ from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
 from agents.version import CODE_VERSION
 from schemas.base import Contract, format_time
+from schemas.cloudevents import SOURCE
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.models import ExampleMatured, ModelPublished, StepEnded
@@ -35,7 +36,7 @@ from streams.backtest.history import History, Invoice
 from streams.backtest.report.page import render
 from streams.connectors.records import Record
 from streams.errors import make_folder
-from streams.kafka.codec import SOURCE, checked, decode, to_structured
+from streams.kafka.codec import decode, to_structured, with_contract
 from streams.kafka.embedded import PARTITIONS
 from streams.process.garbage import keep_many_rows
 from streams.replay.context import replay_context, with_model, with_published
@@ -147,7 +148,7 @@ class Fold:
                 self.rows.pop(key, None)
             else:
                 self.rows[key] = row
-        return [checked(output) for output in folded.outputs]
+        return [with_contract(output) for output in folded.outputs]
 
     def _learn(self, examples: list[Output], step: Step) -> list[Output]:
         """The learner of the pipeline, told that the step has ended; its model is in force from the next step on.

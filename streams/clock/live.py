@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.base import Contract
+from schemas.cloudevents import headers_of
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.models import ModelPublished
@@ -24,7 +25,7 @@ from schemas.registry import DEBTOR_SOURCES
 from streams.engine.partition_task import read_standing
 from streams.engine.restore import fenced_producer, list_offsets, read_rows, reader
 from streams.engine.restore_process import to_the_end
-from streams.kafka.codec import decode, headers_of
+from streams.kafka.codec import decode
 from streams.kafka.consumer import Consumer
 from streams.kafka.headers import read_headers
 from streams.kafka.topics import full_name

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import orjson
 
+from schemas.cloudevents import FAULT, JSON_HEADER, ORIGIN, STRUCTURED_HEADER, headers_from
 from schemas.registry import TOPIC_OF_TYPE, TOPICS
 from streams.errors import UserError
-from streams.kafka.headers import FAULT, ORIGIN
 
 Headers = list[tuple[str, bytes]]
 
@@ -23,9 +23,6 @@ Headers = list[tuple[str, bytes]]
 RANK_CONTEXT, RANK_CUSTOMER, RANK_INVOICE, RANK_PAYMENT, RANK_OTHER = range(5)
 _SHOWN = "".join(c for c in map(chr, range(32, 127)) if c != "%")
 _LONGEST_NAME = 200
-_JSON = ("content-type", b"application/json")
-_SHARED = frozenset({"specversion", "type", "source", "subject", "partitionkey"})
-"""Attributes that many events have alike: one header serves them all."""
 _RANKS = {
     "duewatch.policy.published.v1": RANK_CONTEXT,
     "duewatch.rates.published.v1": RANK_CONTEXT,
@@ -67,11 +64,6 @@ def order_within_day(attributes: dict[str, Any], data: dict[str, Any]) -> tuple[
     return rank, recorded, blake2b(text.encode(), digest_size=8).digest()
 
 
-@lru_cache(maxsize=1 << 16)
-def _shared_header(name: str, text: str) -> tuple[str, bytes]:
-    return f"ce_{name}", text.encode()
-
-
 def origin_of(path: Path, line: int) -> bytes:
     """The place of a line in words, in ASCII; the file's name alone, since a path would tell of the machine.
 
@@ -92,11 +84,7 @@ def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date, orig
 
     Nothing is judged here. An attribute or a body that is wrong goes out as it is: the worker says what is wrong with it.
     """
-    headers: Headers = [_JSON]
-    for name, value in attributes.items():
-        if value is not None and name != "datacontenttype":
-            text = value if isinstance(value, str) else orjson.dumps(value).decode()
-            headers.append(_shared_header(name, text) if name in _SHARED else (f"ce_{name}", text.encode()))
+    headers: Headers = [JSON_HEADER, *headers_from(attributes)]
     if origin:
         headers.append((ORIGIN, origin))
     body: dict[str, Any] = data if isinstance(data, dict) else {}
@@ -113,6 +101,6 @@ def raw_record(topic: str, value: bytes, day: date, origin: bytes = b"", fault: 
     ``fault``: what is wrong with them, in words, where the bytes alone do not tell.
     """
     # Declared structured, so that the reason is "no JSON" or "data is missing" rather than "headers are missing".
-    headers: Headers = [("content-type", b"application/cloudevents+json")]
+    headers: Headers = [STRUCTURED_HEADER]
     headers += [(name, told) for name, told in ((ORIGIN, origin), (FAULT, fault.encode())) if told]
     return Record(topic, None, value, headers, day, (RANK_OTHER, "", blake2b(value, digest_size=8).digest()))

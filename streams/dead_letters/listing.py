@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 import orjson
 
+from schemas.cloudevents import ORIGIN
 from schemas.registry import TOPICS
 from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.query import ClickHouse
 from streams.errors import UsageError, UserError
-from streams.kafka.headers import ORIGIN
 
 _PLACE = re.compile(r"([a-z-]+)/(\d{1,9})/(\d{1,19})\Z")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")

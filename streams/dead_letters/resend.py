@@ -16,15 +16,16 @@ import orjson
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from schemas.clickhouse.rows import REPLAY_OF
+from schemas import cloudevents
+from schemas.cloudevents import FAULT, ORIGIN, REPLAY_OF, UNREADABLE
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.dead_letters.listing import DeadLetterEntry, Selection, choose, positions
 from streams.engine.restore_process import reader, to_the_end
 from streams.errors import UsageError, UserError
 from streams.kafka.admin import require_kafka
-from streams.kafka.codec import STRUCTURED, decode
-from streams.kafka.headers import FAULT, ORIGIN, UNREADABLE, read_headers
+from streams.kafka.codec import decode
+from streams.kafka.headers import read_headers
 from streams.kafka.producer import send_all
 from streams.kafka.topics import full_name
 from streams.terminal.progress import progress_bar
@@ -137,9 +138,7 @@ def mended(letter: DeadLetterEntry, mend: Correction) -> DeadLetterEntry:
     """The record to send in its place. Raises UserError where a field is to be set and the record is no JSON object."""
     key = letter.key if mend.key is None else mend.key.encode()
     record = replace(letter, key=key, value=letter.value if mend.value is None else mend.value)
-    is_structured = any(
-        name.lower() == "content-type" and told.lower().startswith(STRUCTURED.encode()) for name, told in letter.headers
-    )
+    is_structured = cloudevents.is_structured(letter.headers)
     headers = [pair for pair in letter.headers if pair[0] not in _LEFT_BEHIND]
     if is_structured and (mend.fields or mend.attributes):
         envelope = _object(record) | dict(mend.attributes)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from schemas.base import format_time
+from schemas.cloudevents import build_attributes
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS as REGISTRY
 from streams.backtest.run import Fold
@@ -80,19 +81,18 @@ def records_of(clickhouse: ClickHouse) -> Iterator[Record]:
     """The events as they were sent."""
     for row in clickhouse.rows(EVENTS):
         recorded = _instant(row["recorded"])
-        told = {
-            "specversion": "1.0",
-            "id": row["id"],
-            "type": row["type"],
-            "source": row["source"],
-            "time": format_time(_instant(row["time"])),
-            "recordedtime": format_time(recorded),
-            "subject": row["subject"],
-            "partitionkey": row["key"],
-            "correlationid": row["correlation_id"],
-            "causationid": row["causation_id"],
-        }
-        yield record_of(row["topic"], {k: v for k, v in told.items() if v}, orjson.loads(row["data"]), recorded.date())
+        attributes = build_attributes(
+            row["id"],
+            row["type"],
+            row["source"],
+            format_time(_instant(row["time"])),
+            format_time(recorded),
+            subject=row["subject"],
+            causation_id=row["causation_id"],
+            correlation_id=row["correlation_id"],
+            partition_key=row["key"],
+        )
+        yield record_of(row["topic"], attributes, orjson.loads(row["data"]), recorded.date())
 
 
 def _compared(output: Output, witness: RecordingBrain, row: dict[str, Any], topic: str) -> Explained:

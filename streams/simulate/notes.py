@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.cloudevents import build_attributes, structured
 from schemas.ids import stable_id
 from schemas.registry import TOPIC_OF_TYPE
 from streams.simulate.days import iso
@@ -53,19 +54,11 @@ class Notes:
         name = f"duewatch.{kind}.v1"
         event_id = stable_id("simulated", self._customer_id, self._number)
         at = f"T{hour:02}:{minute // 60:02}:{minute % 60:02}Z"
-        event = {
-            "specversion": "1.0",
-            "id": event_id,
-            "type": name,
-            "source": SOURCE,
-            "time": iso(day) + at,
-            "recordedtime": f"{iso(recorded)}T{hour:02}:{55 + minute % 5:02}:00Z",
-            "subject": self._customer_id,
-            "partitionkey": self._customer_id,
-            "datacontenttype": "application/json",
-            "data": {"customer_id": self._customer_id, **body},
-        }
-        self.events.append(Simulated(TOPIC_OF_TYPE[name], str(event["recordedtime"]), event_id, orjson.dumps(event)))
+        recorded_time = f"{iso(recorded)}T{hour:02}:{55 + minute % 5:02}:00Z"
+        own = self._customer_id
+        attributes = build_attributes(event_id, name, SOURCE, iso(day) + at, recorded_time, subject=own, partition_key=own)
+        line = orjson.dumps(structured(attributes, {"customer_id": own, **body}))
+        self.events.append(Simulated(TOPIC_OF_TYPE[name], recorded_time, event_id, line))
         return recorded
 
 

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.clickhouse.rows import TABLES, Row
+from schemas.clickhouse.rows import Row
+from schemas.clickhouse.tables import TABLES
 
 Place = tuple[str, int, int]
 """Topic without prefix, partition, next offset."""

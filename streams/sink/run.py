@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row, rows_of
+from schemas.clickhouse.rows import Row, Rows, SinkRecord, position_row, rows_of
+from schemas.clickhouse.tables import TOPICS_READ
 from streams.clickhouse.client import open_client, patiently, quoted
 from streams.clickhouse.migrate import migrate
 from streams.errors import UserError
@@ -209,8 +209,8 @@ class Sink:
 
     def _rows(self, topic: str, partition: int, offset: int, message: Message) -> Rows:
         key, value = _bytes(message.key()), _bytes(message.value())
-        record = Record(topic, partition, offset, key, value, read_headers(message), self.settings.prefix)
-        rows = rows_of(record, orjson.loads)
+        record = SinkRecord(topic, partition, offset, key, value, read_headers(message), self.settings.prefix)
+        rows = rows_of(record)
         for table, row in rows:
             if table in {"ticks", "journal_raw"}:
                 self.progress.gathered(table, row)

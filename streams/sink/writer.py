@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from schemas.clickhouse.rows import TABLES, Row
+from schemas.clickhouse.rows import Row
+from schemas.clickhouse.tables import TABLES
 from streams.clickhouse.client import DATA_ERRORS, SETTINGS, error_code, patiently
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from schemas.clickhouse.rows import Record
+    from schemas.clickhouse.rows import SinkRecord
     from streams.kafka.embedded import EmbeddedBroker
 
 pytestmark = pytest.mark.embedded
@@ -57,7 +57,7 @@ def settings(embedded_broker: EmbeddedBroker, tmp_path: Path) -> Settings:
     return made
 
 
-def _produce(settings: Settings, records: Iterable[Record]) -> None:
+def _produce(settings: Settings, records: Iterable[SinkRecord]) -> None:
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
     for one in records:
         topic = full_name(settings.prefix, one.topic)

@@ -60,7 +60,6 @@ def test_the_structured_form_goes_there_and_back():
     envelope = codec.to_structured(OUTPUT)
     assert envelope["data"]["customer_id"] == "c-1"
     assert "reference" not in envelope["data"] or envelope["data"]["reference"] is None
-    assert codec.from_structured(orjson.loads(orjson.dumps(envelope))) == decoded()
     structured = [("content-type", b"application/cloudevents+json; charset=utf-8")]
     assert decoded(orjson.dumps(envelope), structured) == decoded()
 
@@ -96,8 +95,8 @@ def test_the_cloudevents_library_reads_our_structured_form():
     ("change", "reason", "field"),
     [
         pytest.param({"value": None}, "a tombstone", None, id="tombstone"),
-        pytest.param({"value": b"{"}, "no valid JSON", None, id="bad JSON"),
-        pytest.param({"value": b"\xff\xfe"}, "no valid JSON", None, id="not UTF-8"),
+        pytest.param({"value": b"{"}, "not valid JSON", None, id="bad JSON"),
+        pytest.param({"value": b"\xff\xfe"}, "not valid JSON", None, id="not UTF-8"),
         pytest.param({"value": b"[" * 100_000}, "JSON", None, id="deeply nested"),
         pytest.param({"value": b'{"customer_id": ' + b"[" * 5_000}, "JSON", None, id="deeply nested in a field"),
         pytest.param({"value": b"[]"}, "the body is a JSON array: send an object", None, id="no object"),
@@ -116,7 +115,7 @@ def test_the_cloudevents_library_reads_our_structured_form():
         pytest.param({"headers": without("ce_recordedtime")}, "ce_recordedtime", "recordedtime", id="no recordedtime"),
         pytest.param({"headers": changed("ce_time", b"yesterday")}, "RFC 3339", "time", id="no time"),
         pytest.param({"headers": changed("ce_time", b"2026-03-02T09:30:00")}, "no time zone", "time", id="no zone"),
-        pytest.param({"headers": changed("ce_id", b"\xff")}, "no UTF-8", "ce_id", id="a header that is not UTF-8"),
+        pytest.param({"headers": changed("ce_id", b"\xff")}, "not UTF-8", "ce_id", id="a header that is not UTF-8"),
         pytest.param({"headers": changed("ce_specversion", b"0.3")}, "send 1.0", "specversion", id="an old version"),
         pytest.param({"headers": changed("ce_type", b"duewatch.nonsense.v1")}, "unknown", "type", id="unknown type"),
         pytest.param(
@@ -165,7 +164,7 @@ def test_a_field_that_does_not_fit_is_told_in_our_words_with_its_mend(change, re
         (-1, "is -1, which is too small: send at least 0"),
         (3651, "is 3651, which is too large: send at most 3650"),
         (1.5, "is 1.5, which has decimals: send a whole number"),
-        ("soon", "is 'soon', which is no number: send a whole number"),
+        ("soon", "is 'soon', which is not a number: send a whole number"),
         ([], "is a JSON array: send a whole number"),
     ],
 )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.cloudevents import ORIGIN
 from streams.connectors.records import Record, SourceError, raw_record
-from streams.kafka.headers import ORIGIN
 from streams.replay.sources import QUIET_DAYS, cut_at, expand, read_sources, sources_hash, steps
 from tests.support.builders import LEDGER_MAPPING
 

@@ -25,7 +25,7 @@ from tests.integration.support.ledgers import record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.clickhouse.rows import Record
+    from schemas.clickhouse.rows import SinkRecord
 
 PATIENCE_S = 10.0
 
@@ -34,7 +34,7 @@ PATIENCE_S = 10.0
 class Told:
     """What the sink asks of a message."""
 
-    one: Record
+    one: SinkRecord
     offset_is: int
 
     def topic(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.clickhouse.rows import TABLES
+from schemas.clickhouse.tables import TABLES
 from streams.clickhouse import client as clickhouse
 from streams.metrics import Metrics
 from streams.sink.progress import Progress
