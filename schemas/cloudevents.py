@@ -124,8 +124,9 @@ def _read_any(value: bytes, headers: Headers) -> Envelope:
             _check_attribute(name, attributes[name])
     _check_sender(attributes.get("type"), attributes.get("source"), attributes.get("specversion"))
     time, recorded = _time_of(attributes, "time"), _time_of(attributes, "recordedtime")
-    optional = (attributes.get(name) or None for name in ("correlationid", "causationid", "subject"))
-    return Envelope(attributes["id"], attributes["type"], attributes["source"], time, recorded, *optional, body)
+    correlation_id, causation_id, subject = (attributes.get(name) or None for name in ("correlationid", "causationid", "subject"))
+    sender = attributes["type"], attributes["source"]
+    return Envelope(attributes["id"], *sender, time, recorded, correlation_id, causation_id, subject, body)
 
 
 def split(value: bytes, headers: Headers) -> tuple[dict[str, str], bytes]:
