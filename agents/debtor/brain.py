@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from agents.brain import FoldResult, Received
 from agents.debtor.event_order import local_day, order_key
 from agents.debtor.keys import OPENED, SCORE, SEPARATOR, WITHOUT_WAKE, split_key, wake_of
-from agents.debtor.outputs import deadline_failed
+from agents.debtor.outputs.failures import deadline_failed
 from agents.debtor.react import react
 from agents.debtor.state import Opened, Row, decode, encode, opening_of, read_opened
 from agents.debtor.store.row_store import RowStore

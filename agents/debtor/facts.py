@@ -9,13 +9,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor import views
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.handlers import labels
+from agents.debtor.handlers.limits import change_limit, open_limit
 from agents.debtor.insolvency import decide as insolvency
 from agents.debtor.insolvency.state import Notice
 from agents.debtor.limits import decide as limits
+from agents.debtor.outputs.scores import send_invoice_score
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item, SeenMarker
 from agents.debtor.scoring import decide as scoring
@@ -84,7 +86,7 @@ def _invoice_issued(case: UnitOfWork, fact: InvoiceIssued, content: str) -> Reje
     )
     issued = fact.issued_on.toordinal()
     master = case.header.master
-    facts = outputs.risk_facts(case)
+    facts = views.score_inputs(case)
     active = scoring.active(
         fact.due_on, fact.amount, master.country, master.group, shock=facts.shock, terms_days=fact.terms_days or 0
     )
@@ -94,7 +96,7 @@ def _invoice_issued(case: UnitOfWork, fact: InvoiceIssued, content: str) -> Reje
     case.set_score(scoring.issued(case.score, scored.forecast))
     if oldest != case.header.oldest_sale:
         case.set(oldest_sale=oldest)
-    case.send("scores", "duewatch.score.computed.v1", outputs.invoice_score(case, fact, scored))
+    send_invoice_score(case, fact, scored)
     if case.header.last is None or scoring.usual_moved(case.score):
         case.rescore = True
     return None
@@ -202,8 +204,8 @@ def _transaction_booked(case: UnitOfWork, fact: BankTransactionBooked, _: str) -
         bank = banking.book(
             case.header.bank, fact.amount, fact.currency, fact.booked_on.toordinal(), returned, fact.balance_after
         )
-        if bank.wake and bank.wake <= case.day:  # the first movement lies in the past: judge from the running week on
-            bank = replace(bank, week=banking.monday(case.day), wake=banking.monday(case.day) + 7)
+        if bank.due_day and bank.due_day <= case.day:  # the first movement lies in the past: judge from the running week on
+            bank = replace(bank, week=banking.monday(case.day), due_day=banking.monday(case.day) + 7)
         case.set(bank=bank)
     return None
 
@@ -215,7 +217,7 @@ def _balance_reported(case: UnitOfWork, fact: BankBalanceReported, _: str) -> Re
 
 def _insolvency_matched(case: UnitOfWork, fact: InsolvencyMatched, _: str) -> Rejection | None:
     notice = Notice(fact.notice_id, fact.stage, fact.match == "certain", fact.published_on.toordinal())
-    _set_insolvency(case, insolvency.take(case.header.insolvency, notice, fact.corrects))
+    _set_insolvency(case, insolvency.add_notice(case.header.insolvency, notice, fact.corrects))
     return None
 
 
@@ -272,10 +274,10 @@ def _decision_made(case: UnitOfWork, fact: DecisionMade, _: str) -> Rejection | 
         after = insolvency.confirm_possible(header.insolvency) if confirmed else insolvency.forget_possible(header.insolvency)
         _set_insolvency(case, after)
         return None
-    change = limits.answered(header.limit, fact.action, outputs.standing(case), case.policy.limits)
+    change = limits.answer_review(header.limit, fact.action, views.limit_inputs(case), case.policy.limits)
     if change is None:
         return Rejection(f"nothing waits for an answer about {fact.subject}: the review has lapsed or was answered", "subject")
-    outputs.change_limit(case, change, (fact.decision_id,))
+    change_limit(case, change, fact.decision_id)
     return None
 
 
@@ -283,8 +285,8 @@ def _override(case: UnitOfWork, fact: DecisionMade, limit: Decimal, until: int) 
     if fact.currency != case.policy.currency:
         return Rejection(f"limits are kept in {case.policy.currency}, not in {fact.currency}", "currency")
     if not case.header.limit.is_open:
-        outputs.open_limit(case)
-    outputs.change_limit(case, limits.overridden(case.header.limit, limit, until), (fact.decision_id,))
+        open_limit(case)
+    change_limit(case, limits.override_limit(case.header.limit, limit, until), fact.decision_id)
     return None
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.debtor import facts, outputs
+from agents.debtor import facts, views
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.bank.state import Bank
 from agents.debtor.handlers import deadlines
+from agents.debtor.handlers.limits import change_limit, open_limit
 from agents.debtor.limits import decide as limits
+from agents.debtor.outputs.alerts import send_alert
+from agents.debtor.outputs.scores import send_debtor_score
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.state import Header, Row
+from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, Reaction, UnitOfWork
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event
@@ -56,11 +59,15 @@ def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
     _judge_bank(case)
     if case.rescore:
         _score_debtor(case)
-    if is_due or _bears_on_decisions(before, case.header):
+    if is_due or views.bears_on_decisions(before, case.header):
         _decide_limit(case)
-        found = _decide_alerts(case, is_due=is_due)
+        severities = _decide_alerts(case, is_due=is_due)
         header = case.header
-        days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, found, case.day)) if d]
+        days = [
+            d
+            for d in (header.bank.due_day, header.limit.due_day, alerting.cool_down_end(header.alerts, severities, case.day))
+            if d
+        ]
         wake = max(min(days), case.day + 1) if days else 0
         if wake != header.wake:
             case.set(wake=wake)
@@ -68,21 +75,9 @@ def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
         case.put("", case.header)
 
 
-def _bears_on_decisions(before: Header, after: Header) -> bool:
-    """Whether anything changed that limit or alerts look at: most deadlines find an invoice paid, and only teach."""
-    return (
-        after.balances is not before.balances
-        or after.last is not before.last
-        or after.bank.week != before.bank.week  # within a week movements only add up
-        or after.bank.shock is not before.bank.shock
-        or after.insolvency is not before.insolvency
-        or after.limit is not before.limit
-    )
-
-
 def _judge_bank(case: UnitOfWork) -> None:
     bank, rules = case.header.bank, case.policy.alerts
-    while bank.wake and bank.wake <= case.day:
+    while bank.due_day and bank.due_day <= case.day:
         judged = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
         if _cash_class(case, judged) != _cash_class(case, bank):
             case.rescore = True
@@ -93,16 +88,16 @@ def _judge_bank(case: UnitOfWork) -> None:
 
 def _cash_class(case: UnitOfWork, bank: Bank) -> str:
     rules = case.policy.alerts
-    return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
+    return scoring.cash_class(*banking.cash_signals(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
 def _score_debtor(case: UnitOfWork) -> None:
     header, model = case.header, case.context.model
-    known = outputs.risk_facts(case)
-    scored = scoring.score_debtor(case.score, header.last, known, model, bands=case.policy.bands, group_id=header.master.group)
+    inputs = views.score_inputs(case)
+    scored = scoring.score_debtor(case.score, header.last, inputs, model, bands=case.policy.bands, group_id=header.master.group)
     if scoring.moved(header.last, scored):
         case.set(last=scoring.published(header.last, scored, case.day))
-        case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))
+        send_debtor_score(case, scored)
 
 
 def _decide_limit(case: UnitOfWork) -> None:
@@ -111,39 +106,25 @@ def _decide_limit(case: UnitOfWork) -> None:
         return
     limit = case.header.limit
     if not limit.is_open or limit.action != case.policy.action or limit.generation != case.context.generation:
-        outputs.open_limit(case)
-    header = case.header
-    band = header.last.band if header.last is not None else "medium"
-    if limits.is_quiet(header.limit, band, case.overdue_items, header.bank.shock, header.insolvency.stage, case.day):
+        open_limit(case)
+    if views.is_limit_quiet(case):
         return
-    standing = outputs.standing(case)
-    for change in limits.all_changes(case.header.limit, standing, case.policy.limits, case.day):
-        outputs.change_limit(case, change, ())
+    inputs = views.limit_inputs(case)
+    for decision in limits.all_decisions(case.header.limit, inputs, case.policy.limits, case.day):
+        change_limit(case, decision)
 
 
 def _decide_alerts(case: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
     if not case.may_send:
         return {}
     header, rules = case.header, case.policy.alerts
-    if not (is_due or header.alerts) and not _is_alarming(case):
+    if not (is_due or header.alerts or views.may_alert(case)):
         return {}
-    found = alerting.findings(outputs.alert_facts(case), rules, header.alerts)
-    if not found and not header.alerts:
-        return found
-    for transition in alerting.transitions(header.alerts, found, case.customer_id, case.at.isoformat(), case.day, rules):
+    inputs = views.alert_inputs(case)
+    severities = alerting.findings(inputs, rules, header.alerts)
+    if not severities and not header.alerts:
+        return severities
+    for transition in alerting.transitions(header.alerts, severities, case.customer_id, case.at.isoformat(), case.day, rules):
         case.set(alerts={**case.header.alerts, transition.alert_type: transition.alert})
-        outputs.send_alert(case, transition)
-    return found
-
-
-def _is_alarming(case: UnitOfWork) -> bool:
-    """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
-    header = case.header
-    return (
-        case.overdue_items > 0
-        or header.bank.shock
-        or header.insolvency.stage != "none"
-        or header.insolvency.possible != "none"
-        or header.last is not case.started_with.last  # its average only nears it while it stays
-        or case.exposure_grew
-    )
+        send_alert(case, transition, inputs)
+    return severities

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 import orjson
 
-from agents.debtor import outputs
+from agents.debtor import views
+from agents.debtor.alerts.types import BY_CODE
 from agents.debtor.keys import SCORE
+from agents.debtor.limits.rules import REASONS
 from agents.debtor.state import Header, Row
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from agents.version import CODE_VERSION
@@ -21,41 +23,16 @@ from streams.kafka.codec import encode
 from streams.recompute.difference import compare_fields
 from streams.recompute.journal import RecomputedSlice
 
-_LIMIT_PARAMETERS = {
-    "opening_limit": ("limits.opening_limit", "limits.terms_days", "limits.review_days"),
-    "generation": ("action",),
-    "petition": ("limits.hold_days",),
-    "insolvency_over": ("limits.opening_limit", "limits.round_to"),
-    "overdue": ("alerts.overdue_days", "alerts.overdue_amount", "limits.weak_factor", "limits.weak_terms_days"),
-    "band_weak": ("bands.late_weak_from", "bands.default_weak_from", "limits.weak_factor", "limits.weak_terms_days"),
-    "cash_flow_shock": ("alerts.shock_threshold", "alerts.shock_warm_up_weeks", "limits.hold_days"),
-    "hold_lapsed": ("limits.hold_days",),
-    "review_confirmed": ("limits.weak_factor", "limits.weak_terms_days"),
-    "terms": ("limits.strong_terms_days", "limits.terms_days", "limits.weak_terms_days"),
-}
-_FOLLOWING = (
-    "limits.cover_days", "limits.strong_factor", "limits.medium_factor", "limits.weak_factor", "limits.step_up",
-    "limits.deadband", "limits.round_to", "limits.review_days",
-)  # fmt: skip
-"""What a limit that follows the sales depends on."""
-_ALERT_PARAMETERS = {
-    "overdue": ("alerts.overdue_days", "alerts.overdue_amount", "alerts.cool_down_days"),
-    "score_drop": ("alerts.score_drop", "alerts.cool_down_days"),
-    "over_limit": ("alerts.over_limit_share", "alerts.cool_down_days"),
-    "cash_flow_shock": ("alerts.shock_threshold", "alerts.shock_warm_up_weeks", "alerts.cool_down_days"),
-    "insolvency": (),
-}
-
 
 def parameters(context: ContextSet, data: Decided) -> dict[str, str]:
     """The policy's values that bear on a decision."""
     if isinstance(data, ScoreComputed):
         names: Iterable[str] = (*(f"bands.{name}" for name in type(context.policy.bands).model_fields), "loss_given_default")
     elif isinstance(data, AlertChanged):
-        names = _ALERT_PARAMETERS[data.alert_type]
+        names = BY_CODE[data.alert_type].policy_values
     else:
-        codes = [reason.code for reason in data.reasons]
-        names = dict.fromkeys(name for code in codes for name in _LIMIT_PARAMETERS.get(code, _FOLLOWING))
+        reasons = (REASONS[reason.code] for reason in data.reasons if reason.code in REASONS)
+        names = dict.fromkeys(name for reason in reasons for name in reason.policy_values)
     told = {}
     for name in names:
         value: Any = context.policy
@@ -80,8 +57,8 @@ def looked_at(seen: RecordedDecision, data: Decided) -> dict[str, Any]:
     header = seen.before.get("")
     if isinstance(header, Header):
         case.started_with = header
-    facts = outputs.alert_facts(case) if isinstance(data, AlertChanged) else outputs.standing(case)
-    return {name: plain(value) for name, value in facts._asdict().items()}
+    inputs = views.alert_inputs(case) if isinstance(data, AlertChanged) else views.limit_inputs(case)
+    return {name: plain(value) for name, value in inputs._asdict().items()}
 
 
 def plain(value: Any) -> Any:

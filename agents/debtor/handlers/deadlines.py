@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor import views
 from agents.debtor.handlers import labels
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item, Payment, SalesDay, SeenMarker
@@ -46,7 +46,7 @@ def _item_due(case: UnitOfWork, row_key: str, item: Item) -> None:
         case.set(overdue_ids=(*case.header.overdue_ids, invoice_id)[-3:])
     if item.default < 0 and day >= item.due + payments.DEFAULT_DAY:
         # At this delay for good and bad alike: learned as soon as they are known, the bad ones would outrun the good (D8).
-        is_lost = item.lost or (bool(item.open) and outputs.is_material(case, item))
+        is_lost = item.lost or (bool(item.open) and views.is_material(case, item))
         item = labels.learn_default(case, invoice_id, item, int(is_lost))
     case.set_balance(item.currency, balance)
     case.put(row_key, replace(item, wake=payments.next_wake(item, day, case.policy.alerts.overdue_days)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor.outputs import examples
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring import decide as scoring
@@ -28,13 +28,13 @@ def learn_late(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Ite
     active = scoring.activate(features, item.amount)
     early = 0 if item.open else item.closed_on - item.due
     learned = scoring.learn_late(active, label, case.day, case.score, cell_of(case), case.context.model, days_late=early)
-    example = outputs.late_example(case, invoice_id, item, label, active, learned)
+    example = examples.late_example(case, invoice_id, item, label, active, learned)
     case.set_score(learned.score)
     for key, cell in learned.cells.items():
         case.put(ROW_PREFIX + key, cell)
     if label:
         case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day))
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    examples.send_example(case, example)
     case.rescore = True
     _sweep_cells(case)
     return replace(item, late=label)
@@ -59,13 +59,13 @@ def correct_label(case: UnitOfWork, invoice_id: str, label: int) -> None:
         return
     active = scoring.activate(features, item.amount)
     score, cells = scoring.correct_late(active, label, case.score, cell_of(case))
-    example = outputs.corrected_example(case, invoice_id, item, label, active)
+    example = examples.corrected_example(case, invoice_id, item, label, active)
     case.set_score(score)
     for key, cell in cells.items():
         case.put(ROW_PREFIX + key, cell)
     case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day) if label else replace(features, wake=0))
     case.put(f"i/{invoice_id}", replace(item, late=label))
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    examples.send_example(case, example)
     case.rescore = True
 
 
@@ -85,8 +85,8 @@ def invoice_ages(case: UnitOfWork, row_key: str, features: Features) -> bool:
         return False
     paid = int(not item.open and item.closed_on <= end)
     case.set_score(scoring.learn_interval(case.score, i, paid))
-    example = outputs.paid_example(case, invoice_id, item, paid, features)
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    example = examples.paid_example(case, invoice_id, item, paid, features)
+    examples.send_example(case, example)
     case.put(row_key, replace(features, wake=0) if paid else scoring.next_interval(features, item.due))
     return False
 
@@ -94,8 +94,8 @@ def invoice_ages(case: UnitOfWork, row_key: str, features: Features) -> bool:
 def _learn_loss(case: UnitOfWork, row_key: str, item: Item, features: Features) -> bool:
     share = scoring.share_lost(features, item.amount - item.paid - item.credited)
     if share is not None:
-        example = outputs.loss_example(case, row_key[2:], item, share)
-        case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+        example = examples.loss_example(case, row_key[2:], item, share)
+        examples.send_example(case, example)
     case.put(row_key, None)
     return False
 
@@ -106,8 +106,8 @@ def learn_default(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> 
     if features is not None:
         keys = scoring.example_keys(features.risk, late=item.late != 0)
         if keys:
-            example = outputs.default_example(case, invoice_id, item, label, keys)
-            case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+            example = examples.default_example(case, invoice_id, item, label, keys)
+            examples.send_example(case, example)
         unpaid = item.amount - item.paid - item.credited
         if label and unpaid > 0:
             case.put(f"f/{invoice_id}", replace(features, owed=unpaid, wake=case.day + scoring.WORKOUT_DAYS))

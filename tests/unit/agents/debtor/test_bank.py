@@ -36,10 +36,10 @@ def test_within_half_a_year_level_spread_and_usual_inflow_are_plain_means(weeks)
     bank = lived(weeks)
     lows = [float(balance) for _, balance in weeks]
     mean = math.fsum(lows) / len(lows)
-    assert bank.levels == len(weeks)
-    assert bank.level == pytest.approx(mean, abs=1e-6)
-    assert bank.spread == pytest.approx(math.fsum((low - mean) ** 2 for low in lows) / len(lows), rel=1e-6, abs=1e-3)
-    assert bank.usual == pytest.approx(math.fsum(float(inflow) for inflow, _ in weeks) / len(weeks), rel=1e-9)
+    assert bank.low_weeks == len(weeks)
+    assert bank.low_mean == pytest.approx(mean, abs=1e-6)
+    assert bank.low_variance == pytest.approx(math.fsum((low - mean) ** 2 for low in lows) / len(lows), rel=1e-6, abs=1e-3)
+    assert bank.mean_inflow == pytest.approx(math.fsum(float(inflow) for inflow, _ in weeks) / len(weeks), rel=1e-9)
 
 
 @given(st.lists(st.tuples(inflows, euros), min_size=8, max_size=60), st.integers(2, 50))
@@ -47,7 +47,7 @@ def test_the_cushion_is_in_weeks_so_that_the_size_of_the_account_does_not_matter
     small, large = lived(weeks), lived([(inflow * factor, balance * factor) for inflow, balance in weeks])
     one, other = (decide.cushion(bank, 8) for bank in (small, large))
     assert one is not None and other == pytest.approx(one, rel=1e-6, abs=1e-5)
-    assert one <= small.level / max(small.usual, 1.0) + 1e-6
+    assert one <= small.low_mean / max(small.mean_inflow, 1.0) + 1e-6
 
 
 def test_the_lowest_balance_of_a_week_counts_and_a_week_without_a_balance_does_not():
@@ -55,18 +55,18 @@ def test_the_lowest_balance_of_a_week_counts_and_a_week_without_a_balance_does_n
     bank = decide.book(bank, Decimal(-80), "EUR", MONDAY + 1, returned=False, balance_after=Decimal(-30))
     bank = decide.book(bank, Decimal(90), "EUR", MONDAY + 2, returned=False, balance_after=Decimal(60))
     bank = decide.judge_week(bank, 4.0, 8)
-    assert (bank.level, bank.levels, bank.lowest) == (-30.0, 1, None)
+    assert (bank.low_mean, bank.low_weeks, bank.lowest) == (-30.0, 1, None)
     silent = decide.book(bank, Decimal(90), "EUR", MONDAY + 7, returned=False, balance_after=None)
-    assert decide.judge_week(silent, 4.0, 8).levels == 1
+    assert decide.judge_week(silent, 4.0, 8).low_weeks == 1
 
 
 def test_nothing_is_said_before_the_warm_up_and_what_it_holds_now_counts_if_it_is_less():
     weeks = [(Decimal(1000), Decimal(5000))] * 8
-    assert decide.signs(lived(weeks[:7]), 4.0, 8).cushion is None
+    assert decide.cash_signals(lived(weeks[:7]), 4.0, 8).cushion is None
     bank = lived(weeks)
-    assert decide.signs(bank, 4.0, 8).cushion == 5.0
+    assert decide.cash_signals(bank, 4.0, 8).cushion == 5.0
     drained = decide.report_balance(bank, Decimal(200), "EUR", MONDAY + 80)
-    assert decide.signs(drained, 4.0, 8).cushion == 0.2
+    assert decide.cash_signals(drained, 4.0, 8).cushion == 0.2
 
 
 def test_the_less_an_account_holds_the_worse_its_class_before_any_label():
@@ -98,4 +98,4 @@ def test_a_thin_cushion_is_a_reason_and_the_contributions_still_add_up():
 
 def test_a_row_of_an_earlier_version_is_read():
     old = msgspec.json.decode(b'{"currency":"EUR","weeks":20,"mean":7.0,"wake":739000}', type=Bank)
-    assert decide.signs(old, 4.0, 8) == decide.Signs(known=True, shock=False, falling=False, cushion=None)
+    assert decide.cash_signals(old, 4.0, 8) == decide.CashSignals(is_known=True, shock=False, falling=False, cushion=None)

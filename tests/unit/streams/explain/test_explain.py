@@ -79,7 +79,7 @@ def looked_at(output) -> dict[str, Any]:
 def test_what_the_rules_looked_at_and_their_parameters():
     alert, change, score = of("alerts"), of("limit-changes", -1), of("scores")
     assert looked_at(alert)["overdue_items"] == 1
-    assert looked_at(change)["overdue"] is True
+    assert looked_at(change)["is_overdue"] is True
     assert looked_at(score)["weekday"] >= 0
     assert describe.parameters(context(), emitted(alert).data)["alerts.overdue_days"] == "15"
     assert describe.parameters(context(), emitted(change).data)["limits.weak_factor"] == "0.5"

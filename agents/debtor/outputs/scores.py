@@ -1,0 +1,79 @@
+"""Topic ``scores``: of an invoice as it is issued, and of the debtor when its own changes."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+from agents.debtor.message_structs import written
+from agents.debtor.scoring import decide as scoring
+from agents.debtor.scoring.state import Scored
+from agents.debtor.unit_of_work import UnitOfWork
+from agents.version import CODE_VERSION
+from schemas.events.payments import InvoiceIssued
+from schemas.outputs.scores import ScoreComputed
+
+_Score = written(ScoreComputed)
+
+
+def send_invoice_score(case: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> None:
+    """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
+    _send(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
+
+
+def send_debtor_score(case: UnitOfWork, scored: Scored) -> None:
+    """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null if a rate is missing)."""
+    _send(case, scored, None, case.sums.open_amount, case.policy.currency, None)
+
+
+def _send(
+    case: UnitOfWork,
+    scored: Scored,
+    invoice_id: str | None,
+    amount: Decimal | None,
+    currency: str,
+    due: date | None,
+    issued: date | None = None,
+) -> None:
+    lgd = scoring.loss_given_default(case.context.model, case.policy.loss_given_default)
+    loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
+    limits = scoring.thresholds(case.policy.bands, scored.band)
+    floor = scoring.least_default(scored.because.facts)
+    changes = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, least_default=floor)
+    paid_from, expected, paid_to = _payment_dates(scored, due, issued)
+    explanation = scored.told
+    score = _Score(
+        customer_id=case.customer_id,
+        policy_version=case.policy.version,
+        model_version=case.context.model.version,
+        code_version=CODE_VERSION,
+        invoice_id=invoice_id,
+        p_late=scored.p_late,
+        p_default=scored.p_default,
+        ready=scored.ready,
+        expected_loss=loss,
+        currency=currency,
+        band=scored.band,
+        reasons=explanation.reasons,
+        due_date=due,
+        scored_at=case.at,
+        log_odds=explanation.log_odds,
+        lift=round(scored.lift, 6) if scored.lift else 0.0,
+        scorer=scored.because.scorer,
+        p_late_30=scored.p_late_30,
+        expected_paid_on=expected,
+        paid_from=paid_from,
+        paid_to=paid_to,
+        loss_given_default=lgd,
+        would_change=changes,
+    )
+    case.send("scores", "duewatch.score.computed.v1", score)
+
+
+def _payment_dates(scored: Scored, due: date | None, issued: date | None) -> tuple[date | None, date | None, date | None]:
+    """The earliest, the middle and the latest day of payment to expect; nobody pays before the issue."""
+    if scored.days is None or due is None or issued is None:
+        return None, None, None
+    due_day, issue_day = due.toordinal(), issued.toordinal()
+    low, middle, high = (date.fromordinal(max(due_day + days, issue_day)) for days in scored.days)
+    return low, middle, high
