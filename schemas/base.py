@@ -77,7 +77,9 @@ def parse_amount(value: Any) -> Decimal:
         if not _AMOUNT.match(value):
             if _HUGE.match(value):
                 raise ValueError(f"{value[:40]} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
-            raise ValueError(f'{value[:40]!r} is not a valid amount: send a decimal string with at most two decimals, such as "1234.50"')
+            raise ValueError(
+                f'{value[:40]!r} is not a valid amount: send a decimal string with at most two decimals, such as "1234.50"'
+            )
         if len(value) <= _SAFE_LENGTH:
             return Decimal(value)
         value = Decimal(value)

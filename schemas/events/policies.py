@@ -14,7 +14,7 @@ DEFAULT_DAYS = 90
 
 
 class Bands(Contract):
-    """Thresholds of the bands: below ``strong_below`` strong, from ``weak_from`` weak; the worse of the two probabilities counts."""
+    """Thresholds of the bands: below ``strong_below`` strong, from ``weak_from`` weak; the worse of both probabilities counts."""
 
     late_strong_below: Probability = 0.60
     late_weak_from: Probability = 0.97

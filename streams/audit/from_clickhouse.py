@@ -14,12 +14,12 @@ from schemas.clickhouse.rows import hash_of
 from schemas.events.envelope import Output
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.amounts import Cut, compare_cuts
-from streams.backtest.run import Fold
 from streams.clickhouse.query import ClickHouse
 from streams.errors import UserError
 from streams.explain.from_clickhouse import columns_of, ends_of_the_replay, is_alike, records_of
 from streams.explain.reproduce import TOPICS
 from streams.recompute.difference import ABSENT, Difference, shown
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.sources import Step, cut_at
 from streams.terminal.progress import Bar
@@ -51,7 +51,7 @@ def audit_replayed(settings: Settings, clickhouse: ClickHouse, away: str, bar: B
         return altered, {"events of ClickHouse": count}
     book = DebtorBrain()
     records = sorted(records_of(clickhouse), key=lambda record: (record.day, record.order))
-    fold = Fold(replay_context(records), book=book)
+    fold = Fold(replay_context(records), debtors=book)
     versions = {fold.context.policy.version}
     outputs: list[Output] = []
     step: Step | None = None

@@ -137,14 +137,14 @@ def backtest(
       duewatch backtest ledger.csv --mapping highradius --out ./backtest
       duewatch backtest ./portfolio --no-challengers --out ./backtest
     """
-    from streams.backtest.report.summary import show
+    from streams.backtest.report.summary import print_summary
     from streams.backtest.run import run_backtest
     from streams.terminal.tables import plain_console
 
     metrics = run_backtest(
         list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers
     )
-    show(plain_console(), metrics, out)
+    print_summary(plain_console(), metrics, out)
 
 
 @click.command()

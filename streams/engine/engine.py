@@ -36,7 +36,7 @@ from streams.engine.transaction import Stage
 from streams.kafka.codec import decode
 from streams.kafka.topics import full_name
 from streams.metrics import Metrics
-from streams.process.affinity import everywhere
+from streams.process.affinity import on_all_cores
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -205,7 +205,7 @@ class Engine:
 
     def _restored(self, number: int) -> PartitionTask:
         """In a thread of the pool, whose clients and processes may run on any core."""
-        with everywhere():
+        with on_all_cores():
             return self._restore(number)
 
     def _restore(self, number: int) -> PartitionTask:

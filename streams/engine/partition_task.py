@@ -13,7 +13,7 @@ from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
 from streams.engine.circuit_breaker import CircuitBreaker, read_outcomes
 from streams.engine.slicing import Applied, Rules, SliceBuffer
-from streams.process.garbage import give_back
+from streams.process.garbage import trim_heap
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -98,7 +98,7 @@ def begin(
     if isinstance(brain, RestoresAll) and found.prepared is not None:
         brain.restore_all(found.prepared)
         found.prepared = None
-        give_back()
+        trim_heap()
     for key, value in found.rows.items():
         brain.restore(key, value)
     # A topic that is new to the agent begins at its start.

@@ -13,12 +13,12 @@ from schemas.base import format_time
 from schemas.cloudevents import build_attributes
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS as REGISTRY
-from streams.backtest.run import Fold
 from streams.clickhouse.query import ClickHouse
 from streams.connectors.records import Record, record_of
 from streams.errors import UserError
 from streams.explain.reproduce import TOPICS, Explained, PublishedDecision, RecordingBrain, asked_for, decided
 from streams.kafka.codec import json_of
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.sources import cut_at
 from streams.terminal.progress import progress_bar
@@ -38,7 +38,7 @@ def explain_replayed(clickhouse: ClickHouse, wanted: str, away: str) -> Explaine
     ends = ends_of_the_replay(clickhouse, away)
     records = sorted(records_of(clickhouse), key=lambda record: (record.day, record.order))
     witness = RecordingBrain(row["id"])
-    fold = Fold(replay_context(records), book=witness)
+    fold = Fold(replay_context(records), debtors=witness)
     with progress_bar("explain", len(records)) as bar:
         for step in cut_at(records, ends):
             fold.step(step)

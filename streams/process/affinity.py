@@ -17,7 +17,7 @@ CORES = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 """The cores that this process was given when it started; empty where the system does not tell."""
 
 
-def stay_on(core: int) -> None:
+def pin_to_core(core: int) -> None:
     """Keep this thread, and those that it starts from now on, on one core. Raises UserError where there is no such core."""
     if core not in CORES:
         there = ", ".join(map(str, sorted(CORES))) or "none that this system lets a process choose"
@@ -26,7 +26,7 @@ def stay_on(core: int) -> None:
 
 
 @contextmanager
-def everywhere() -> Iterator[None]:
+def on_all_cores() -> Iterator[None]:
     """What is started in here, threads and processes, may run on all cores, whatever core its starter stays on."""
     own = os.sched_getaffinity(0) if CORES else CORES
     if own == CORES:

@@ -13,12 +13,12 @@ collections that free nothing; what asyncio leaves behind is young and still fou
 """
 
 
-def keep_many_rows() -> None:
+def tune_for_many_rows() -> None:
     """Set the thresholds for a process that holds or makes many rows."""
     gc.set_threshold(YOUNG, MIDDLE, OLD)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return what was freed and lies between what is kept to the system, where the C library can do that (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -26,7 +26,7 @@ from streams.kafka.headers import read_headers
 from streams.kafka.topics import full_name
 from streams.logs import configure_logs
 from streams.metrics import Metrics
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from streams.sink.progress import Cut, Place, Progress
 from streams.sink.server import SinkWeb
 from streams.sink.writer import Batch, Writer
@@ -308,7 +308,7 @@ def _topic_ids(admin: AdminClient, topics: list[str]) -> dict[str, str]:
 def run(settings: Settings, metrics_port: int | None = None) -> int:
     """Run until SIGTERM or Ctrl-C; 0 when all that was read is in ClickHouse. Raises UserError when it cannot start."""
     configure_logs(settings.log_format, settings.log_level)
-    keep_many_rows()
+    tune_for_many_rows()
     stop = threading.Event()
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -149,8 +149,8 @@ def _midnight(day: date) -> datetime:
 
 def build(size: Size) -> Workload:
     """Simulate, and learn a shared model from it first, so that all engines score with the same one that knows something."""
-    from streams.backtest.run import Fold
     from streams.connectors.records import record_of
+    from streams.recompute.pipeline import Fold
     from streams.replay.context import replay_context
     from streams.replay.sources import steps
     from streams.simulate import simulate

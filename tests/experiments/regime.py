@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.backtest.challengers import Forecasts, boosted, late_rate, river_logistic
+from streams.backtest.challengers import Forecasts, gradient_boosting, late_rate, river_logistic
 from streams.backtest.history import UNKNOWN, Table
-from streams.backtest.regime_changes import half_way
+from streams.backtest.regime_changes import days_to_half_way
 from streams.backtest.statistics import log_losses
 from tests.experiments.history import history_of
 from tests.experiments.ledgers import HIGHRADIUS, highradius_mapping, highradius_rows, slower, third, write
@@ -58,7 +58,7 @@ def reactions(table: Table, affected: np.ndarray, scorers: Sequence[Forecasts], 
     found = []
     for scorer in scorers:
         base = float(scorer.p[before].mean())
-        half, most = (half_way(after[own], scorer.p[own], goal, share, base) for share in (0.5, 0.8))
+        half, most = (days_to_half_way(after[own], scorer.p[own], goal, share, base) for share in (0.5, 0.8))
         losses = log_losses(np.maximum(table.late, 0), np.clip(scorer.p, 1e-4, 1 - 1e-4))
         found.append(Reaction(scorer.title, half, most, float(losses[behind].mean()), float(losses[others].mean())))
     return found
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
     for number in wanted:
         table, affected = changed(number)
         ours = Forecasts("duewatch", "duewatch", table.p_late)
-        for one in reactions(table, affected, [ours, late_rate(table), river_logistic(table), boosted(table, 1_000)]):
+        for one in reactions(table, affected, [ours, late_rate(table), river_logistic(table), gradient_boosting(table, 1_000)]):
             half, most = ("-" if days is None else f"{days} d" for days in (one.half, one.most))
             print(
                 f"{number + 1:<6}{one.scorer:30}{half:>10}{most:>8}{one.log_loss_after:>10.4f}{one.log_loss_unaffected:>15.4f}",

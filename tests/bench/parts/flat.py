@@ -24,7 +24,7 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.debtor.state import encode as written
 from schemas.ids import stable_id
 from streams.kafka.codec import encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.figures import spread
 from tests.bench.parts.react import us
 from tests.bench.rows import Templates, cloned, debtors_of, name_of, templates
@@ -38,7 +38,7 @@ how full a slice is (a quarter of the cost), not how many debtors there are."""
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     made, size = load(folder), load_size(folder)
     given = seasoned(made, templates(made))
     by_debtors = costs(made, {count: of_debtors(made, given, count) for count in size.flat_debtors})

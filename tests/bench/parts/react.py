@@ -21,7 +21,7 @@ from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
 from streams.kafka.codec import decode, encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.workload import PARTITIONS, Cut, build_ledger, cuts, decoded, load, load_size, mix
 
 EXAMPLES = 100
@@ -74,7 +74,7 @@ def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     made, size = load(folder), load_size(folder)
     once(cuts(made)[:8], made.context)  # what is loaded and remembered with the first use of it
     spent = once(cuts(made), made.context)

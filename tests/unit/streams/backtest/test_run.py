@@ -11,10 +11,11 @@ import orjson
 import pytest
 from rich.console import Console
 
-from streams.backtest.challengers import booster_is_here
-from streams.backtest.report.summary import show
-from streams.backtest.run import PREDICTION_COLUMNS, Fold, run_backtest
+from streams.backtest.challengers import is_booster_available
+from streams.backtest.report.summary import print_summary
+from streams.backtest.run import PREDICTION_COLUMNS, run_backtest
 from streams.errors import UserError
+from streams.recompute.pipeline import Fold
 from streams.replay import sources
 from streams.replay.context import replay_context
 from streams.replay.sources import read_sources, steps
@@ -87,7 +88,7 @@ def test_metrics_and_report_tell_the_same_events(portfolio, result):
 def test_metrics_hold_every_scorer_and_the_truth_that_lies_beside_the_portfolio(result):
     metrics = orjson.loads((result / "metrics.json").read_bytes())
 
-    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if booster_is_here() else set())
+    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if is_booster_available() else set())
     assert set(metrics["scorers"]) == expected
     assert set(metrics["ahead_of"]) == expected - {"duewatch"}
     for scorer in metrics["scorers"].values():
@@ -138,7 +139,7 @@ def test_broken_records_are_dead_letters_and_the_others_are_applied(portfolio, t
 
 def told(metrics, folder):
     page = StringIO()
-    show(Console(width=140, file=page), metrics, folder)
+    print_summary(Console(width=140, file=page), metrics, folder)
     return page.getvalue()
 
 
