@@ -53,6 +53,22 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class _Added:
+    """The type of ``ADDED``."""
+
+
+ADDED = _Added()
+"""Marks a field that joined a published contract later: ``purchase_order: Annotated[Text | None, ADDED] = None``.
+
+While such a field holds its default it is no part of an event's content: what was sent before the field existed, and is sent again
+after the update, is still the same event."""
+
+
+def added_fields(contract: type[Contract]) -> dict[str, Any]:
+    """The fields of a contract that are marked with ``ADDED``, with their defaults."""
+    return {name: field.default for name, field in contract.model_fields.items() if ADDED in field.metadata}
+
+
 def blame(field: str, reason: str, value: object = None) -> ValidationError:
     """The error of a check over several fields, naming the field to fix (pydantic would name none)."""
     error = PydanticCustomError("value_error", "{reason}", {"reason": reason})

@@ -12,7 +12,7 @@ from aiokafka.partitioner import murmur2
 from pydantic import ValidationError
 
 from schemas import cloudevents
-from schemas.base import Contract, format_amount
+from schemas.base import Contract, added_fields, format_amount
 from schemas.cloudevents import Header, Headers, read
 from schemas.events.envelope import Event, Output, RejectedError, Rejection, impossible_date
 from schemas.ids import content_hash
@@ -25,6 +25,7 @@ _KEYED = frozenset(name for name, topic in TOPICS.items() if topic.key == "custo
 # What our own topics carry may be larger: the shared model travels in them by value.
 _LARGE = frozenset(name for name, topic in TOPICS.items() if topic.direction == "internal")
 _CONTRACTS = {name: topic.contracts for name, topic in TOPICS.items()}
+_ADDED = {contract: added for contract in CONTRACTS.values() if (added := added_fields(contract))}
 
 
 # -- reading
@@ -76,7 +77,10 @@ def _reject_type(topic: str, event_type: str) -> type[Contract]:
 
 def content_of(data: Contract) -> str:
     """A hash of what a body says, however it was spelt: it distinguishes a resent event from one that says something else."""
-    return content_hash(orjson.dumps(data.__dict__, default=_plain))
+    fields, added = data.__dict__, _ADDED.get(type(data))
+    if added is not None:
+        fields = {name: value for name, value in fields.items() if name not in added or value != added[name]}
+    return content_hash(orjson.dumps(fields, default=_plain))
 
 
 def _plain(value: Any) -> Any:

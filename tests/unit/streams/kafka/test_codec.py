@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Annotated
 
 import orjson
 import pytest
@@ -12,6 +13,7 @@ from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.base import ADDED, added_fields
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.payments import PaymentReceived
 from schemas.registry import TOPICS
@@ -54,6 +56,18 @@ def test_the_same_body_in_another_spelling_has_the_same_content():
     spaced = orjson.dumps({"unknown": 1, **orjson.loads(VALUE)}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     assert decoded(spaced).content == decoded().content
     assert decoded(body(amount="12.51")).content != decoded().content
+
+
+class _WithPurchaseOrder(PaymentReceived):
+    purchase_order: Annotated[str | None, ADDED] = None
+
+
+def test_a_field_that_joined_later_leaves_the_content_of_what_was_sent_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert added_fields(_WithPurchaseOrder) == {"purchase_order": None}
+    monkeypatch.setitem(codec._ADDED, _WithPurchaseOrder, added_fields(_WithPurchaseOrder))
+    fields = FACT.model_dump()
+    assert codec.content_of(_WithPurchaseOrder(**fields)) == codec.content_of(FACT)
+    assert codec.content_of(_WithPurchaseOrder(**fields, purchase_order="PO-7")) != codec.content_of(FACT)
 
 
 def test_the_structured_form_goes_there_and_back():
