@@ -60,8 +60,8 @@ class _Added:
 ADDED = _Added()
 """Marks a field that joined a published contract later: ``purchase_order: Annotated[Text | None, ADDED] = None``.
 
-While such a field holds its default it is no part of an event's content: what was sent before the field existed, and is sent again
-after the update, is still the same event."""
+While such a field holds its default it is no part of an event's content: what was sent before the field existed, and is sent
+again after the update, is still the same event."""
 
 
 def added_fields(contract: type[Contract]) -> dict[str, Any]:

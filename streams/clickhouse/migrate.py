@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")
 _END = re.compile(r";[ \t]*(?:\n|\Z)")
 _COMMENT = re.compile(r"^[ \t]*--.*\n?", re.MULTILINE)
-LEDGER = """CREATE TABLE IF NOT EXISTS {database}.schema_migrations (
+MIGRATIONS_TABLE = """CREATE TABLE IF NOT EXISTS {database}.schema_migrations (
     number UInt32, name String, checksum String, status LowCardinality(String), at DateTime64(6, 'UTC')
 ) ENGINE = ReplacingMergeTree(at) ORDER BY (number, name)"""
 
@@ -99,7 +99,7 @@ def migrate(client: Client, database: str, migrations: list[Migration] | None = 
     if not todo:
         return []
     client.command(f"CREATE DATABASE IF NOT EXISTS {quoted(database)}")
-    client.command(LEDGER.replace("{database}", quoted(database)))
+    client.command(MIGRATIONS_TABLE.replace("{database}", quoted(database)))
     for migration in todo:
         _note(client, database, migration, "started")
         for statement in migration.statements(database):

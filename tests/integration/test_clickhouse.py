@@ -25,7 +25,7 @@ from streams.clickhouse.migrate import migrate
 from streams.clickhouse.query import ClickHouse
 from streams.dead_letters import listing
 from streams.metrics import Metrics
-from streams.sink.writer import Batch, Writer
+from streams.sink.writer import Batch, BatchWriter
 from tests.integration.support.ledgers import as_records, highradius, recompute, record, tangled, tick
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Database:
     def __init__(self, client: Client) -> None:
         self.client, self.name = client, f"test_{next(_names)}"
         migrate(client, self.name)
-        self._writer = Writer(client, self.name, Metrics(), threading.Event())
+        self._writer = BatchWriter(client, self.name, Metrics(), threading.Event())
 
     def sink(self, records: Iterable[SinkRecord], batch: int = 5_000) -> None:
         rows = [rows_of(one) for one in records]

@@ -64,7 +64,7 @@ class _WithPurchaseOrder(PaymentReceived):
 
 def test_a_field_that_joined_later_leaves_the_content_of_what_was_sent_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert added_fields(_WithPurchaseOrder) == {"purchase_order": None}
-    monkeypatch.setitem(codec._ADDED, _WithPurchaseOrder, added_fields(_WithPurchaseOrder))
+    monkeypatch.setattr(codec, "_ADDED", {_WithPurchaseOrder: added_fields(_WithPurchaseOrder)})
     fields = FACT.model_dump()
     assert codec.content_of(_WithPurchaseOrder(**fields)) == codec.content_of(FACT)
     assert codec.content_of(_WithPurchaseOrder(**fields, purchase_order="PO-7")) != codec.content_of(FACT)
