@@ -9,7 +9,7 @@ import orjson
 
 from streams.audit.sink_wait import deployed
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.query import ClickHouse, clickhouse_or_left
+from streams.clickhouse.query import ClickHouse, clickhouse_or_leftover
 from streams.engine.restore import offsets
 from streams.errors import UserError
 from streams.explain.describe import as_dict
@@ -35,7 +35,7 @@ def run_explain(
     try:
         require_kafka(settings)
     except KafkaAwayError as away:
-        made = _from_clickhouse(clickhouse_or_left(settings, data, clickhouse), wanted, away)
+        made = _from_clickhouse(clickhouse_or_leftover(settings, data, clickhouse), wanted, away)
     else:
         asked = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
         made = _from_the_log(deployed(settings), wanted, asked)

@@ -107,7 +107,7 @@ def test_an_error_names_the_variable_its_value_and_the_mend(name, value, mend):
 def test_all_errors_are_told_at_once():
     message = refused(PARTITIONS="0", CLOCK="wall", BOOTSTAP="a:1")
     assert message.count("DUEWATCH_") == 4
-    assert "DUEWATCH_BOOTSTAP is no setting. Did you mean DUEWATCH_BOOTSTRAP?" in message
+    assert "DUEWATCH_BOOTSTAP is not a setting. Did you mean DUEWATCH_BOOTSTRAP?" in message
 
 
 @pytest.mark.parametrize("missing", ["MECHANISM", "USERNAME", "PASSWORD"])
@@ -127,8 +127,8 @@ def test_certificate_and_key_go_together(certificate):
 @pytest.mark.parametrize(
     ("dsn", "problem"),
     [
-        pytest.param("localhost:8123", "begins with none", id="no scheme"),
-        pytest.param("https://u:hunter2@host:x", "is no URL", id="no port"),
+        pytest.param("localhost:8123", "starts with none", id="no scheme"),
+        pytest.param("https://u:hunter2@host:x", "is not a valid URL", id="no port"),
         pytest.param("clickhouse://u:hun/ter2@host", "write special characters", id="slash in the password"),
         pytest.param("clickhouse://u:hunter2@", "names no host", id="no host"),
         pytest.param("chdb://", "names no folder", id="no folder"),

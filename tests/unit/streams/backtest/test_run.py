@@ -179,7 +179,7 @@ def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(p
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path):
-    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be made \(.+\): name another one with --out"):
+    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be created \(.+\): name another one with --out"):
         run_backtest([tmp_path / "not read yet.jsonl"], out=Path("/proc/nope"))
 
 

@@ -12,7 +12,7 @@ from streams.cli.main import duewatch
 from streams.clickhouse import query
 from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.discovery import DEFAULT_DATA
-from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_left
+from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_leftover
 from streams.dead_letters import resend
 from streams.settings import Settings, load_settings
 
@@ -122,8 +122,8 @@ def test_the_database_is_that_of_the_url_or_of_the_settings(opened, url, told, d
 def test_settings_still_know_what_was_set_once_others_are_changed():
     unset, one = load_settings({}).changed(prefix="trial"), load_settings({"DUEWATCH_DATABASE": "ours"}).changed(prefix="trial")
 
-    assert clickhouse_or_left(unset, None, None) == ClickHouse(DEFAULT_DATA, None)
-    assert clickhouse_or_left(one, None, None) == ClickHouse(None, "clickhouse://127.0.0.1:8123", "ours")
+    assert clickhouse_or_leftover(unset, None, None) == ClickHouse(DEFAULT_DATA, None)
+    assert clickhouse_or_leftover(one, None, None) == ClickHouse(None, "clickhouse://127.0.0.1:8123", "ours")
 
 
 def test_embedded_data_is_asked_where_the_url_says_once_no_sink_has_it_open(opened, monkeypatch, tmp_path):

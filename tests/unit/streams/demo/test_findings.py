@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from streams.demo.findings import limits, warned
+from streams.demo.findings import alert_statistics, limits
 
 DEFAULTED = {"customer_id": "bad", "defaulted_on": "2024-06-30", "first_missed_due_on": "2024-04-01"}
 SOUND = {"customer_id": "good", "defaulted_on": None, "first_missed_due_on": None}
@@ -21,13 +21,13 @@ def change(day, previous, new, customer_id="bad"):
 
 
 def line(alerts, alert_type="overdue"):
-    return next(found for found in warned(alerts, [DEFAULTED, SOUND]) if found.alert_type == alert_type)
+    return next(found for found in alert_statistics(alerts, [DEFAULTED, SOUND]) if found.alert_type == alert_type)
 
 
 def test_lead_time_counts_from_the_first_alert_of_the_half_year_before():
     found = line([alert("bad", "2023-06-01"), alert("bad", "2024-03-22"), alert("bad", "2024-05-31")])
 
-    assert (found.raised, found.debtors, found.caught) == (3, 1, 1)
+    assert (found.raised, found.debtors, found.caught_defaults) == (3, 1, 1)
     assert (found.before_default, found.before_missed) == (100, 10)
 
 
@@ -35,7 +35,7 @@ def test_lead_time_counts_from_the_first_alert_of_the_half_year_before():
 def test_an_alert_that_does_not_precede_the_default_warned_of_nothing(day):
     found = line([alert("bad", day)])
 
-    assert (found.caught, found.before_default, found.false_debtors) == (0, None, 0)
+    assert (found.caught_defaults, found.before_default, found.false_debtors) == (0, None, 0)
 
 
 def test_debtors_that_never_default_are_counted_apart():
