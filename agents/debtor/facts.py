@@ -204,8 +204,9 @@ def _transaction_booked(case: UnitOfWork, fact: BankTransactionBooked, _: str) -
         bank = banking.book(
             case.header.bank, fact.amount, fact.currency, fact.booked_on.toordinal(), returned, fact.balance_after
         )
-        if bank.due_day and bank.due_day <= case.day:  # the first movement lies in the past: judge from the running week on
-            bank = replace(bank, week=banking.monday(case.day), due_day=banking.monday(case.day) + 7)
+        # The first movement lies in the past: judge from the running week on.
+        if bank.next_deadline and bank.next_deadline <= case.day:
+            bank = replace(bank, week=banking.monday(case.day), next_deadline=banking.monday(case.day) + 7)
         case.set(bank=bank)
     return None
 

@@ -65,7 +65,11 @@ def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
         header = case.header
         days = [
             d
-            for d in (header.bank.due_day, header.limit.due_day, alerting.cool_down_end(header.alerts, severities, case.day))
+            for d in (
+                header.bank.next_deadline,
+                header.limit.next_deadline,
+                alerting.cool_down_end(header.alerts, severities, case.day),
+            )
             if d
         ]
         wake = max(min(days), case.day + 1) if days else 0
@@ -77,7 +81,7 @@ def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
 
 def _judge_bank(case: UnitOfWork) -> None:
     bank, rules = case.header.bank, case.policy.alerts
-    while bank.due_day and bank.due_day <= case.day:
+    while bank.next_deadline and bank.next_deadline <= case.day:
         judged = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
         if _cash_class(case, judged) != _cash_class(case, bank):
             case.rescore = True

@@ -67,7 +67,8 @@ class Opened(msgspec.Struct, frozen=True):
 Row = Header | ScoreState | Item | Payment | PendingAllocations | SalesDay | Features | Cell | SeenMarker
 
 _KINDS: dict[str, type] = {
-    "": Header, SCORE: ScoreState, "i": Item, "p": Payment, "w": PendingAllocations, "s": SalesDay, "f": Features, "x": Cell, "n": SeenMarker,
+    "": Header, SCORE: ScoreState, "i": Item, "p": Payment, "w": PendingAllocations, "s": SalesDay, "f": Features,
+    "x": Cell, "n": SeenMarker,
 }  # fmt: skip
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
 _ENCODER = msgspec.json.Encoder(decimal_format="string")

@@ -22,13 +22,13 @@ MAX_NOTICES_QUOTED = 3
 """The last notices of a proceeding are evidence; the earlier ones are in its register."""
 
 
-def score_inputs(case: UnitOfWork) -> ScoreInputs:
+def score_inputs(uow: UnitOfWork) -> ScoreInputs:
     """What the score looks at besides the debtor's labels."""
-    header = case.header
+    header = uow.header
     stage, is_certain = header.insolvency.stage, True
     if stage == "none" and header.insolvency.possible != "none":
         stage, is_certain = header.insolvency.possible, False
-    rules = case.policy.alerts
+    rules = uow.policy.alerts
     cash = cash_signals(header.bank, rules.shock_threshold, rules.shock_warm_up_weeks)
     inputs = ScoreInputs(
         days_past_due=worst_days_past_due(header.balances),
@@ -40,11 +40,11 @@ def score_inputs(case: UnitOfWork) -> ScoreInputs:
         certain=is_certain and stage != "none",
         overdue_ids=header.overdue_ids,
         notice_ids=_notice_ids(header) if stage != "none" else (),
-        day=case.day,
+        day=uow.day,
         overdue_share=_overdue_share(header.balances),
         terms_days=header.master.terms_days,
     )
-    return scoring.assessed(case.score, inputs)
+    return scoring.assessed(uow.score, inputs)
 
 
 def _notice_ids(header: Header) -> tuple[str, ...]:
@@ -62,38 +62,38 @@ def _overdue_share(balances: dict[str, Balance]) -> float:
     return share
 
 
-def is_material(case: UnitOfWork, item: Item) -> bool:
+def is_material(uow: UnitOfWork, item: Item) -> bool:
     """Whether the open rest is large enough to count as a default. Where a rate is missing it is: better one too many."""
-    rate = case.rate(item.currency)
-    return rate is None or item.open * rate >= case.policy.default_amount
+    rate = uow.rate(item.currency)
+    return rate is None or item.open * rate >= uow.policy.default_amount
 
 
 # -- limits
-def limit_inputs(case: UnitOfWork) -> LimitInputs:
+def limit_inputs(uow: UnitOfWork) -> LimitInputs:
     """What the limit rules look at."""
-    header, sums = case.header, case.sums
+    header, sums = uow.header, uow.sums
     return LimitInputs(
         band=_band(header),
         exposure=sums.exposure,
         sales_90d=sums.sales_90d,
-        is_overdue=is_overdue(case.overdue_items, sums.overdue, case.policy.alerts),
+        is_overdue=is_overdue(uow.overdue_items, sums.overdue, uow.policy.alerts),
         stage=header.insolvency.stage,
         is_insolvent=is_default(header.insolvency.stage),
         shock=header.bank.shock,
         is_rising=is_rising(header.bank),
-        payments_paused="payments" in case.paused,
+        payments_paused="payments" in uow.paused,
     )
 
 
-def limit_evidence(case: UnitOfWork) -> LimitEvidence:
+def limit_evidence(uow: UnitOfWork) -> LimitEvidence:
     """The ids that reasons of a limit may quote."""
-    return LimitEvidence(overdue_ids=case.header.overdue_ids)
+    return LimitEvidence(overdue_ids=uow.header.overdue_ids)
 
 
-def is_limit_quiet(case: UnitOfWork) -> bool:
+def is_limit_quiet(uow: UnitOfWork) -> bool:
     """Whether no limit rule can have anything to say: so it is after most events, and nobody has to add up and compare."""
-    header = case.header
-    return limits.is_quiet(header.limit, _band(header), case.overdue_items, header.bank.shock, header.insolvency.stage, case.day)
+    header = uow.header
+    return limits.is_quiet(header.limit, _band(header), uow.overdue_items, header.bank.shock, header.insolvency.stage, uow.day)
 
 
 def _band(header: Header) -> str:
@@ -101,32 +101,32 @@ def _band(header: Header) -> str:
 
 
 # -- alerts
-def alert_inputs(case: UnitOfWork) -> AlertInputs:
+def alert_inputs(uow: UnitOfWork) -> AlertInputs:
     """What the alert rules look at."""
-    header = case.header
+    header = uow.header
     last = header.last
-    average = scoring.slow_average(last, case.day)
+    average = scoring.slow_average(last, uow.day)
     return AlertInputs(
-        exposure=case.sums.exposure,
+        exposure=uow.sums.exposure,
         limit=header.limit.amount if header.limit.is_open else None,
-        exposure_grew=case.exposure_grew,
-        overdue_items=case.overdue_items,
-        overdue_amount=case.sums.overdue,
+        exposure_grew=uow.exposure_grew,
+        overdue_items=uow.overdue_items,
+        overdue_amount=uow.sums.overdue,
         p_late=last.p_late if last is not None else 0.0,
         p_late_slow=average if average is not None else 1.0,
         ready=last is not None and last.ready,
         shock=header.bank.shock,
         stage_alarm=is_alarm(header.insolvency.stage),
         possible_alarm=is_alarm(header.insolvency.possible),
-        payments_paused="payments" in case.paused,
+        payments_paused="payments" in uow.paused,
     )
 
 
-def alert_details(case: UnitOfWork) -> AlertDetails:
+def alert_details(uow: UnitOfWork) -> AlertDetails:
     """What the words and the evidence of an alert need besides."""
-    header = case.header
+    header = uow.header
     return AlertDetails(
-        currency=case.policy.currency,
+        currency=uow.policy.currency,
         overdue_ids=header.overdue_ids,
         notice_ids=_notice_ids(header),
         stage=header.insolvency.stage,
@@ -137,16 +137,16 @@ def alert_details(case: UnitOfWork) -> AlertDetails:
     )
 
 
-def may_alert(case: UnitOfWork) -> bool:
+def may_alert(uow: UnitOfWork) -> bool:
     """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
-    header = case.header
+    header = uow.header
     return (
-        case.overdue_items > 0
+        uow.overdue_items > 0
         or header.bank.shock
         or header.insolvency.stage != "none"
         or header.insolvency.possible != "none"
-        or header.last is not case.started_with.last  # its average only nears it while it stays
-        or case.exposure_grew
+        or header.last is not uow.started_with.last  # its average only nears it while it stays
+        or uow.exposure_grew
     )
 
 

@@ -115,7 +115,7 @@ def _record_status(client: Client, database: str, migration: Migration, status: 
 
 def run_migrate(settings: Settings, *, dry_run: bool = False) -> Iterator[str]:
     """Migrate the database of the settings, yielding a line for each migration; with ``dry_run`` the SQL that would run."""
-    client = open_client(settings.clickhouse.get_secret_value())
+    client = open_client(settings.clickhouse.get_secret_value(), "default")  # its own is made here; the statements name it
     try:
         if dry_run:
             yield from _statements(pending(client, settings.database, read_migrations()), settings.database)

@@ -57,8 +57,11 @@ def run(settings: Settings, metrics_port: int | None = None) -> int:
 
 
 def _open(settings: Settings, stop: threading.Event) -> Client:
-    """A server may be away for a while; the engine in this process is there, or says why not."""
+    """A server may be away for a while; the engine in this process is there, or says why not.
+
+    Not on the sink's own database, which may not be there yet: the statements name it.
+    """
     dsn = settings.clickhouse.get_secret_value()
     if dsn.startswith("chdb:"):
         return open_client(dsn)
-    return with_retries(lambda: open_client(dsn), stop, log_retry)
+    return with_retries(lambda: open_client(dsn, "default"), stop, log_retry)

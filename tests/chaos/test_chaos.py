@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +23,7 @@ FAULTS, SECONDS = 10, 40
 
 @pytest.mark.kafka
 @pytest.mark.slow
-def test_what_a_disturbed_deployment_wrote_follows_from_its_logs(tmp_path):
+def test_what_a_disturbed_deployment_wrote_follows_from_its_logs(tmp_path: Path) -> None:
     out = tmp_path / "chaos.json"
     # A process of its own: one process can open one embedded ClickHouse.
     options = ["--faults", str(FAULTS), "--minutes", str(SECONDS / 60), "--debtors", "40", "--days", "120", "--out", str(out)]
@@ -44,7 +45,7 @@ def test_what_a_disturbed_deployment_wrote_follows_from_its_logs(tmp_path):
     assert told["events"] > 500
 
 
-def test_a_long_schedule_has_every_kind_and_a_short_one_none_that_takes_long():
+def test_a_long_schedule_has_every_kind_and_a_short_one_none_that_takes_long() -> None:
     long, short = schedule(110, 600, 1), schedule(10, 40, 1)
     assert {fault.kind for fault in long} == set(KINDS)
     assert Counter(fault.kind for fault in long)["the broker is gone"] == 1
@@ -53,7 +54,7 @@ def test_a_long_schedule_has_every_kind_and_a_short_one_none_that_takes_long():
     assert long == schedule(110, 600, 1) != schedule(110, 600, 2)
 
 
-def test_a_portfolio_has_every_kind_of_event_and_what_nobody_can_apply():
+def test_a_portfolio_has_every_kind_of_event_and_what_nobody_can_apply() -> None:
     planned = plan(60, 200, 1)
     headers = [dict(one.record.headers) for one in planned]
     kinds = {told.get("ce_type", b"").decode() for told in headers}
@@ -66,7 +67,7 @@ def test_a_portfolio_has_every_kind_of_event_and_what_nobody_can_apply():
     assert any(not told.get("ce_type") for told in headers)
 
 
-def test_what_is_missing_doubled_or_from_nowhere_is_counted_and_named():
+def test_what_is_missing_doubled_or_from_nowhere_is_counted_and_named() -> None:
     found = Findings()
     _compare_ids("outputs", "alerts", {"a", "b"}, ["a", "a", "c"], found)
     assert (found.lost, found.twice, found.wrong["outputs"], found.right) == (1, 1, 3, False)
@@ -77,7 +78,7 @@ def test_what_is_missing_doubled_or_from_nowhere_is_counted_and_named():
     ]
 
 
-def test_a_cent_is_a_deviation():
+def test_a_cent_is_a_deviation() -> None:
     found, equal = Findings(), Findings()
     expected = {"open_amount": Decimal("10.00"), "dso": None}
     _compare_row("debtors", "C1 EUR", expected, {"open_amount": "10.01", "dso": None}, expected, found)
@@ -86,7 +87,7 @@ def test_a_cent_is_a_deviation():
     assert found.deviations == ["debtors: C1 EUR, open_amount: expected 10.00, is 10.01"]
 
 
-def test_an_order_is_claimed_once(tmp_path):
+def test_an_order_is_claimed_once(tmp_path: Path) -> None:
     orders = Orders(tmp_path)
     orders.give("commit-before", 1)
     stage = stage_of(Orders(tmp_path))
@@ -100,7 +101,7 @@ def test_an_order_is_claimed_once(tmp_path):
     assert orders.claim("cut-insert") is None
 
 
-def test_the_fast_clock_passes_days_in_seconds_and_waits_for_none_that_is_over():
+def test_the_fast_clock_passes_days_in_seconds_and_waits_for_none_that_is_over() -> None:
     clock = FastClock(datetime.now(UTC).timestamp() - 10, 86_400)
     day = clock.as_datetime().now(UTC)
     assert timedelta(days=10) <= day - FIRST_DAY < timedelta(days=12)

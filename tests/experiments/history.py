@@ -14,7 +14,7 @@ from streams.terminal.progress import progress_bar
 
 
 def history_of(sources: list[Path], *, mapping: str | None = None, until: date | None = None) -> History:
-    """What a backtest would judge, with nothing written."""
+    """The history that a backtest would evaluate, without writing anything."""
     tune_for_many_rows()
     records = read_sources(sources, mapping, until)
     history = History()

@@ -23,7 +23,8 @@ def _is_alike(fact: object) -> bool:
 
 
 def _dated(fact: object) -> date:
-    return next(getattr(fact, name) for name in _DATES if hasattr(fact, name))
+    day: date = next(getattr(fact, name) for name in _DATES if hasattr(fact, name))
+    return day
 
 
 @pytest.mark.parametrize("seed", range(60))

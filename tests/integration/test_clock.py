@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer
@@ -17,6 +19,7 @@ from streams.engine.slicing import Applied
 from streams.kafka.codec import decode
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import deployment, read_all
+from tests.kafka.broker import KafkaBroker
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -31,7 +34,9 @@ def tick(writer: ClockWriter, number: int, version: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path, monkeypatch):
+def test_a_new_clock_reads_only_what_the_learner_has_not_applied(
+    kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
     writer = ClockWriter(settings)
     for number in range(20):
@@ -50,7 +55,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
 
     read: list[object] = []
 
-    def seen(*told):
+    def seen(*told: Any) -> Any:
         read.append(told)
         return decode(*told)
 
@@ -63,7 +68,9 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
 
 
 @pytest.mark.slow
-def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
+def test_a_clock_whose_context_may_come_no_more_begins_anew(
+    kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reign = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
     reign.tick(FIRST)
     monkeypatch.setattr(type(reign._context), "lost", True)
@@ -73,7 +80,7 @@ def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
+def test_a_clock_whose_broker_keeps_silent_gives_up(kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
     reign = _LeaderTerm(settings)
     monkeypatch.setattr(restore_process, "SILENCE_S", 0.2)

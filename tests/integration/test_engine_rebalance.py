@@ -5,30 +5,32 @@ from __future__ import annotations
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.integration.support.portfolio import Load, deployment, toy_worker, wait_for
 from tests.integration.test_engine import assert_exactly_once, assert_runs_join, outputs
+from tests.kafka.broker import KafkaBroker
 
 
-def told(log_path, event):
+def told(log_path: Path, event: str) -> list[int]:
     """The partitions of the debtor agent that a worker's log names with an event, in order."""
     lines = [line for line in log_path.read_text().splitlines() if f" {event} " in line and "agent=debtor" in line]
     return [int(re.findall(r"partition=(\d+)", line)[0]) for line in lines]
 
 
-def kept(log_path):
+def kept(log_path: Path) -> list[list[int]]:
     """Of each assignment, the partitions that the debtor agent kept."""
     lines = [line for line in log_path.read_text().splitlines() if "partitions.assigned" in line and "agent=debtor" in line]
     return [kept_in(line) for line in lines]
 
 
-def kept_in(line):
+def kept_in(line: str) -> list[int]:
     return [int(n) for n in re.findall(r"\d+", line.partition("kept=[")[2].partition("]")[0])]
 
 
-def holds(log_path):
+def holds(log_path: Path) -> set[int]:
     """The partitions that the debtor agent has and runs, by the worker's log."""
     held: set[int] = set()
     for line in log_path.read_text().splitlines():
@@ -42,7 +44,7 @@ def holds(log_path):
 
 
 @pytest.mark.slow
-def test_a_worker_that_comes_takes_its_share_and_the_other_goes_on_with_the_rest(kafka, tmp_path):
+def test_a_worker_that_comes_takes_its_share_and_the_other_goes_on_with_the_rest(kafka: KafkaBroker, tmp_path: Path) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
     logs = [tmp_path / "w0.log", tmp_path / "w1.log"]
     load = Load(settings, per_second=200)
@@ -69,7 +71,7 @@ def test_a_worker_that_comes_takes_its_share_and_the_other_goes_on_with_the_rest
 
 
 @pytest.mark.slow
-def test_after_a_kill_the_other_has_all_partitions_soon_after_the_session_timeout(kafka, tmp_path):
+def test_after_a_kill_the_other_has_all_partitions_soon_after_the_session_timeout(kafka: KafkaBroker, tmp_path: Path) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
     logs = [tmp_path / "w0.log", tmp_path / "w1.log"]
     workers = [toy_worker(settings, log) for log in logs]
@@ -96,7 +98,7 @@ def test_after_a_kill_the_other_has_all_partitions_soon_after_the_session_timeou
 
 
 @pytest.mark.slow
-def test_a_partition_that_another_had_meanwhile_is_taken_over_anew(kafka, tmp_path):
+def test_a_partition_that_another_had_meanwhile_is_taken_over_anew(kafka: KafkaBroker, tmp_path: Path) -> None:
     """A worker freezes, the other takes all, writes and dies: the first comes back to rows that are not what it remembers."""
     settings = deployment(kafka.bootstrap, tmp_path)
     logs = [tmp_path / "w0.log", tmp_path / "w1.log"]

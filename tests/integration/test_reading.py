@@ -10,13 +10,18 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from agents.debtor.brain import DebtorBrain
+from agents.debtor.state import Row
 from streams.engine import restore
 from streams.engine.restore_process import ReadingFailedError, RestoreProcesses, count_of, read
+from tests.kafka.broker import KafkaBroker
 from tests.support.builders import Life, at, invoice
+
+# Bootstrap, name, and the rows that a new owner must find.
+StateTopic = tuple[dict[str, str], str, dict[str, Row]]
 
 
 @pytest.fixture(params=["kafka", "embedded_broker"])
-def topic(request):
+def topic(request: pytest.FixtureRequest) -> StateTopic:
     """A state topic with rows of debtors, one that was deleted, and one of the engine's."""
     bootstrap = {"bootstrap.servers": request.getfixturevalue(request.param).bootstrap}
     name = f"state-{uuid4()}"
@@ -36,7 +41,7 @@ def topic(request):
     return bootstrap, name, dict(life.book.rows())
 
 
-def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatch):
+def test_a_process_of_its_own_reads_what_the_worker_would_read(topic: StateTopic, monkeypatch: pytest.MonkeyPatch) -> None:
     kafka, name, rows = topic
     here, beside = read(kafka, name, 0, DebtorBrain.prepare), RestoreProcesses().read(kafka, name, 0, DebtorBrain.prepare)
     assert here.own == beside.own == {"\x00paused": b"[]"} and not here.rows and not beside.rows
@@ -50,9 +55,9 @@ def test_a_process_of_its_own_reads_what_the_worker_would_read(topic, monkeypatc
     assert restore.read_state(kafka, name, 0, DebtorBrain(), RestoreProcesses()) == beside
 
 
-def test_offsets_are_those_that_are_still_there_and_committed(kafka):
+def test_offsets_are_those_that_are_still_there_and_committed(kafka: KafkaBroker) -> None:
     bootstrap, name = {"bootstrap.servers": kafka.bootstrap}, f"offsets-{uuid4()}"
-    admin = AdminClient(bootstrap)
+    admin = AdminClient({**bootstrap})
     admin.create_topics([NewTopic(name, 2, 1)])[name].result(30)
     plain = Producer(bootstrap)
     for number in range(5):
@@ -77,13 +82,13 @@ def broken(_records: Iterable[tuple[str, bytes | None]]) -> bytes:
     raise ValueError("cannot be prepared")
 
 
-def test_a_process_that_fails_says_why(topic):
+def test_a_process_that_fails_says_why(topic: StateTopic) -> None:
     kafka, name, _ = topic
     with pytest.raises(ReadingFailedError, match=f"(?s)for {name} 0 ended with status 1: .*cannot be prepared"):
         RestoreProcesses().read(kafka, name, 0, broken)
 
 
-def test_once_the_worker_stops_nothing_is_read_any_more(topic):
+def test_once_the_worker_stops_nothing_is_read_any_more(topic: StateTopic) -> None:
     kafka, name, _ = topic
     readers = RestoreProcesses()
     readers.end()

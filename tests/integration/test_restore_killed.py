@@ -12,14 +12,16 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.kafka.topics import full_name
-from streams.process.children import spawn
+from streams.process.children import Child, spawn
+from streams.settings import Settings
 from tests.integration.support import slow_restore
 from tests.integration.support.portfolio import deployment, payment, read_all, wait_for
+from tests.kafka.broker import KafkaBroker
 
 PAYMENTS = 60
 
 
-def send(settings):
+def send(settings: Settings) -> None:
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
     for number in range(PAYMENTS):
         value, headers = payment(number, f"c{number}")
@@ -27,18 +29,18 @@ def send(settings):
     assert producer.flush(20) == 0
 
 
-def worker(settings, folder, log):
+def worker(settings: Settings, folder: Path, log: Path) -> Child:
     root = Path(__file__).resolve().parents[2]
     environment = {**settings.as_environment(), "PYTHONPATH": os.fspath(root), slow_restore.FOLDER: os.fspath(folder)}
     return spawn([sys.executable, *slow_restore.PROGRAM], environment, log, name="worker", cwd=root)
 
 
-def reading(folder):
+def reading(folder: Path) -> set[int]:
     """The processes that were caught reading and are still there."""
     return {int(path.name) for path in folder.glob("[0-9]*") if Path("/proc", path.name).exists()}
 
 
-def judged(settings):
+def judged(settings: Settings) -> tuple[int, int]:
     """How many payments were applied, and how many were known already."""
     told = [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
     debtor = [slice_ for slice_ in told if slice_["agent"] == "debtor"]
@@ -47,7 +49,7 @@ def judged(settings):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_nothing_stays_behind_and_the_partition_is_restored_by_whoever_comes_next(kafka, tmp_path):
+def test_nothing_stays_behind_and_the_partition_is_restored_by_whoever_comes_next(kafka: KafkaBroker, tmp_path: Path) -> None:
     settings = deployment(kafka.bootstrap, tmp_path).changed(session_timeout_s=2.0)
     folder, log = tmp_path / "reading", tmp_path / "killed.log"
     folder.mkdir()

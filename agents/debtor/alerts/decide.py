@@ -13,6 +13,7 @@ from schemas.events.policies import AlertRules
 from schemas.ids import stable_id
 from schemas.outputs.alerts import Severity
 
+_RULES = tuple((definition.code, definition.rule) for definition in ALERT_TYPES)
 MAX_FINGERPRINT_LENGTH = 128
 """That of an id (``schemas.base.Id``)."""
 
@@ -26,11 +27,10 @@ def findings(inputs: AlertInputs, rules: AlertRules, alerts: Mapping[str, Alert]
     {'score_drop': 'warning'}
     """
     severities: dict[str, Severity] = {}
-    for definition in ALERT_TYPES:
-        alert = alerts.get(definition.code)
-        severity = definition.rule(inputs, rules, alert is not None and alert.open)
+    for code, rule in _RULES:
+        severity = rule(inputs, rules, code in alerts and alerts[code].open)
         if severity is not None:
-            severities[definition.code] = severity
+            severities[code] = severity
     return severities
 
 

@@ -62,9 +62,9 @@ class AlertDetails(NamedTuple):
 
 # -- rules: the severity to raise, or None; an open alert may stay on easier terms than it is raised on
 def _overdue(inputs: AlertInputs, rules: AlertRules, is_open: bool) -> Severity | None:
-    if not is_overdue(inputs.overdue_items, inputs.overdue_amount, rules) or (inputs.payments_paused and not is_open):
+    if not is_overdue(inputs.overdue_items, inputs.overdue_amount, rules):
         return None
-    return "warning"
+    return "warning" if is_open or not inputs.payments_paused else None
 
 
 def is_overdue(items: int, amount: Decimal | None, rules: AlertRules) -> bool:

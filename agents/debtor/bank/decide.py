@@ -47,14 +47,14 @@ def book(bank: Bank, amount: Decimal, currency: str, day: int, returned: bool, b
 
     >>> bank = book(Bank(), Decimal(100), "EUR", 739000, returned=False, balance_after=Decimal(250))
     >>> bank = book(bank, Decimal(-30), "EUR", 739001, returned=False, balance_after=None)
-    >>> bank.inflow, bank.outflow, bank.balance, bank.due_day - bank.week
+    >>> bank.inflow, bank.outflow, bank.balance, bank.next_deadline - bank.week
     (Decimal('100.00'), Decimal('30.00'), Decimal('250'), 7)
     """
     if bank.currency and currency != bank.currency:
         return bank
     week = monday(day)
     if not bank.week:
-        bank = replace(bank, currency=currency, week=week, due_day=week + 7)
+        bank = replace(bank, currency=currency, week=week, next_deadline=week + 7)
     if returned:
         bank = replace(bank, returned=bank.returned + 1)
     if balance_after is not None:
@@ -83,14 +83,16 @@ def judge_week(bank: Bank, threshold: float, warm_up_weeks: int) -> Bank:
     A week without any movement says nothing (the feed may be down) and is passed over. While a shock is on the past is not
     overwritten by it, for at most FORGET_SHOCK_WEEKS.
 
-    >>> calm = Bank(currency="EUR", week=1, inflow=Decimal(1000), log_mean=math.log1p(1000), weeks=20, due_day=8)
+    >>> calm = Bank(currency="EUR", week=1, inflow=Decimal(1000), log_mean=math.log1p(1000), weeks=20, next_deadline=8)
     >>> judge_week(calm, 4.0, 8).shock
     False
     >>> bad = replace(calm, inflow=Decimal(100), cusum=3.0)
     >>> judge_week(bad, 4.0, 8).shock
     True
     """
-    following = replace(bank, week=bank.due_day, due_day=bank.due_day + 7, inflow=ZERO, outflow=ZERO, lowest=None)
+    following = replace(
+        bank, week=bank.next_deadline, next_deadline=bank.next_deadline + 7, inflow=ZERO, outflow=ZERO, lowest=None
+    )
     if not bank.inflow and not bank.outflow:
         return following
     value = math.log1p(float(bank.inflow))

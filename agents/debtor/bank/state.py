@@ -41,5 +41,5 @@ class Bank(msgspec.Struct, frozen=True, omit_defaults=True):
     """Mean weekly inflow over half a year, weeks of shock left out."""
     low_weeks: int = msgspec.field(name="levels", default=0)
     """Weeks that ``low_mean`` has learned from."""
-    due_day: int = msgspec.field(name="wake", default=0)
+    next_deadline: int = msgspec.field(name="wake", default=0)
     """The Monday on which the running week is judged, 0 = none."""

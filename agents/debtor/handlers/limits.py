@@ -9,25 +9,25 @@ from agents.debtor.outputs.limits import send_limit_change
 from agents.debtor.unit_of_work import UnitOfWork
 
 
-def open_limit(case: UnitOfWork) -> None:
+def open_limit(uow: UnitOfWork) -> None:
     """Make the first change of a generation."""
-    policy = case.policy
+    policy = uow.policy
     decision = limits.open_limit(
         policy.action,
-        case.context.generation,
-        case.header.limit,
-        views.limit_inputs(case),
+        uow.context.generation,
+        uow.header.limit,
+        views.limit_inputs(uow),
         policy.limits,
         policy.currency,
-        case.day,
+        uow.day,
     )
-    change_limit(case, decision)
+    change_limit(uow, decision)
 
 
-def change_limit(case: UnitOfWork, decision: LimitDecision, *decision_ids: str) -> None:
+def change_limit(uow: UnitOfWork, decision: LimitDecision, *decision_ids: str) -> None:
     """Take over a decision; announce it if it says anything. ``decision_ids``: of what people decided, as evidence."""
-    before = case.header.limit
-    after = limits.with_number(before, decision, case.customer_id, case.day)
-    case.set(limit=after)
+    before = uow.header.limit
+    after = limits.with_number(before, decision, uow.customer_id, uow.day)
+    uow.set(limit=after)
     if decision.codes:
-        send_limit_change(case, before, after, decision.codes, decision_ids)
+        send_limit_change(uow, before, after, decision.codes, decision_ids)

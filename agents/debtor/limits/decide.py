@@ -75,7 +75,8 @@ def open_limit(
     if inputs.exposure is None:
         codes = (*codes, "rate_missing")
     opened = previous.opened or day
-    limit = Limit(
+    limit = replace(
+        previous.without_episodes(),
         action=action,
         generation=generation,
         amount=amount.quantize(ZERO),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.events.insolvency import Stage
 
@@ -50,7 +51,20 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.generation > 0
 
     @property
-    def due_day(self) -> int:
+    def next_deadline(self) -> int:
         """The next day on which something falls due: a review, or the end of a hold or an override; 0 = none."""
         days = (self.review, self.hold_until + 1 if self.hold else 0, self.override_until + 1 if self.override_until else 0)
         return min((day for day in days if day), default=0)
+
+    def without_episodes(self) -> Limit:
+        """What a new generation starts from: nothing has been acted on yet; all that is no episode's is remembered."""
+        return replace(
+            self,
+            hold=False,
+            hold_until=0,
+            override_until=0,
+            overdue_acted=False,
+            shock_acted=False,
+            stage_acted="none",
+            paused_acted=False,
+        )

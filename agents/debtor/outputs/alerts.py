@@ -17,34 +17,34 @@ from schemas.outputs.common import Reason
 _Alert, _Reason = written(AlertChanged), written(Reason)
 
 
-def send_alert(case: UnitOfWork, transition: Transition, inputs: AlertInputs) -> None:
+def send_alert(uow: UnitOfWork, transition: Transition, inputs: AlertInputs) -> None:
     """Announce that an alert was raised or cleared, on the ``inputs`` that decided it."""
     alert, alert_type, is_raised = transition.alert, transition.alert_type, transition.state == "raised"
-    definition, details = BY_CODE[alert_type], alert_details(case)
+    definition, details = BY_CODE[alert_type], alert_details(uow)
     if is_raised:
-        text, text_de = definition.words(inputs, details, case.policy.alerts)
+        text, text_de = definition.words(inputs, details, uow.policy.alerts)
         reason = _Reason(code=alert_type, text=text, text_de=text_de)
     else:
         reason = _reason_to_clear(alert_type)
     change = _Alert(
-        customer_id=case.customer_id,
-        policy_version=case.policy.version,
-        model_version=case.context.model.version,
+        customer_id=uow.customer_id,
+        policy_version=uow.policy.version,
+        model_version=uow.context.model.version,
         code_version=CODE_VERSION,
         alert_id=alert.alert_id,
         state=transition.state,
         alert_type=alert_type,
         severity=alert.severity,
-        fingerprint=fingerprint(alert_type, case.customer_id),
+        fingerprint=fingerprint(alert_type, uow.customer_id),
         raised_at=datetime.fromisoformat(alert.raised_at),
-        cleared_at=None if is_raised else case.at,
+        cleared_at=None if is_raised else uow.at,
         exposure=inputs.exposure,
-        currency=case.policy.currency,
+        currency=uow.policy.currency,
         reasons=(reason,),
-        evidence=(case.cause_id, *definition.evidence(details)),
+        evidence=(uow.cause_id, *definition.evidence(details)),
         recommended_action=definition.action if is_raised else "Nothing to do.",
     )
-    case.send("alerts", "duewatch.alert.raised.v1" if is_raised else "duewatch.alert.cleared.v1", change)
+    uow.send("alerts", "duewatch.alert.raised.v1" if is_raised else "duewatch.alert.cleared.v1", change)
 
 
 @lru_cache(maxsize=16)

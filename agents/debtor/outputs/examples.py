@@ -16,29 +16,29 @@ from schemas.ids import stable_id
 _Example = written(ExampleMatured)
 
 
-def send_example(case: UnitOfWork, example: ExampleMatured) -> None:
+def send_example(uow: UnitOfWork, example: ExampleMatured) -> None:
     """Hand an example to the learner; before ``live_from`` too, for what is learned then is no decision."""
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+    uow.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
 
 
-def _example(case: UnitOfWork, target: str, invoice_id: str, item: Item, *numbers: str | int, **fields: Any) -> ExampleMatured:
+def _example(uow: UnitOfWork, target: str, invoice_id: str, item: Item, *numbers: str | int, **fields: Any) -> ExampleMatured:
     """A label of an invoice; ``numbers``: what tells its examples of one target apart."""
     return _Example(
-        customer_id=case.customer_id,
-        example_id=stable_id("example", target, case.customer_id, invoice_id, *numbers),
+        customer_id=uow.customer_id,
+        example_id=stable_id("example", target, uow.customer_id, invoice_id, *numbers),
         invoice_id=invoice_id,
         target=target,
         scored_on=date.fromordinal(item.issued),
-        matured_on=case.today,
+        matured_on=uow.today,
         **fields,
     )
 
 
-def late_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, active: Active, learned: Learned) -> ExampleMatured:
+def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: Active, learned: Learned) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
-    before, features = case.score, active.features
+    before, features = uow.score, active.features
     return _example(
-        case,
+        uow,
         "late",
         invoice_id,
         item,
@@ -53,34 +53,34 @@ def late_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, acti
     )
 
 
-def corrected_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, active: Active) -> ExampleMatured:
+def corrected_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: Active) -> ExampleMatured:
     """The right label of an invoice whose example was wrong."""
     return _example(
-        case,
+        uow,
         "late",
         invoice_id,
         item,
-        case.cause_id,
+        uow.cause_id,
         label=label,
         keys=active.shared,
         x=scoring.whole_numbers(active.features.x),
         p=active.features.p,
-        corrects=stable_id("example", "late", case.customer_id, invoice_id),
+        corrects=stable_id("example", "late", uow.customer_id, invoice_id),
     )
 
 
-def paid_example(case: UnitOfWork, invoice_id: str, item: Item, paid: int, features: Features) -> ExampleMatured:
+def paid_example(uow: UnitOfWork, invoice_id: str, item: Item, paid: int, features: Features) -> ExampleMatured:
     """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
     i = features.interval
     keys = scoring.interval_keys(features.group)[i]
-    return _example(case, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
+    return _example(uow, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
 
 
-def loss_example(case: UnitOfWork, invoice_id: str, item: Item, share: float) -> ExampleMatured:
+def loss_example(uow: UnitOfWork, invoice_id: str, item: Item, share: float) -> ExampleMatured:
     """What share of a defaulted amount never came."""
-    return _example(case, "loss", invoice_id, item, label=1, keys=(), share=share)
+    return _example(uow, "loss", invoice_id, item, label=1, keys=(), share=share)
 
 
-def default_example(case: UnitOfWork, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
+def default_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, keys: tuple[str, ...]) -> ExampleMatured:
     """The label *default* for the shared rates of risk classes."""
-    return _example(case, "default", invoice_id, item, label=1 if label else 0, keys=keys)
+    return _example(uow, "default", invoice_id, item, label=1 if label else 0, keys=keys)

@@ -19,15 +19,15 @@ _Limit, _Reason = written(LimitChanged), written(Reason)
 
 
 def send_limit_change(
-    case: UnitOfWork, before: Limit, after: Limit, codes: tuple[str, ...], decision_ids: tuple[str, ...]
+    uow: UnitOfWork, before: Limit, after: Limit, codes: tuple[str, ...], decision_ids: tuple[str, ...]
 ) -> None:
     """Announce a change that has its number; ``decision_ids``: of what people decided, as evidence."""
     is_first = is_opening(before, after)
-    evidence = limit_evidence(case)
+    evidence = limit_evidence(uow)
     change = _Limit(
-        customer_id=case.customer_id,
-        policy_version=case.policy.version,
-        model_version=case.context.model.version,
+        customer_id=uow.customer_id,
+        policy_version=uow.policy.version,
+        model_version=uow.context.model.version,
         code_version=CODE_VERSION,
         limit_change_id=after.last_id or "",
         generation=after.generation,
@@ -41,14 +41,14 @@ def send_limit_change(
         effective_from=date.fromordinal(after.effective),
         expires_on=_date(after.hold_until if after.hold else after.override_until),
         reasons=_reasons(codes),
-        evidence=(case.cause_id, *decision_ids, *(id_ for code in codes for id_ in REASONS[code].evidence(evidence))),
+        evidence=(uow.cause_id, *decision_ids, *(id_ for code in codes for id_ in REASONS[code].evidence(evidence))),
         supersedes=None if is_first else before.last_id,
     )
     if after.action == "act":
-        case.send("limit-changes", "duewatch.limit.changed.v1", change)
-        case.send("current-limits", "duewatch.limit.current.v1", change)
+        uow.send("limit-changes", "duewatch.limit.changed.v1", change)
+        uow.send("current-limits", "duewatch.limit.current.v1", change)
     else:
-        case.send("limit-proposals", "duewatch.limit.proposed.v1", change)
+        uow.send("limit-proposals", "duewatch.limit.proposed.v1", change)
 
 
 @lru_cache(maxsize=256)

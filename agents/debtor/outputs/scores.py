@@ -16,18 +16,18 @@ from schemas.outputs.scores import ScoreComputed
 _Score = written(ScoreComputed)
 
 
-def send_invoice_score(case: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> None:
+def send_invoice_score(uow: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> None:
     """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
-    _send(case, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
+    _send(uow, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
 
 
-def send_debtor_score(case: UnitOfWork, scored: Scored) -> None:
+def send_debtor_score(uow: UnitOfWork, scored: Scored) -> None:
     """The score of a debtor; its expected loss is that of all it owes, in the policy's currency (null if a rate is missing)."""
-    _send(case, scored, None, case.sums.open_amount, case.policy.currency, None)
+    _send(uow, scored, None, uow.sums.open_amount, uow.policy.currency, None)
 
 
 def _send(
-    case: UnitOfWork,
+    uow: UnitOfWork,
     scored: Scored,
     invoice_id: str | None,
     amount: Decimal | None,
@@ -35,17 +35,17 @@ def _send(
     due: date | None,
     issued: date | None = None,
 ) -> None:
-    lgd = scoring.loss_given_default(case.context.model, case.policy.loss_given_default)
+    lgd = scoring.loss_given_default(uow.context.model, uow.policy.loss_given_default)
     loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
-    limits = scoring.thresholds(case.policy.bands, scored.band)
+    limits = scoring.thresholds(uow.policy.bands, scored.band)
     floor = scoring.least_default(scored.because.facts)
     changes = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, least_default=floor)
     paid_from, expected, paid_to = _payment_dates(scored, due, issued)
     explanation = scored.told
     score = _Score(
-        customer_id=case.customer_id,
-        policy_version=case.policy.version,
-        model_version=case.context.model.version,
+        customer_id=uow.customer_id,
+        policy_version=uow.policy.version,
+        model_version=uow.context.model.version,
         code_version=CODE_VERSION,
         invoice_id=invoice_id,
         p_late=scored.p_late,
@@ -56,7 +56,7 @@ def _send(
         band=scored.band,
         reasons=explanation.reasons,
         due_date=due,
-        scored_at=case.at,
+        scored_at=uow.at,
         log_odds=explanation.log_odds,
         lift=round(scored.lift, 6) if scored.lift else 0.0,
         scorer=scored.because.scorer,
@@ -67,7 +67,7 @@ def _send(
         loss_given_default=lgd,
         would_change=changes,
     )
-    case.send("scores", "duewatch.score.computed.v1", score)
+    uow.send("scores", "duewatch.score.computed.v1", score)
 
 
 def _payment_dates(scored: Scored, due: date | None, issued: date | None) -> tuple[date | None, date | None, date | None]:

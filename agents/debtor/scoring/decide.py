@@ -166,7 +166,8 @@ def score_debtor(
     """The score of the debtor's usual next invoice, with hysteresis on its last published band.
 
     Its own level, what is overdue and what others say are those of now, the rest is what its invoices usually bring along
-    (``TypicalInvoice``). With no invoice yet it is the prior: all debtors, terms, ratings, bank data, insolvency; ``ready`` tells.
+    (``TypicalInvoice``). With no invoice yet it is the prior: all debtors, terms, ratings, bank data, insolvency; ``ready``
+    tells.
     """
     usual, base = score.usual or _NOTHING_USUAL, prepared(model)
     if model.scorer == "late_rate":

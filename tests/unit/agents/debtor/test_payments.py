@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.debtor.payments.decide import bucket_of, countback, dso
-from agents.debtor.payments.state import Item, Payment
-from tests.support.builders import Life, cancelled, credit_note, invoice, payment, returned, written_off
+from agents.debtor.payments.state import Balance, Item, Payment
+from agents.debtor.state import Header
+from tests.support.builders import Life, cancellation, credit_note, invoice, payment, payment_return, write_off
 
 D = Decimal
 
 
-def eur(life: Life):
-    return life.row("").balances["EUR"]
+def eur(life: Life) -> Balance:
+    header: Header = life.row("")
+    return header.balances["EUR"]
 
 
 def test_a_partial_payment_leaves_the_rest_open() -> None:
@@ -52,25 +55,25 @@ def test_a_credit_note_settles_its_invoice_and_the_rest_lowers_the_open_amount()
 
 def test_a_cancelled_invoice_owes_nothing_and_its_money_is_unapplied_again() -> None:
     life = Life()
-    life.tell(invoice("i1", 0), payment("p1", 1, {"i1": "60.00"}), cancelled("i1", 2))
+    life.tell(invoice("i1", 0), payment("p1", 1, {"i1": "60.00"}), cancellation("i1", 2))
     assert eur(life).open_amount == 0 and eur(life).unapplied == D("60.00")
     life.until(200)
-    assert not [e for e in life.sent("training-examples") if e.invoice_id == "i1"], "a void invoice teaches nothing"
+    assert not [e for e in life.bodies("training-examples") if e.invoice_id == "i1"], "a void invoice teaches nothing"
 
 
 def test_a_write_off_is_a_default_that_is_learned_when_the_good_ones_are() -> None:
     life = Life()
-    life.tell(invoice("i1", 0, due=10), written_off("i1", 20))
+    life.tell(invoice("i1", 0, due=10), write_off("i1", 20))
     assert eur(life).open_amount == 0
     life.until(100)
-    assert [e.target for e in life.sent("training-examples")] == ["late"]
+    assert [e.target for e in life.bodies("training-examples")] == ["late"]
     life.until(101)
-    assert [(e.target, e.label) for e in life.sent("training-examples")][1:] == [("default", 1)]
+    assert [(e.target, e.label) for e in life.bodies("training-examples")][1:] == [("default", 1)]
 
 
 def test_a_payment_on_a_written_off_invoice_settles_nothing_open() -> None:
     life = Life()
-    life.tell(invoice("i1", 0), written_off("i1", 20), payment("p1", 25, {"i1": "100.00"}))
+    life.tell(invoice("i1", 0), write_off("i1", 20), payment("p1", 25, {"i1": "100.00"}))
     assert eur(life).open_amount == 0
     assert eur(life).unapplied == 0
 
@@ -78,7 +81,7 @@ def test_a_payment_on_a_written_off_invoice_settles_nothing_open() -> None:
 def test_a_returned_debit_opens_the_invoice_again() -> None:
     life = Life()
     life.tell(invoice("i1", 0), invoice("i2", 0), payment("p1", 3, {"i1": "100.00", "i2": "100.00"}, amount="210.00"))
-    life.tell(returned("r1", 5, "p1", "150.00"))
+    life.tell(payment_return("r1", 5, "p1", "150.00"))
     assert life.row("i/i2").open == D("100.00"), "the last allocation is undone first, after the unapplied rest"
     assert life.row("i/i1").open == D("40.00")
     assert eur(life).unapplied == 0 and eur(life).open_amount == D("140.00")
@@ -86,7 +89,7 @@ def test_a_returned_debit_opens_the_invoice_again() -> None:
 
 def test_a_return_of_an_unknown_payment_is_refused_with_the_mend() -> None:
     life = Life()
-    life.tell(returned("r1", 5, "p9", "10.00"))
+    life.tell(payment_return("r1", 5, "p9", "10.00"))
     assert life.rejections == ["payment p9, which came back, is not known: send the payment first"]
 
 
@@ -143,9 +146,9 @@ def test_the_late_label_is_learned_on_the_day_after_the_due_day() -> None:
     life.tell(invoice("i1", 0, due=10), invoice("i2", 0, due=10))
     life.tell(payment("p1", 10, {"i1": "100.00"}), now=None)
     life.until(10)
-    assert life.sent("training-examples") == []
+    assert life.bodies("training-examples") == []
     life.until(11)
-    assert sorted((e.invoice_id, e.label) for e in life.sent("training-examples")) == [("i1", 0), ("i2", 1)]
+    assert sorted((e.invoice_id, e.label) for e in life.bodies("training-examples")) == [("i1", 0), ("i2", 1)]
 
 
 def test_a_payment_after_the_due_day_that_arrives_before_the_tick_is_late_all_the_same() -> None:
@@ -153,7 +156,7 @@ def test_a_payment_after_the_due_day_that_arrives_before_the_tick_is_late_all_th
     life.tell(invoice("i1", 0, due=10))
     life.tell(payment("p1", 11, {"i1": "100.00"}))
     life.until(11)
-    assert [e.label for e in life.sent("training-examples")] == [1]
+    assert [e.label for e in life.bodies("training-examples")] == [1]
 
 
 def test_sales_leave_the_window_after_90_days() -> None:
@@ -193,7 +196,7 @@ ids = st.sampled_from(["i1", "i2", "i3"])
 
 
 @st.composite
-def facts(draw: st.DrawFn):
+def facts(draw: st.DrawFn) -> list[tuple[int, tuple[str, str, Any, Any]]]:
     """A list of (kind, arguments) in the order in which they arrive, some of them impossible."""
     kinds = st.one_of(
         st.tuples(st.just("invoice"), ids, amounts, st.integers(0, 60)),
@@ -206,7 +209,7 @@ def facts(draw: st.DrawFn):
     return draw(st.lists(st.tuples(st.integers(0, 40), kinds), max_size=14))
 
 
-def _play(life: Life, steps) -> None:
+def _play(life: Life, steps: list[tuple[int, tuple[str, str, Any, Any]]]) -> None:
     n = 0
     for index, (gap, (kind, a, b, c)) in enumerate(steps):
         n += gap
@@ -220,17 +223,17 @@ def _play(life: Life, steps) -> None:
             total = sum((D(x) for x in b.values()), D(0)) + D(c)
             life.tell(credit_note(a, n, str(total), b))
         elif kind == "return":
-            life.tell(returned(f"r{index}", n, a, b))
+            life.tell(payment_return(f"r{index}", n, a, b))
         elif kind == "cancel":
-            life.tell(cancelled(a, n))
+            life.tell(cancellation(a, n))
         else:
-            life.tell(written_off(a, n))
+            life.tell(write_off(a, n))
     life.until(n)
 
 
 @settings(max_examples=150, deadline=None)
 @given(facts())
-def test_balances_equal_the_sum_of_their_items_whatever_happens(steps) -> None:
+def test_balances_equal_the_sum_of_their_items_whatever_happens(steps: list[tuple[int, tuple[str, str, Any, Any]]]) -> None:
     life = Life()
     _play(life, steps)
     header = life.row("")
@@ -253,7 +256,7 @@ def test_balances_equal_the_sum_of_their_items_whatever_happens(steps) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(facts())
-def test_money_is_neither_made_nor_lost(steps) -> None:
+def test_money_is_neither_made_nor_lost(steps: list[tuple[int, tuple[str, str, Any, Any]]]) -> None:
     life = Life()
     _play(life, [s for s in steps if s[1][0] in ("invoice", "payment", "return")])
     header = life.row("")

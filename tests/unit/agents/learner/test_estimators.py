@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import date
 from importlib.util import find_spec
 from types import ModuleType
@@ -29,11 +30,11 @@ else:
 
 
 @pytest.mark.parametrize(("model", "check"), CHECKS, ids=[f"{m.__name__}-{c.__name__}" for m, c in CHECKS])
-def test_river_takes_it_for_an_estimator(model, check):
+def test_river_takes_it_for_an_estimator(model: type, check: Callable[..., Any]) -> None:
     check(model())
 
 
-def test_cells_learn_what_the_shared_model_learns():
+def test_cells_learn_what_the_shared_model_learns() -> None:
     estimator, examples = CellsClassifier(), []
     for i in range(60):
         x: dict[Any, Any] = {"w": str(i % 7), "gx": f"a:{i % 2}"}
@@ -45,7 +46,7 @@ def test_cells_learn_what_the_shared_model_learns():
     assert {f"{name}:{value}": cell for (name, value), cell in estimator.cells.items()} == model.cells
 
 
-def test_the_dense_one_learns_what_the_state_model_learns():
+def test_the_dense_one_learns_what_the_state_model_learns() -> None:
     estimator = DenseClassifier()
     # The system's features are there from the start, each with its own prior.
     estimator.names = {feature.name: i for i, feature in enumerate(FEATURES) if i}

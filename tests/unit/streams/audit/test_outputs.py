@@ -48,17 +48,17 @@ def told(found: Iterable[Difference]) -> list[tuple[str, ...]]:
 
 
 @pytest.fixture(autouse=True)
-def _small_pages(monkeypatch):
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "PAGE", 3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 7, 12])
-def test_what_is_there_once_and_alike_is_no_difference(count):
+def test_what_is_there_once_and_alike_is_no_difference(count: int) -> None:
     rows = [alert(number) for number in range(count)]
     assert found_in(View("alerts", "debtor 0", pages(rows)), map(made, rows)) == []
 
 
-def test_little_waits_for_the_other_side():
+def test_little_waits_for_the_other_side() -> None:
     rows = [alert(number) for number in range(100)]
     view = View("alerts", "debtor 0", pages(rows))
     for row in rows:
@@ -67,7 +67,7 @@ def test_little_waits_for_the_other_side():
         assert not view._there
 
 
-def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values():
+def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values() -> None:
     there = [alert(0), alert(1, "critical"), alert(3), alert(4, id="made-up"), alert(5)]
 
     found = found_in(View("alerts", "debtor 0", pages(there)), map(made, map(alert, (0, 1, 2, 3, 5))))
@@ -81,20 +81,20 @@ def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values
 
 
 @pytest.mark.parametrize("apart", [1, 9], ids=["in one page", "pages apart"])
-def test_a_row_that_a_view_shows_twice_is_named(apart):
+def test_a_row_that_a_view_shows_twice_is_named(apart: int) -> None:
     rows = [alert(number) for number in range(12)]
     again = alert(1, customer_id="c-other", offset=1 + apart)
     [one] = found_in(View("alerts", "debtor 0", pages([*rows, again])), map(made, rows))
     assert (one.where, one.subject) == ("alerts a-1", "c-other")
 
 
-def test_a_row_that_a_later_slice_may_have_written_is_not_judged_and_one_behind_the_log_is():
+def test_a_row_that_a_later_slice_may_have_written_is_not_judged_and_one_behind_the_log_is() -> None:
     rows = [alert(number) for number in range(6)]
     found = found_in(View("alerts", "debtor 0", pages(rows)), map(made, rows[:3]), since=3, end=5)
     assert told(found) == [("c-5", "alerts a-5", "id", "absent", "a-5")]
 
 
-def test_of_what_other_code_decided_nothing_is_asserted():
+def test_of_what_other_code_decided_nothing_is_asserted() -> None:
     rows = [alert(0, "critical"), alert(1)]
     unjudged = [made(alert(number), judged=False) for number in (0, 2)]
     assert found_in(View("alerts", "debtor 0", pages(rows)), unjudged, judged=False) == []
@@ -105,7 +105,7 @@ def quality(ident: str, labels: int, offset: int, day: str = "2026-03-01") -> Ro
     return {"id": ident, "labels": labels, "offset": offset, **named}
 
 
-def test_of_a_day_that_was_measured_again_the_last_one_counts():
+def test_of_a_day_that_was_measured_again_the_last_one_counts() -> None:
     first, last = quality("q-0", 10, 0), quality("q-9", 12, 9)
     others = [quality(f"q-{number}", 5, number, f"2026-02-0{number}") for number in range(1, 9)]
 
@@ -135,7 +135,7 @@ def output(kind: str, topic: str, name: str = "2-full") -> Output:
         ("duewatch.model.alerted.v1", "model-quality", "model_alerts"),
     ],
 )
-def test_an_output_is_compared_as_the_sink_writes_it(kind, topic, view):
+def test_an_output_is_compared_as_the_sink_writes_it(kind: str, topic: str, view: str) -> None:
     sent = output(kind, topic)
 
     name, row = row_of(sent, 3) or ("", {})
@@ -146,11 +146,11 @@ def test_an_output_is_compared_as_the_sink_writes_it(kind, topic, view):
     assert "offset" not in row
 
 
-def test_what_has_no_table_is_left_alone():
+def test_what_has_no_table_is_left_alone() -> None:
     assert row_of(output("duewatch.source.pause_changed.v1", "dead-letters"), 0) is None
 
 
-def test_values_are_compared_and_not_how_they_are_written():
+def test_values_are_compared_and_not_how_they_are_written() -> None:
     ours = made({"id": "i", "new_limit": "91100.00", "at": "2026-03-01T00:00:00Z", "would_change": None, "hold": False})
     other = {"band": "", "p": 0}
     theirs = {"id": "i", "new_limit": 91100, "at": "2026-03-01 00:00:00.000000", "would_change": other, "hold": False}

@@ -27,7 +27,7 @@ OWES = Header(balances={"EUR": Balance(buckets=(Decimal("80.00"), Decimal("20.00
 TOLD = {"exposure": "100", "open_amount": "100", "unapplied": "0", "overdue_amount": "20"}
 
 
-def test_rows_are_compared_field_by_field():
+def test_rows_are_compared_field_by_field() -> None:
     ours = {"c-1\x1f": b'{"limit":{"amount":"100.00"},"seen":1}', "c-1\x1fi/1": b'{"open":"5.00"}'}
     theirs = {"c-1\x1f": b'{"limit":{"amount":"900.00"},"seen":1}', "c-2\x1fi/2": b'{"open":"1.00"}'}
 
@@ -40,17 +40,17 @@ def test_rows_are_compared_field_by_field():
     ]
 
 
-def test_the_same_values_in_other_bytes_are_a_difference():
+def test_the_same_values_in_other_bytes_are_a_difference() -> None:
     found = list(state.compare_rows({"c\x1f": b'{"a":1}'}, {"c\x1f": b'{"a": 1}'}, "debtor 0"))
     assert [d.field for d in found] == ["bytes"]
 
 
-def test_bytes_that_are_no_json_are_shown():
+def test_bytes_that_are_no_json_are_shown() -> None:
     found = list(state.compare_rows({"c\x1f": b'{"a":1}'}, {"c\x1f": b"\xff"}, "debtor 0"))
     assert found[0].found == "b'\\xff'"
 
 
-def test_what_a_debtor_owes_is_compared_by_currency():
+def test_what_a_debtor_owes_is_compared_by_currency() -> None:
     told = {("c-1", "EUR"): TOLD | {"exposure": "99.5"}, ("c-1", "USD"): TOLD}
 
     found = list(amounts.compare_amounts("c-1", OWES, told, {"EUR", "USD"}))
@@ -60,7 +60,7 @@ def test_what_a_debtor_owes_is_compared_by_currency():
     assert not list(amounts.compare_amounts("c-1", OWES, {("c-1", "EUR"): TOLD}, {"EUR"}))
 
 
-def test_the_last_limit_is_compared_with_the_announced_one():
+def test_the_last_limit_is_compared_with_the_announced_one() -> None:
     header = Header(limit=Limit(action="act", generation=2, sequence=3, amount=Decimal("500.00")))
     told = {"last": [2, 3], "credit_limit": "500", "hold": False}
 
@@ -71,7 +71,7 @@ def test_the_last_limit_is_compared_with_the_announced_one():
     assert {d.found for d in amounts.compare_limit("c-1", header, None)} == {"absent"}
 
 
-def test_a_hole_between_runs_is_a_difference():
+def test_a_hole_between_runs_is_a_difference() -> None:
     reached: dict[str, int] = {}
     assert not list(state._joins(reached, [Run(topic="payments", start=0, end=5)], "debtor 0", 1))
     [hole] = state._joins(reached, [Run(topic="payments", start=7, end=9)], "debtor 0", 2)
@@ -85,7 +85,7 @@ def report(*differences: Difference) -> Report:
     return made
 
 
-def test_a_report_names_debtor_field_and_both_values_and_counts_the_rest():
+def test_a_report_names_debtor_field_and_both_values_and_counts_the_rest() -> None:
     found = [Difference("state", f"c-{n}", "header", "limit.amount", "100.00", "900.00") for n in range(3)]
 
     told = run.as_text(report(*found), limit=1)
@@ -96,12 +96,12 @@ def test_a_report_names_debtor_field_and_both_values_and_counts_the_rest():
     assert "no difference. Looked at 1,000 rows" in run.as_text(report(), limit=1)
 
 
-def test_programs_get_all_of_it():
+def test_programs_get_all_of_it() -> None:
     told = orjson.loads(run.in_json(report(Difference("events", "c-1", "payments/0/7", "id", "e-7", "absent"))))
     assert (told["clean"], told["counts"]["events"], told["differences"][0]["found"]) == (False, 1, "absent")
 
 
-def test_metrics_tell_outcome_and_differences_by_kind():
+def test_metrics_tell_outcome_and_differences_by_kind() -> None:
     metrics = Metrics()
     run.note(metrics, report(Difference("state", "c", "r", "f", "1", "2")))
     run.note(metrics, None)
@@ -113,12 +113,12 @@ def test_metrics_tell_outcome_and_differences_by_kind():
 
 
 @pytest.mark.parametrize("text", ["1", "h", "0h", "1.5h", "soon"])
-def test_a_span_that_is_none_is_told(text):
+def test_a_span_that_is_none_is_told(text: str) -> None:
     with pytest.raises(UsageError, match="15m or 1h"):
         run.seconds_of(text)
 
 
-def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch):
+def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"a-debtor-state": 4, "a-payments": 4, "b-debtor-state": 8}
     monkeypatch.setattr(sink_wait, "existing_partitions", lambda _: there)
     monkeypatch.setattr(sink_wait, "require_kafka", lambda _: None)
@@ -136,7 +136,7 @@ def slice_of(code_version: str, *customers: str) -> RecomputedSlice:
     return RecomputedSlice(journal, folded, (), (), None, context(), 0)
 
 
-def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told():
+def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told() -> None:
     others = state._OtherCode("debtor 0")
     others.look(slice_of("0.0.9", "c-old"))
     others.look(slice_of(CODE_VERSION, "c-new"))
@@ -151,7 +151,7 @@ def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told():
     assert "1 debtors could not be judged against the log: version 0.0.9" in run.as_text(told, limit=1)
 
 
-def test_topics_that_are_paused_are_named_beside_a_clean_outcome():
+def test_topics_that_are_paused_are_named_beside_a_clean_outcome() -> None:
     made = report()
     for partition in (1, 3):
         made.take(state.Audited(paused=frozenset({"payments"})), partition)
@@ -163,7 +163,7 @@ def test_topics_that_are_paused_are_named_beside_a_clean_outcome():
     assert orjson.loads(run.in_json(made))["paused"] == {"payments": [1, 3]}
 
 
-def test_outputs_that_are_not_judged_are_counted_by_why():
+def test_outputs_that_are_not_judged_are_counted_by_why() -> None:
     made = report()
     made.take(state.Audited(outputs_unclear=Counter({"against ClickHouse: version 0.0.9": 7})), 0)
     made.take(state.Audited(outputs_unclear=Counter({"against ClickHouse: version 0.0.9": 5})), 1)
@@ -171,7 +171,7 @@ def test_outputs_that_are_not_judged_are_counted_by_why():
     assert orjson.loads(run.in_json(made))["outputs_not_judged"] == {"against ClickHouse: version 0.0.9": 12}
 
 
-def test_who_was_decided_on_by_other_code_is_not_judged_from_then_on():
+def test_who_was_decided_on_by_other_code_is_not_judged_from_then_on() -> None:
     others = state._OtherCode("debtor 0")
     others.look(slice_of(CODE_VERSION, "c-old"))
     assert others.judges("c-old")
@@ -180,7 +180,7 @@ def test_who_was_decided_on_by_other_code_is_not_judged_from_then_on():
     assert (others.judges("c-old"), others.judges("c-new")) == (False, True)
 
 
-def test_of_what_this_code_decided_all_is_asserted():
+def test_of_what_this_code_decided_all_is_asserted() -> None:
     same = state._OtherCode("debtor 0")
     same.look(slice_of(CODE_VERSION, "c"))
     found = [Difference("state", "c", "header", "seen", "1", "2")]

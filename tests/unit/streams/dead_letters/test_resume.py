@@ -15,11 +15,11 @@ from streams.errors import UsageError, UserError
 from streams.settings import Settings
 
 
-def slice_of(agent, *paused):
+def slice_of(agent: str, *paused: str) -> SimpleNamespace:
     return SimpleNamespace(error=lambda: None, value=lambda: orjson.dumps({"agent": agent, "paused": paused}))
 
 
-def error(code):
+def error(code: int) -> SimpleNamespace:
     return SimpleNamespace(error=lambda: KafkaError(code))
 
 
@@ -27,7 +27,7 @@ END = error(KafkaError._PARTITION_EOF)
 
 
 @pytest.fixture
-def journal(monkeypatch):
+def journal(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What a reader of the journal gets, one after the other."""
     messages: list[Any] = []
     reader = SimpleNamespace(assign=lambda _: None, poll=lambda _: messages.pop(0), close=messages.clear)
@@ -36,29 +36,29 @@ def journal(monkeypatch):
     return messages
 
 
-def test_the_last_slice_of_the_agent_tells_what_is_paused(journal):
+def test_the_last_slice_of_the_agent_tells_what_is_paused(journal: list[Any]) -> None:
     journal += [slice_of("debtor", "payments"), slice_of("debtor", "payments", "rates"), slice_of("learner"), END]
     assert resume.paused_now(Settings(), "debtor", 0) == ("payments", "rates")
 
 
-def test_an_error_is_not_the_end_of_the_journal(journal):
+def test_an_error_is_not_the_end_of_the_journal(journal: list[Any]) -> None:
     journal += [slice_of("debtor"), error(KafkaError.TOPIC_AUTHORIZATION_FAILED), slice_of("debtor", "payments"), END]
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         resume.paused_now(Settings(), "debtor", 0)
 
 
-def test_a_silent_broker_is_not_the_end_of_the_journal_either(journal):
+def test_a_silent_broker_is_not_the_end_of_the_journal_either(journal: list[Any]) -> None:
     journal += [slice_of("debtor"), None]
     with pytest.raises(UserError, match="cannot be read"):
         resume.paused_now(Settings(), "debtor", 0)
 
 
-def test_who_reads_a_topic_and_by_which_clock_is_told_by_the_agents_themselves():
+def test_who_reads_a_topic_and_by_which_clock_is_told_by_the_agents_themselves() -> None:
     told = {topic: (spec.name, spec.clock, spec.partitions) for topic, spec in resume.readers(Settings(partitions=7)).items()}
     debtor = dict.fromkeys(DEBTOR_SOURCES, ("debtor", "clock", 7))
     assert told == debtor | {"training-examples": ("learner", "clock-single", 1)}
 
 
-def test_what_no_agent_reads_cannot_be_resumed():
+def test_what_no_agent_reads_cannot_be_resumed() -> None:
     with pytest.raises(UsageError, match="name one of .*payments"):
         resume.resume(Settings(), "scores", 0, "jane", None)

@@ -42,12 +42,12 @@ def counted(*runs: list[bool]) -> CircuitBreaker:
         pytest.param([True] * 101 + [False] * 200, False, id="broken ones that left the window"),
     ],
 )
-def test_it_pauses_when_more_than_half_are_broken(run, pauses):
+def test_it_pauses_when_more_than_half_are_broken(run: list[bool], pauses: bool) -> None:
     assert counted(run).too_many is pauses
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=300), max_size=5))
-def test_however_slices_fell_the_same_records_leave_the_same_outcomes(runs):
+def test_however_slices_fell_the_same_records_leave_the_same_outcomes(runs: list[list[bool]]) -> None:
     together = [broken for run in runs for broken in run]
     last = together[-WINDOW:]
     outcomes = counted(*runs)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from streams.engine.rate_limiter import RateLimiter
 
 
-def test_after_a_quiet_time_a_burst_may_begin_at_once_but_no_more():
+def test_after_a_quiet_time_a_burst_may_begin_at_once_but_no_more() -> None:
     pace = RateLimiter(10, 3)
     for _ in range(3):
         assert pace.wait(100.0) == 0.0
@@ -17,7 +17,7 @@ def test_after_a_quiet_time_a_burst_may_begin_at_once_but_no_more():
 
 
 @given(st.lists(st.floats(0, 0.3), max_size=100), st.integers(1, 5))
-def test_no_stretch_of_time_sees_more_than_its_rate_and_the_burst(pauses, burst):
+def test_no_stretch_of_time_sees_more_than_its_rate_and_the_burst(pauses: list[float], burst: int) -> None:
     pace, now, begun = RateLimiter(20, burst), 0.0, []
     for pause in pauses:
         now += pause

@@ -36,12 +36,12 @@ def admin() -> Admin:
     return Admin(Settings(partitions=4))
 
 
-def test_who_makes_topics_waits_until_each_partition_is_led(admin):
-    topics._wait_for_leaders(admin, admin.settings)
+def test_who_makes_topics_waits_until_each_partition_is_led(admin: Admin) -> None:
+    topics._wait_for_leaders(admin, admin.settings)  # type: ignore[arg-type]
     assert admin.asked == 3
 
 
-def test_a_partition_that_no_broker_can_lead_is_not_waited_for_for_ever(admin, monkeypatch):
+def test_a_partition_that_no_broker_can_lead_is_not_waited_for_for_ever(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "LEADERS_S", 0.0)
-    topics._wait_for_leaders(admin, admin.settings)
+    topics._wait_for_leaders(admin, admin.settings)  # type: ignore[arg-type]
     assert admin.asked == 1

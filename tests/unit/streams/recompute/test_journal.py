@@ -59,7 +59,7 @@ def journal_record(offset: int, told: SliceCommitted) -> LoggedRecord:
 
 
 @pytest.fixture
-def logs(monkeypatch):
+def logs(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeLog]:
     """Topic -> its log; what a test puts in is what there is."""
     there: dict[str, FakeLog] = {}
 
@@ -71,7 +71,7 @@ def logs(monkeypatch):
     return there
 
 
-def test_the_context_in_force_is_the_one_that_the_journal_names():
+def test_the_context_in_force_is_the_one_that_the_journal_names() -> None:
     one, other = ContextSet(version="one"), ContextSet(version="other")
     records = [clock_record(0, one), clock_record(1, tick(0)), clock_record(2, other), clock_record(3, tick(1))]
     clock = journal._Clock(FakeLog("clock", records))
@@ -84,13 +84,13 @@ def test_the_context_in_force_is_the_one_that_the_journal_names():
         clock.context("gone")
 
 
-def test_a_tick_that_is_not_there_is_named():
+def test_a_tick_that_is_not_there_is_named() -> None:
     with pytest.raises(RefoldError, match="the tick at offset 7"):
         journal._Clock(FakeLog("clock", [clock_record(0, tick(0))], first=3)).tick(7)
 
 
 @pytest.mark.parametrize(("step", "replay"), [(-1, False), (4, True)])
-def test_the_first_tick_tells_a_replay_from_a_live_deployment_and_is_read_again(step, replay):
+def test_the_first_tick_tells_a_replay_from_a_live_deployment_and_is_read_again(step: int, replay: bool) -> None:
     clock = journal._Clock(FakeLog("clock", [clock_record(0, ContextSet(version="c")), clock_record(1, tick(3, step))]))
 
     assert clock.begins_a_replay() is replay
@@ -120,7 +120,7 @@ def a_partition(logs: dict[str, FakeLog], *, lost: int = 0, first: int = 0) -> N
     )
 
 
-def test_slices_are_folded_in_their_order_and_rows_laid_over_each_other(logs):
+def test_slices_are_folded_in_their_order_and_rows_laid_over_each_other(logs: dict[str, FakeLog]) -> None:
     a_partition(logs)
 
     slices = list(journal.refold(Settings(partitions=1), "debtor", 0))
@@ -129,7 +129,7 @@ def test_slices_are_folded_in_their_order_and_rows_laid_over_each_other(logs):
     assert {key for key in slices[1].folded.rows if "\x1fp/" in key} == {"c-0\x1fp/p2", "c-1\x1fp/p3"}
 
 
-def test_rows_laid_over_each_other_are_those_after_the_last_slice(logs):
+def test_rows_laid_over_each_other_are_those_after_the_last_slice(logs: dict[str, FakeLog]) -> None:
     a_partition(logs)
     rows: dict[str, bytes] = {}
     for slice_ in journal.refold(Settings(partitions=1), "debtor", 0):
@@ -138,7 +138,7 @@ def test_rows_laid_over_each_other_are_those_after_the_last_slice(logs):
     assert b'"unapplied":"10.00"' in rows["c-0\x1f"]
 
 
-def test_one_debtor_is_folded_without_the_others(logs):
+def test_one_debtor_is_folded_without_the_others(logs: dict[str, FakeLog]) -> None:
     a_partition(logs)
     rows = {key for s in journal.refold(Settings(partitions=1), "debtor", 0, customers=["c-1"]) for key in s.folded.rows}
     assert {key.partition("\x1f")[0] for key in rows} - {""} == {"c-1"}
@@ -151,7 +151,7 @@ def test_one_debtor_is_folded_without_the_others(logs):
         pytest.param(1, 0, r"slice 1 of debtor 0 applied 2 records, and 1 are there.*compacted", id="compaction"),
     ],
 )
-def test_records_that_are_gone_are_named(logs, lost, first, told):
+def test_records_that_are_gone_are_named(logs: dict[str, FakeLog], lost: int, first: int, told: str) -> None:
     a_partition(logs, lost=lost, first=first)
     with pytest.raises(RefoldError, match=told):
         list(journal.refold(Settings(partitions=1), "debtor", 0))
@@ -161,13 +161,13 @@ def test_records_that_are_gone_are_named(logs, lost, first, told):
     ("numbers", "told"),
     [([3], "begins at offset 0, with slice 3"), ([1, 3], "slice 3 of debtor follows on 1"), ([1], "before 2")],
 )
-def test_a_journal_with_holes_is_no_proof(logs, numbers, told):
+def test_a_journal_with_holes_is_no_proof(logs: dict[str, FakeLog], numbers: list[int], told: str) -> None:
     a_partition(logs)
     logs["journal"] = FakeLog("duewatch-journal", [journal_record(n, committed(n)) for n in numbers])
     with pytest.raises(RefoldError, match=told):
         list(journal.refold(Settings(partitions=1), "debtor", 0, until=2))
 
 
-def test_an_agent_that_is_none_is_told():
+def test_an_agent_that_is_none_is_told() -> None:
     with pytest.raises(UsageError, match="debtor, learner"):
         list(journal.refold(Settings(), "cashier", 0))

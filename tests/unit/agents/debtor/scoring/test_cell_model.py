@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -65,7 +66,7 @@ class Debtor:
         return other
 
 
-def after(history) -> Debtor:
+def after(history: Iterable[tuple[int, Decimal, int, bool]]) -> Debtor:
     debtor = Debtor()
     for invoice in sorted(history):
         debtor.learn(*invoice)
@@ -73,7 +74,9 @@ def after(history) -> Debtor:
 
 
 @given(histories, invoices)
-def test_a_label_moves_the_forecast_towards_itself(history, invoice):
+def test_a_label_moves_the_forecast_towards_itself(
+    history: list[tuple[int, Decimal, int, bool]], invoice: tuple[int, Decimal, int, bool]
+) -> None:
     debtor = after(history)
     days, amount, label, shock = invoice
     keys = active(DAY + timedelta(days), amount, "DE", "g", shock=shock)
@@ -84,7 +87,9 @@ def test_a_label_moves_the_forecast_towards_itself(history, invoice):
 
 
 @given(histories, invoices)
-def test_state_read_from_json_gives_the_same_bits(history, invoice):
+def test_state_read_from_json_gives_the_same_bits(
+    history: list[tuple[int, Decimal, int, bool]], invoice: tuple[int, Decimal, int, bool]
+) -> None:
     debtor = after(history)
     restored = debtor.again()
     assert restored.score == debtor.score
@@ -96,22 +101,24 @@ def test_state_read_from_json_gives_the_same_bits(history, invoice):
 
 
 @given(st.dates(min_value=DAY), amounts, st.sampled_from([None, "DE", "US", "Atlantis"]), st.sampled_from([None, "g:1"]))
-def test_the_features_kept_with_an_item_give_the_keys_of_its_issue(due_on, amount, country, group):
+def test_the_features_kept_with_an_item_give_the_keys_of_its_issue(
+    due_on: date, amount: Decimal, country: str | None, group: str | None
+) -> None:
     keys = active(due_on, amount, country, group)
     kept = msgspec.json.decode(msgspec.json.encode(keys.features), type=Features)
     assert activate(kept, amount) == keys
 
 
-def test_the_same_amount_has_the_same_cells_however_it_is_written():
+def test_the_same_amount_has_the_same_cells_however_it_is_written() -> None:
     assert active(DAY, Decimal(100), None, None).amounts == active(DAY, Decimal("100.00"), None, None).amounts
 
 
-def test_cents_are_exact_up_to_the_largest_amount():
+def test_cents_are_exact_up_to_the_largest_amount() -> None:
     one, other = (active(DAY, Decimal(text), None, None).amounts for text in ("9999999999999.98", "9999999999999.99"))
     assert one != other
 
 
-def test_a_new_debtor_moves_fast_and_an_old_one_slowly():
+def test_a_new_debtor_moves_fast_and_an_old_one_slowly() -> None:
     young, old = Debtor(), after([(i, Decimal(100 + i), i % 2, False) for i in range(200)])
     keys = active(DAY + timedelta(200), Decimal(500), "DE", "g")
 
@@ -122,7 +129,7 @@ def test_a_new_debtor_moves_fast_and_an_old_one_slowly():
     assert moved(young) > 2 * moved(old) > 0
 
 
-def test_a_debtor_that_changes_is_reopened():
+def test_a_debtor_that_changes_is_reopened() -> None:
     debtor = after([(i, Decimal(100), 0, False) for i in range(120)])
     assert debtor.score.epoch == 0
     known = debtor.score.cells["c"].variance
@@ -137,7 +144,9 @@ def test_a_debtor_that_changes_is_reopened():
 
 
 @given(histories, invoices)
-def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(history, invoice):
+def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(
+    history: list[tuple[int, Decimal, int, bool]], invoice: tuple[int, Decimal, int, bool]
+) -> None:
     debtor = after(history)
     days, amount, wrong, shock = invoice
     keys = debtor.learn(days + 401, amount, wrong, shock)
@@ -153,14 +162,14 @@ def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(history, i
     assert (score.labels, score.late) == (learned.labels, learned.late + 1 - 2 * wrong)
 
 
-def test_siblings_of_one_day_raise_no_alarm():
+def test_siblings_of_one_day_raise_no_alarm() -> None:
     debtor = after([(i, Decimal(100), 0, False) for i in range(120)])
     for _ in range(50):
         debtor.learn(121, Decimal(100), 1)
     assert debtor.score.epoch == 0
 
 
-def test_an_untouched_cell_regains_uncertainty_up_to_its_prior():
+def test_an_untouched_cell_regains_uncertainty_up_to_its_prior() -> None:
     debtor = after([(i, Decimal(100), 0, False) for i in range(50)])
     certain = debtor.score.cells["c"].variance
     keys = active(DAY, Decimal(100), "DE", "g")
@@ -173,7 +182,7 @@ def test_an_untouched_cell_regains_uncertainty_up_to_its_prior():
     assert certain < 1.0
 
 
-def test_only_the_debtors_cells_move_in_its_row():
+def test_only_the_debtors_cells_move_in_its_row() -> None:
     model = ModelPublished(bias=1.0, cells={"w:0": (0.5, 0.1)})
     keys = active(DAY, Decimal(100), None, None)
     learned = learn_late(keys, 0, DAY.toordinal() + 1, ScoreState(), no_cell, model)
@@ -184,12 +193,12 @@ def test_only_the_debtors_cells_move_in_its_row():
     assert learned.row_variance == pytest.approx(1.6 + 0.65)
 
 
-def test_a_shock_raises_the_odds_before_any_label():
+def test_a_shock_raises_the_odds_before_any_label() -> None:
     calm, shock = (active(DAY, Decimal(100), None, None, shock=s) for s in (False, True))
     debtor = Debtor()
     assert debtor.logit(shock) == debtor.logit(calm) + 0.5
 
 
 @pytest.mark.parametrize("z", [-1e6, -30.0, 0.0, 30.0, 1e6])
-def test_sigmoid_is_total(z):
+def test_sigmoid_is_total(z: float) -> None:
     assert 0.0 < sigmoid(z) <= 1.0

@@ -7,7 +7,7 @@ from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import OPENED
 from agents.debtor.state import encode
 from agents.debtor.store.row_store import LATE_BYTES, RowStore, parcel_of
-from tests.support.builders import Life, arrived, at, invoice, payment
+from tests.support.builders import Life, at, invoice, payment, received_events
 
 changes = st.lists(
     st.tuples(
@@ -17,7 +17,7 @@ changes = st.lists(
 
 
 @given(changes, st.integers(0, 5))
-def test_a_shelf_is_a_dict_of_dicts_whatever_is_packed(changed, at_hand):
+def test_a_shelf_is_a_dict_of_dicts_whatever_is_packed(changed: list[tuple[str, dict[str, bytes | None]]], at_hand: int) -> None:
     shelf, plain = RowStore(at_hand), dict[str, dict[str, bytes]]()
     for customer_id, rows in changed:
         shelf.write(customer_id, rows)
@@ -30,7 +30,7 @@ def test_a_shelf_is_a_dict_of_dicts_whatever_is_packed(changed, at_hand):
     assert shelf.touch("unknown") is None
 
 
-def test_a_book_decides_alike_with_its_debtors_at_hand_and_packed():
+def test_a_book_decides_alike_with_its_debtors_at_hand_and_packed() -> None:
     days = [(n, sorted({f"c-{n % 7}", f"c-{n % 5}"})) for n in range(0, 60, 3)]
     issued = {n: [invoice(f"i-{n}-{c}", n, customer=c, due=10) for c in debtors] for n, debtors in days}
     paid = {n: [payment(f"p-{n}-{c}", n + 1, {f"i-{n}-{c}": "60.00"}, customer=c) for c in debtors] for n, debtors in days}
@@ -49,7 +49,7 @@ def test_a_book_decides_alike_with_its_debtors_at_hand_and_packed():
     assert dict(packed.book.rows()) == dict(plain.book.rows())
 
 
-def test_what_is_restored_at_once_is_what_is_restored_row_by_row():
+def test_what_is_restored_at_once_is_what_is_restored_row_by_row() -> None:
     life = Life()
     life.tell(*(invoice(f"i-{n}", 0, customer=f"c-{n % 3}") for n in range(9)), now=at(0))
     rows: dict[str, bytes] = {}
@@ -66,7 +66,7 @@ def test_what_is_restored_at_once_is_what_is_restored_row_by_row():
     assert ahead[0].rows == ahead[1].rows and ahead[0].outputs == ahead[1].outputs and ahead[0].outputs
 
 
-def test_a_debtor_at_rest_is_opened_only_for_rows_that_it_may_have():
+def test_a_debtor_at_rest_is_opened_only_for_rows_that_it_may_have() -> None:
     shelf = RowStore(0)
     shelf.put_away({"c": parcel_of({"": b"h", "i/1": b"1", "i/2": b"2"})})
     assert shelf.read("c", "") == b"h" and shelf.read("c", "n/new") is None
@@ -79,7 +79,7 @@ def test_a_debtor_at_rest_is_opened_only_for_rows_that_it_may_have():
     assert shelf.read("c", "n/new") == b"3" and shelf._open
 
 
-def test_rows_that_come_late_are_packed_with_the_others_when_they_are_many():
+def test_rows_that_come_late_are_packed_with_the_others_when_they_are_many() -> None:
     shelf, many = RowStore(0), {f"n/{n}": b"%050d" % n for n in range(100)}
     shelf.put_away({"c": parcel_of({"i/1": b"1"})})
     for row_key, value in many.items():
@@ -89,7 +89,7 @@ def test_rows_that_come_late_are_packed_with_the_others_when_they_are_many():
     assert shelf.look("c") == {"i/1": b"1"} | many
 
 
-def test_of_each_key_the_last_record_is_prepared():
+def test_of_each_key_the_last_record_is_prepared() -> None:
     book = DebtorBrain()
     told = [("c\x1fi/1", b"{}"), ("c\x1fi/2", b"{}"), ("d\x1fi/1", b"{}"), ("c\x1fi/1", b'{"wake":9}'), ("d\x1fi/1", None)]
     book.restore_all(DebtorBrain.prepare([*told, ("c\x1fi/2", None)]))
@@ -98,7 +98,7 @@ def test_of_each_key_the_last_record_is_prepared():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12), st.integers(0, 9)), min_size=1, max_size=12), st.integers(0, 90))
-def test_a_restored_book_fires_as_one_that_lived_on(issued, cut):
+def test_a_restored_book_fires_as_one_that_lived_on(issued: list[tuple[int, int, int]], cut: int) -> None:
     """Whenever it is taken over, by whatever way, and with a limit on what fires in a slice."""
     lived, day = Life(), 0
     for number, (debtor, later, due) in enumerate(issued):
@@ -115,7 +115,7 @@ def test_a_restored_book_fires_as_one_that_lived_on(issued, cut):
     for key, value in rows.items():
         books[2].restore(key, value)
     for later in (1, 3, 40, 41, 120, 500):
-        told = arrived(invoice(f"z-{later}", day + cut + later, customer="c-1"))
+        told = received_events(invoice(f"z-{later}", day + cut + later, customer="c-1"))
         more = True
         while more:  # an index may hold an entry that no longer counts, and ask for a slice in which nothing fires
             folded = [book.fold(told, at(day + cut + later), lived.context, replay=False, wakes=3) for book in books]
