@@ -23,7 +23,7 @@ from schemas.cloudevents import CONTENT_TYPE, PREFIX, REPLAY_OF, Envelope
 from schemas.events import customers, payments
 from schemas.events.clock import Ticked
 from schemas.events.models import ModelPublished
-from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted, kept
+from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted, truncate
 from schemas.registry import TOPICS
 
 Row = list[Any]
@@ -88,7 +88,7 @@ def identity(
     wrong partition, under the wrong key, or lack a header, and only that one is a dead letter. Of a very large one as much
     counts as its dead letter keeps.
     """
-    key, headers, value = kept(key, headers, value)
+    key, headers, value = truncate(key, headers, value)
     attributes = [(name, raw) for name, raw in headers if name[:3] == PREFIX or name.lower() == CONTENT_TYPE]
     # The repr of a tuple cannot be mistaken for another's, and is made in C.
     framed = repr((topic, partition, key, attributes)).encode() + value

@@ -12,11 +12,11 @@ import click
 
 from streams.cli.options import (
     DIRECTORY,
-    asked_clickhouse,
-    asked_options,
     clickhouse_option,
     data_option,
     kafka_option,
+    queried_clickhouse,
+    query_options,
     sources_option,
 )
 
@@ -151,7 +151,7 @@ def backtest(
 
 @click.command()
 @click.argument("query")
-@asked_options
+@query_options
 @click.option(
     "--format",
     "output",
@@ -173,4 +173,4 @@ def sql(query: str, data: Path | None, clickhouse: str | None, output: str | Non
     from streams.clickhouse.query import run_query
 
     text = sys.stdin.read() if query == "-" else query
-    click.echo(run_query(text, asked_clickhouse(data, clickhouse), output), nl=False)
+    click.echo(run_query(text, queried_clickhouse(data, clickhouse), output), nl=False)

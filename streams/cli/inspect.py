@@ -12,20 +12,20 @@ import click
 from streams.cli.options import (
     FILE,
     Configured,
-    asked_clickhouse,
-    asked_options,
     data_option,
     deployment,
     deployment_options,
     options,
-    written_option,
+    queried_clickhouse,
+    query_options,
+    sink_clickhouse_option,
 )
 
 
 @click.command(cls=Configured)
 @deployment_options
 @data_option
-@written_option
+@sink_clickhouse_option
 @click.option("--no-clickhouse", is_flag=True, help="Compare the state with the log only.")
 @click.option("--sample", metavar="N", type=click.IntRange(1), help="Only N partitions, another choice each time.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show so many differences at most.")
@@ -89,7 +89,7 @@ def audit(
 @click.command(cls=Configured)
 @click.argument("decision_id", metavar="DECISION_ID")
 @deployment_options
-@asked_options
+@query_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def explain(
     decision_id: str, kafka: str | None, prefix: str | None, data: Path | None, clickhouse: str | None, as_json: bool
@@ -130,7 +130,7 @@ def review() -> None:
 
 
 @review.command("list")
-@asked_options
+@query_options
 def review_list(data: Path | None, clickhouse: str | None) -> None:
     """Debtors whose limit is on hold, and why.
 
@@ -140,7 +140,7 @@ def review_list(data: Path | None, clickhouse: str | None) -> None:
     """
     from streams.reviews.answers import list_reviews
 
-    click.echo(list_reviews(asked_clickhouse(data, clickhouse)))
+    click.echo(list_reviews(queried_clickhouse(data, clickhouse)))
 
 
 _answer = options(
@@ -199,7 +199,7 @@ _like = options(
 
 
 @dead_letters.command("list")
-@asked_options
+@query_options
 @_like
 @click.option("--open", "only_open", is_flag=True, help="Leave out what was replayed.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Show so many at most, the latest first.")
@@ -223,7 +223,7 @@ def dead_letters_list(
     """
     from streams.dead_letters.listing import Selection, list_deadlines, list_letters
 
-    choice, asked = Selection((), topic, reason, field, "open" if only_open else None), asked_clickhouse(data, clickhouse)
+    choice, asked = Selection((), topic, reason, field, "open" if only_open else None), queried_clickhouse(data, clickhouse)
     click.echo(list_letters(choice, asked, limit))
     if not (topic or reason or field) and (failed := list_deadlines(asked, limit, only_open=only_open)):
         click.echo(failed)
@@ -231,7 +231,7 @@ def dead_letters_list(
 
 @dead_letters.command("show")
 @click.argument("place", metavar="TOPIC/PARTITION/OFFSET")
-@asked_options
+@query_options
 @click.option("--raw", is_flag=True, help="Only the bytes, as they came: to be mended in a file.")
 def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw: bool) -> None:
     """One of them, whole.
@@ -242,7 +242,7 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
     """
     from streams.dead_letters.listing import show_letter
 
-    click.echo(show_letter(place, asked_clickhouse(data, clickhouse), raw=raw), nl=not raw)
+    click.echo(show_letter(place, queried_clickhouse(data, clickhouse), raw=raw), nl=not raw)
 
 
 @dead_letters.command("replay", cls=Configured)
@@ -255,7 +255,7 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
 @click.option("--value", type=FILE, help="The mended record, where one is named.")
 @click.option("--dry-run", is_flag=True, help="Say what would be sent, and what would still be refused.")
 @deployment_options
-@asked_options
+@query_options
 def dead_letters_replay(
     *,
     named: tuple[str, ...],
@@ -296,7 +296,7 @@ def dead_letters_replay(
     choice = Selection(named, topic, reason, field, None if named else "open")
     mended = None if value is None else value.read_bytes().rstrip(b"\n")
     mend = Correction(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, mended)
-    lines, is_done = resend(deployment(kafka, prefix), choice, mend, asked_clickhouse(data, clickhouse), dry_run=dry_run)
+    lines, is_done = resend(deployment(kafka, prefix), choice, mend, queried_clickhouse(data, clickhouse), dry_run=dry_run)
     click.echo("\n".join(lines))
     sys.exit(0 if is_done else 1)
 

@@ -47,7 +47,7 @@ kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Use this Kafka
 clickhouse_option = click.option(
     "--clickhouse", metavar="URL", help="Use this ClickHouse, such as clickhouse://user:password@host:8123."
 )
-written_option = click.option(
+sink_clickhouse_option = click.option(
     "--clickhouse",
     metavar="URL",
     help="ClickHouse of the deployment, such as clickhouse://user:password@host:8123.  [default: DUEWATCH_CLICKHOUSE and"
@@ -55,7 +55,7 @@ written_option = click.option(
 )
 data_option = click.option("--data", metavar="DIR", type=DIRECTORY, help="Folder of the embedded ClickHouse and the logs.")
 
-asked_options = options(
+query_options = options(
     click.option(
         "--data", metavar="DIR", type=DIRECTORY, help="Query the ClickHouse in this folder: of a demo, a replay, or a sink."
     ),
@@ -82,8 +82,8 @@ def deployment(kafka: str | None, prefix: str | None) -> Settings:
     return with_options(from_environment(), kafka, prefix)
 
 
-def asked_clickhouse(data: Path | None, clickhouse: str | None) -> ClickHouse:
-    """The ClickHouse that ``asked_options`` mean. Raises SettingsError."""
+def queried_clickhouse(data: Path | None, clickhouse: str | None) -> ClickHouse:
+    """The ClickHouse that ``query_options`` mean. Raises SettingsError."""
     from streams.clickhouse.query import ClickHouse, clickhouse_or_leftover
 
     if data is not None or clickhouse is not None:

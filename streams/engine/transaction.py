@@ -17,7 +17,7 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Output, Rejection
 from schemas.events.models import StepEnded
 from schemas.ids import stable_id
-from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged, kept
+from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged, truncate
 from streams.engine.circuit_breaker import CircuitBreaker
 from streams.engine.partition_task import CONTEXT, PAUSED, POSITIONS, Checkpoint
 from streams.engine.slicing import Order, Record, Slice
@@ -122,7 +122,7 @@ def _dead_letter(origin: WriterId, one: Rejected, time: datetime) -> OutgoingRec
     record = one.record
     # A sender may put anything into a time stamp.
     recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if 0 < (record.timestamp or 0) < LATEST_MS else None
-    key, headers, value = kept(record.key, record.headers or (), record.value)
+    key, headers, value = truncate(record.key, record.headers or (), record.value)
     is_cut = len(value) < len(record.value or b"")
     data = RecordRejected(
         topic=one.topic,

@@ -18,7 +18,7 @@ from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SEPARATOR
 from schemas.clickhouse.rows import SinkRecord, identity, rows_of
 from schemas.events.envelope import Event, Rejection
-from schemas.outputs.operations import KEPT_HEADERS, KEPT_VALUE, RecordRejected
+from schemas.outputs.operations import MAX_HEADER_BYTES, MAX_VALUE_BYTES, RecordRejected
 from schemas.registry import DEBTOR_SOURCES
 from streams.engine.restore import MAX_MESSAGE_BYTES
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
@@ -74,10 +74,10 @@ def check_dead_letter(sent: RawMessage, rejection: Rejection) -> None:
     record = SimpleNamespace(offset=7, key=sent.key, value=sent.value, headers=sent.headers, timestamp=1_767_225_600_000)
     message = _dead_letter(ORIGIN, Rejected(sent.topic, record, rejection), at(0))
     letter = RecordRejected.model_validate_json(message.value or b"")
-    assert b64decode(letter.raw) == (sent.value or b"")[:KEPT_VALUE]
+    assert b64decode(letter.raw) == (sent.value or b"")[:MAX_VALUE_BYTES]
     whole = [(name, told or b"") for name, told in sent.headers]
     shown = [(name, b64decode(told)) for name, told in letter.headers]
-    assert shown == (whole if sum(len(name) + len(told) for name, told in whole) <= KEPT_HEADERS else whole[: len(shown)])
+    assert shown == (whole if sum(len(name) + len(told) for name, told in whole) <= MAX_HEADER_BYTES else whole[: len(shown)])
     assert len(message.value) < MAX_MESSAGE_BYTES
     headers: Any = message.headers or ()
     [(_, row)] = rows_of(SinkRecord("dead-letters", 0, 0, None, message.value, headers))
