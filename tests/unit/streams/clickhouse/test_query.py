@@ -82,7 +82,7 @@ def test_what_was_left_here_is_asked_where_nothing_is_said(
 def test_the_help_says_where_a_question_goes(words: list[str]) -> None:
     told = " ".join(CliRunner().invoke(duewatch, [*words, "--help"]).output.split())
 
-    assert "Without --data and --clickhouse that of DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE" in told
+    assert "Without --data and --clickhouse, the one in DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE" in told
     assert str(DEFAULT_DATA) in told
 
 
