@@ -239,10 +239,6 @@ class Settings(BaseModel):
         """The variables that make a child process read these settings, secrets in plain text."""
         return {_variable(name): _as_text(value) for name, _, value in _rows(self) if value is not None}
 
-    def shown(self) -> dict[str, str]:
-        """The variables as a log may show them, secrets masked."""
-        return {_variable(name): _masked(value) for name, _, value in _rows(self) if value is not None}
-
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in the environment (by default that of this process), the only place where it is read.

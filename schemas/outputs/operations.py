@@ -53,7 +53,7 @@ def truncate(key: bytes | None, headers: Iterable[tuple[str, bytes | str | None]
     """All of a record, or as much as finds room: a dead letter that is too large to be written would be tried again for ever.
 
     >>> kept(b"k", [("a", "1"), ("b", None)], None)
-    Kept(key=b'k', headers=[('a', b'1'), ('b', b'')], value=b'')
+    TruncatedRecord(key=b'k', headers=[('a', b'1'), ('b', b'')], value=b'')
     >>> len(kept(None, [], bytes(KEPT_VALUE + 1)).value) == KEPT_VALUE
     True
     """

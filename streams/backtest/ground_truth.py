@@ -97,9 +97,9 @@ def _ordinal(day: str) -> int:
 # -- invoices at issue, against a booster on the same features
 def _invoice_lines(table: Table, days: Mapping[str, int], last: int) -> list[TruthLine]:
     default_day = np.array([days.get(customer, 0) for customer in table.customers])
-    is_open = (default_day == 0) | (default_day > table.issued)
-    rows = np.flatnonzero(is_open & (table.issued + HORIZON_DAYS <= last))
-    y = ((default_day > 0) & (default_day <= table.issued + HORIZON_DAYS)).astype(np.int_)[rows]
+    is_open = (default_day == 0) | (default_day > table.issue_days)
+    rows = np.flatnonzero(is_open & (table.issue_days + HORIZON_DAYS <= last))
+    y = ((default_day > 0) & (default_day <= table.issue_days + HORIZON_DAYS)).astype(np.int_)[rows]
     if len(rows) == 0 or not 0 < y.sum() < len(y):
         return []
     debtors = np.array(table.customers)[rows]
@@ -116,7 +116,7 @@ def _invoice_lines(table: Table, days: Mapping[str, int], last: int) -> list[Tru
         _auc_line("invoice_auc_lightgbm_folds", "LightGBM that sees the other debtors' future", blocks.auc(y, across), how),
         _auc_line("invoice_ratio_folds", "p_default against it", blocks.auc_ratio(y, own, across), RATIO),
     ]
-    live, forecasts = forecast_forward(x, y, table.issued[rows])
+    live, forecasts = forecast_forward(x, y, table.issue_days[rows])
     if live.any() and 0 < y[live].sum() < live.sum():
         part = Bootstrap(debtors[live])
         how = f"same features; fitted anew every {REFIT_DAYS} days on what was known; {int(live.sum()):,} later invoices"
@@ -134,7 +134,7 @@ def known_insolvent(table: Table) -> Floats:
     for warning in table.history.warnings:
         if warning.kind == "insolvency":
             first.setdefault(warning.customer_id, warning.day)
-    return np.array([float(first.get(c, day) < day) for c, day in zip(table.customers, table.issued, strict=True)])
+    return np.array([float(first.get(c, day) < day) for c, day in zip(table.customers, table.issue_days, strict=True)])
 
 
 def forecast_across_folds(x: Floats, y: Ints, debtors: Any) -> Floats:
@@ -148,15 +148,15 @@ def forecast_across_folds(x: Floats, y: Ints, debtors: Any) -> Floats:
     return forecasts
 
 
-def forecast_forward(x: Floats, y: Ints, issued: Ints) -> tuple[Any, Floats]:
+def forecast_forward(x: Floats, y: Ints, issue_days: Ints) -> tuple[Any, Floats]:
     """Which rows have a forecast, and the forecasts, of a booster that learns a label ``HORIZON_DAYS`` after the issue."""
     forecasts, has_forecast = np.zeros(len(y)), np.zeros(len(y), dtype=np.bool_)
     model: Callable[[Floats], Floats] | None = None
-    for start in range(int(issued.min()), int(issued.max()) + 1, REFIT_DAYS):
-        matured = issued + HORIZON_DAYS < start
+    for start in range(int(issue_days.min()), int(issue_days.max()) + 1, REFIT_DAYS):
+        matured = issue_days + HORIZON_DAYS < start
         if matured.sum() >= MIN_LABELS and y[matured].sum() >= MIN_DEFAULTS:
             model = fit_booster(x[matured], y[matured])
-        part = (issued >= start) & (issued < start + REFIT_DAYS)
+        part = (issue_days >= start) & (issue_days < start + REFIT_DAYS)
         if model is not None and part.any():
             forecasts[part], has_forecast[part] = model(x[part]), True
     return has_forecast, forecasts

@@ -247,7 +247,7 @@ class Table:
         return np.array([0.0 if b is None else float(b.fact.amount) for b in self._balances], dtype=np.float64)
 
     @cached_property
-    def issued(self) -> Ints:
+    def issue_days(self) -> Ints:
         return np.array([invoice.score.scored_at.toordinal() for invoice in self.invoices], dtype=np.int_)
 
     @cached_property
@@ -261,7 +261,7 @@ class Table:
     @cached_property
     def weeks(self) -> Ints:
         """The blocks of a bootstrap: invoices of one week of issue share what happened in it."""
-        return self.issued // 7
+        return self.issue_days // 7
 
     @cached_property
     def siblings(self) -> Ints:

@@ -69,7 +69,7 @@ class LeadTime:
 
 def late_calls(table: Table, rows: Mask) -> LateCalls:
     """How many of the judged invoices were called late at issue, and rightly."""
-    days, late, called = table.due - table.issued, table.late == 1, table.p_late >= CALLED_LATE_FROM
+    days, late, called = table.due - table.issue_days, table.late == 1, table.p_late >= CALLED_LATE_FROM
     return LateCalls(
         days[rows & late & called].tolist(),
         days[rows & late & ~called].tolist(),

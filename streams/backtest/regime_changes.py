@@ -48,7 +48,7 @@ def find_regime_changes(table: Table, rows: NDArray[np.bool_] | None = None) -> 
     by_customer: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for i, customer in enumerate(table.customers):
         if table.late[i] != UNKNOWN and (rows is None or rows[i]):
-            by_customer[customer][int(table.issued[i]) // 7].append(i)
+            by_customer[customer][int(table.issue_days[i]) // 7].append(i)
     changes = []
     for customer, weeks in by_customer.items():
         if len(weeks) < 2 * COMPARED_WEEKS:
@@ -60,7 +60,7 @@ def find_regime_changes(table: Table, rows: NDArray[np.bool_] | None = None) -> 
         best = int(np.argmax(np.abs(shift)))
         if abs(shift[best]) >= MIN_SHIFT:
             first = list(weeks.values())[at[best]][0]
-            changes.append(RegimeChange(customer, int(table.issued[first]), 1 if shift[best] > 0 else -1))
+            changes.append(RegimeChange(customer, int(table.issue_days[first]), 1 if shift[best] > 0 else -1))
     return changes
 
 
@@ -71,8 +71,8 @@ def adaptations(
     by_customer = {change.customer_id: change for change in changes}
     near = np.array(
         [
-            customer in by_customer and late != UNKNOWN and -BEFORE_DAYS <= issued - by_customer[customer].day < AFTER_DAYS
-            for customer, late, issued in zip(table.customers, table.late, table.issued, strict=True)
+            customer in by_customer and late != UNKNOWN and -BEFORE_DAYS <= issue_day - by_customer[customer].day < AFTER_DAYS
+            for customer, late, issue_day in zip(table.customers, table.late, table.issue_days, strict=True)
         ],
         dtype=np.bool_,
     )
@@ -81,7 +81,7 @@ def adaptations(
     if not near.any():
         return []
     own = [by_customer[customer] for customer, is_near in zip(table.customers, near, strict=True) if is_near]
-    after = table.issued[near] - np.array([change.day for change in own])
+    after = table.issue_days[near] - np.array([change.day for change in own])
     is_improvement = np.array([change.direction < 0 for change in own])
     y = _mirror(table.late[near].astype(np.float64), is_improvement)
     curves = [Adaptation("what came", _curve(after, y), None)]

@@ -115,11 +115,11 @@ def payment_dates(table: Table, expected: Floats, rows: Mask) -> dict[str, Any] 
     settled = rows & (table.settled > 0) & np.isfinite(expected)
     if not settled.any():
         return None
-    paid = table.settled[settled]
+    payment_days = table.settled[settled]
     return {
         "invoices": int(settled.sum()),
-        "mean_absolute_error": round(float(np.abs(expected[settled] - paid).mean()), 3),
-        "of_the_due_date": round(float(np.abs(table.due[settled] - paid).mean()), 3),
+        "mean_absolute_error": round(float(np.abs(expected[settled] - payment_days).mean()), 3),
+        "of_the_due_date": round(float(np.abs(table.due[settled] - payment_days).mean()), 3),
     }
 
 

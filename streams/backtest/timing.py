@@ -86,16 +86,16 @@ class ScorerReplica:
 
     def learn(self, i: int) -> None:
         table, customer = self._table, self._table.customers[i]
-        day = max(int(table.due[i]), int(table.issued[i])) + 1
+        day = max(int(table.due[i]), int(table.issue_days[i])) + 1
         self._learn_shared(day)
         features, amount = self._features.pop(i), Decimal(str(round(float(table.amount[i]), 2)))
         score, cells, label = self._scores[customer], self._cells[customer], int(table.late[i])
         early = min(0, int(table.settled[i]) - int(table.due[i])) if table.settled[i] else 0
         start = time.process_time()
         active = scoring.activate(features, amount)
-        learned = scoring.learn_late(active, label, day, score, cells.get, self._model, days_late=early)
-        self._scores[customer] = learned.score
-        cells.update(learned.cells)
+        update = scoring.learn_late(active, label, day, score, cells.get, self._model, days_late=early)
+        self._scores[customer] = update.score
+        cells.update(update.cells)
         example = _ExampleStruct(
             customer_id=customer,
             example_id=str(i),
@@ -103,10 +103,10 @@ class ScorerReplica:
             target="late",
             label=label,
             keys=active.shared,
-            row_logit=learned.row_logit,
-            row_variance=learned.row_variance,
+            row_logit=update.row_logit,
+            row_variance=update.row_variance,
             x=scoring.whole_numbers(features.x),
-            scored_on=date.fromordinal(int(table.issued[i])),
+            scored_on=date.fromordinal(int(table.issue_days[i])),
             matured_on=date.fromordinal(day),
         )
         self.seconds += time.process_time() - start

@@ -41,8 +41,8 @@ def rejection_of(error: ValidationError) -> RejectedError:
         return RejectedError(f"the field {field} {words}" if field else f"the body {words}", field)
     if field is None:
         return RejectedError(f"the body does not fit: {message}")
-    sent = "" if first["type"] == "value_error" else f" (got {first['input']!r:.80})"
-    return RejectedError(f"{field}: {message}{sent}", field)
+    received_text = "" if first["type"] == "value_error" else f" (got {first['input']!r:.80})"
+    return RejectedError(f"{field}: {message}{received_text}", field)
 
 
 def _words_for(error: ErrorDetails) -> str | None:

@@ -71,8 +71,8 @@ def _reject_type(topic: str, event_type: str) -> type[Contract]:
     if event_type in CONTRACTS:
         right = next(t.name for t in TOPICS.values() if event_type in t.contracts)
         raise RejectedError(f"the type {event_type} does not belong in the topic {topic}: send it to {right}", "type")
-    known = ", ".join(TOPICS[topic].contracts)
-    raise RejectedError(f"the type {event_type!r} is unknown in the topic {topic}: send one of {known}", "type")
+    types = ", ".join(TOPICS[topic].contracts)
+    raise RejectedError(f"the type {event_type!r} is unknown in the topic {topic}: send one of {types}", "type")
 
 
 def content_of(data: Contract) -> str:

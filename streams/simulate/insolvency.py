@@ -33,9 +33,9 @@ COURTS = ("Hamburg", "Köln", "München", "Leipzig", "Stuttgart", "Bremen")
 class Proceedings(NamedTuple):
     """What becomes known of a real insolvency; days are ordinals."""
 
-    known: int | None
+    known_on: int | None
     """The first notice that certainly concerns the debtor."""
-    opened: int | None
+    opened_on: int | None
     """Opened, or refused for lack of assets."""
 
 

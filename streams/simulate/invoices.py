@@ -33,7 +33,7 @@ class SimulatedInvoice:
     """An invoice of a simulated debtor; amounts in cents."""
 
     id: str
-    issued: int
+    issued_on: int
     due: int
     amount: int
     open: int
@@ -98,7 +98,7 @@ class Receivables:
     def _cancel(self, invoice: SimulatedInvoice) -> None:
         """Cancel the invoice because it was wrong; a correct one follows."""
         rng = self._rng
-        day = next_open(invoice.issued + rng.randint(1, 6))
+        day = next_open(invoice.issued_on + rng.randint(1, 6))
         self._recorder.record(
             "invoice.cancelled", day, 10, invoice_id=invoice.id, cancelled_on=iso(day), reason="wrong order number"
         )
@@ -113,7 +113,7 @@ class Receivables:
         """The day of the pay run that takes the invoice, as habit and cash allow."""
         profile, rng = self._profile, self._rng
         if profile.prepays and rng.random() < 0.6:
-            return max(profile.begins, invoice.issued - rng.randint(1, 5))
+            return max(profile.begins, invoice.issued_on - rng.randint(1, 5))
         delay = rng.gauss(profile.mean_delay, profile.spread)
         if profile.habit == "waits for the reminder":
             delay = REMINDERS[0] + rng.randint(2, 8)
@@ -124,7 +124,7 @@ class Receivables:
         if rng.random() < LOST_SHARE:
             delay += rng.uniform(15, 40)  # lost in the debtor's mail
         delay = min(delay + self._stretch(invoice.due), MAX_DAYS_LATE)
-        return self._run_after(max(invoice.issued + 1, invoice.due + round(delay)))
+        return self._run_after(max(invoice.issued_on + 1, invoice.due + round(delay)))
 
     def _stretch(self, day: int) -> float:
         fate = self._profile.fate
@@ -157,11 +157,11 @@ class Receivables:
         """A credit note or a dispute; returns when the rest is paid."""
         rng = self._rng
         if rng.random() < CREDITED_SHARE:
-            day = next_open(invoice.issued + rng.randint(2, 8))
+            day = next_open(invoice.issued_on + rng.randint(2, 8))
             if day < pays:
                 self._credit(invoice, day, rng.uniform(0.05, 0.2))
         elif rng.random() < (0.09 if self._is_strained(invoice.due) else DISPUTED_SHARE):
-            opened = next_open(rng.randint(invoice.issued + 2, invoice.due + 2))
+            opened = next_open(rng.randint(invoice.issued_on + 2, invoice.due + 2))
             if opened < pays:
                 closed = next_open(opened + rng.randint(8, 28))
                 self._dispute(invoice, opened, closed)
@@ -274,7 +274,7 @@ class Receivables:
             if self._has_stopped_paying(day):
                 invoice.missed = True
                 if profile.fate.kind == "breaks" and rng.random() < 0.08:
-                    self._token(invoice, next_open(max(invoice.issued, profile.fate.stops_paying or 0) + rng.randint(1, 20)))
+                    self._token(invoice, next_open(max(invoice.issued_on, profile.fate.stops_paying or 0) + rng.randint(1, 20)))
                 break
             if cents > 0:
                 self._payments[day].append((invoice.id, cents))
@@ -320,14 +320,14 @@ class Receivables:
         rng, recorder = self._rng, self._recorder
         reason = "insolvent" if from_day is not None else "uncollectable"
         after = rng.randint(30, 70)
-        lost: list[SimulatedInvoice] = [invoice for invoice in self.invoices if invoice.missed and invoice.open > 0]
-        for invoice in lost:
+        unpaid: list[SimulatedInvoice] = [invoice for invoice in self.invoices if invoice.missed and invoice.open > 0]
+        for invoice in unpaid:
             day = next_open(invoice.due + after + 75 if from_day is None else max(from_day + after, invoice.due))
             invoice.written_off = day
             note: dict[str, Any] = {"invoice_id": invoice.id, "written_off_on": iso(day), "reason": reason}
             recorder.record("invoice.written_off", day, 16, **note)
-        if lost and rng.random() < 0.25:
-            invoice = rng.choice(lost)
+        if unpaid and rng.random() < 0.25:
+            invoice = rng.choice(unpaid)
             day = next_open((invoice.written_off or 0) + rng.randint(30, 120))
             cents = max(1, round(invoice.open * rng.uniform(0.03, 0.2)))
             about: dict[str, Any] = {"recovery_id": recorder.new_id("E"), "invoice_id": invoice.id, "recovered_on": iso(day)}

@@ -77,7 +77,7 @@ def _simulate_debtor(seed: int, index: int, days: int) -> tuple[list[SimulatedEv
     noise = insolvency.publish_noise(profile, recorder, register_rng)
     receivables = Receivables(profile, recorder, Random(f"{seed}/{index}/invoices"), _sales_end(profile, proceedings))
     receivables.simulate_life()
-    receivables.write_off_lost(proceedings.opened)
+    receivables.write_off_lost(proceedings.opened_on)
     if profile.consent:
         bank.keep_account(profile, recorder, Random(f"{seed}/{index}/bank"))
     return recorder.events, _truth(profile, receivables.invoices, proceedings, noise)
@@ -102,8 +102,8 @@ def _sales_end(profile: Profile, proceedings: insolvency.Proceedings) -> int:
     """The last day of sales to a debtor: it is known to be insolvent, is wound up, or has owed for six weeks."""
     fate = profile.fate
     ends = [profile.ends]
-    if proceedings.known is not None:
-        ends.append(proceedings.known)
+    if proceedings.known_on is not None:
+        ends.append(proceedings.known_on)
     if fate.stops_paying is not None:
         ends.append(fate.stops_paying + 42)
     if fate.kind == "winds_up" and fate.filed is not None:
@@ -133,8 +133,8 @@ def _truth(
         "stops_paying_on": _day(profile, fate.stops_paying),
         "first_missed_due_on": iso(missed[0][0]) if missed else None,
         "filed_on": _day(profile, fate.filed),
-        "insolvency_known_on": _day(profile, proceedings.known),
-        "insolvency_opened_on": _day(profile, proceedings.opened),
+        "insolvency_known_on": _day(profile, proceedings.known_on),
+        "insolvency_opened_on": _day(profile, proceedings.opened_on),
         "defaulted_on": _day(profile, defaulted),
         "default_reason": None if defaulted is None or defaulted > profile.ends else _reason(defaulted, invoices, proceedings),
         "lost_amount": money(sum(invoice.open for invoice in invoices if invoice.missed)),
@@ -145,7 +145,7 @@ def _truth(
 
 def _defaulted_on(profile: Profile, invoices: list[SimulatedInvoice], proceedings: insolvency.Proceedings) -> int | None:
     """The first of: a certain notice of insolvency, EUR 500 that are 90 days past due, a write-off; None = not by the end."""
-    days = [proceedings.known] if proceedings.known is not None else []
+    days = [proceedings.known_on] if proceedings.known_on is not None else []
     overdue = 0
     for invoice in sorted((invoice for invoice in invoices if invoice.missed), key=lambda invoice: invoice.due):
         overdue += invoice.open
@@ -157,7 +157,7 @@ def _defaulted_on(profile: Profile, invoices: list[SimulatedInvoice], proceeding
 
 
 def _reason(day: int, invoices: list[SimulatedInvoice], proceedings: insolvency.Proceedings) -> str:
-    if day == proceedings.known:
+    if day == proceedings.known_on:
         return "insolvent"
     return "written off" if any(invoice.written_off == day for invoice in invoices) else "90 days past due"
 

@@ -30,8 +30,8 @@ class BatchEnd:
 
 @dataclass(slots=True)
 class _Partition:
-    read: int
-    written: int
+    next_unread: int
+    next_unwritten: int
     at_end: bool = False
 
 
@@ -55,7 +55,7 @@ class Progress:
         """A record was read."""
         with self._lock:
             state = self._partitions[topic, partition]
-            state.read, state.at_end = next_offset, False
+            state.next_unread, state.at_end = next_offset, False
             self._last_record = time.monotonic()
             self._records += 1
 
@@ -63,7 +63,7 @@ class Progress:
         """The end of a partition was met at ``offset``: markers and holes before it are passed."""
         with self._lock:
             state = self._partitions[topic, partition]
-            state.read, state.at_end = max(state.read, offset), True
+            state.next_unread, state.at_end = max(state.next_unread, offset), True
 
     def on_row(self, table: str, row: Row) -> None:
         """A row of one of ``REPORTED_TABLES``, to be reported once it is written."""
@@ -72,27 +72,35 @@ class Progress:
     def offsets(self) -> list[tuple[str, int, int, int]]:
         """Topic, partition, and the next offsets: behind what was read, behind what ClickHouse has."""
         with self._lock:
-            return [(topic, partition, state.read, state.written) for (topic, partition), state in self._partitions.items()]
+            return [
+                (topic, partition, state.next_unread, state.next_unwritten)
+                for (topic, partition), state in self._partitions.items()
+            ]
 
     @property
     def has_unwritten(self) -> bool:
         """Whether anything was read that ClickHouse does not have."""
         with self._lock:
-            return any(state.read != state.written for state in self._partitions.values())
+            return any(state.next_unread != state.next_unwritten for state in self._partitions.values())
 
     def end_batch(self) -> BatchEnd:
         """Where the batch that was read so far ends; what is read from now on belongs to the next one."""
         with self._lock:
             rows, self._pending_rows = self._pending_rows, []
             return BatchEnd(
-                [(t, n, state.read) for (t, n), state in self._partitions.items() if state.read != state.written], rows
+                [
+                    (t, n, state.next_unread)
+                    for (t, n), state in self._partitions.items()
+                    if state.next_unread != state.next_unwritten
+                ],
+                rows,
             )
 
     def on_written(self, batch_end: BatchEnd) -> None:
         """A batch is in ClickHouse."""
         with self._lock:
             for topic, partition, offset in batch_end.offsets:
-                self._partitions[topic, partition].written = offset
+                self._partitions[topic, partition].next_unwritten = offset
             for table, row in batch_end.rows:
                 self._report(table, row)
 
@@ -120,10 +128,13 @@ class Progress:
             idle_s = time.monotonic() - self._last_record
             topics: dict[str, dict[str, Any]] = {}
             for (topic, partition), state in sorted(self._partitions.items()):
-                position = {"next_offset": state.written, "at_end": state.at_end and state.read == state.written}
+                position = {
+                    "next_offset": state.next_unwritten,
+                    "at_end": state.at_end and state.next_unread == state.next_unwritten,
+                }
                 topics.setdefault(topic, {})[str(partition)] = position
             states = self._partitions.values()
-            is_complete = bool(states) and all(state.at_end and state.read == state.written for state in states)
+            is_complete = bool(states) and all(state.at_end and state.next_unread == state.next_unwritten for state in states)
             return {
                 "topics": topics,
                 "records": self._records,

@@ -54,7 +54,7 @@ def change_ledger(number: int, *, until: date | None = None, start: date = START
 def reactions(table: Table, affected: np.ndarray, scorers: Sequence[Forecasts], start: date = START) -> list[Reaction]:
     """Each scorer's reaction: from its mean 80 to 20 days before the change towards the share that is late after it."""
     in_scope = (table.late != UNKNOWN) & (np.arange(len(table)) >= BURN_IN)
-    after = table.issued - start.toordinal()
+    after = table.issue_days - start.toordinal()
     affected_rows, unaffected = in_scope & affected, in_scope & ~affected
     before, behind = affected_rows & (after >= -80) & (after < -20), affected_rows & (after >= 0)
     goal = float(table.late[behind].mean())

@@ -153,7 +153,9 @@ def prequential_figure(evaluation: Evaluation) -> Figure:
     high += ROOM_FOR_WORDS * (high - low)
     plot = Plot((0.0, float(judged[-1] + 1)), (low, high), "Log loss over the invoices in the order of issue", width=940)
     plot.axes(
-        "invoices in the order of issue, by the month", f"log loss of the last {window:,}", _month_ticks(evaluation.table.issued)
+        "invoices in the order of issue, by the month",
+        f"log loss of the last {window:,}",
+        _month_ticks(evaluation.table.issue_days),
     )
     if evaluation.burn_in:
         plot.rule(x=float(evaluation.burn_in))
@@ -186,12 +188,12 @@ def _runs_within(curve: Sequence[Point], span: Point) -> list[list[Point]]:
     return [list(run) for is_inside, run in groupby(curve, lambda point: low <= point[1] <= high) if is_inside]
 
 
-def _month_ticks(issued: Ints, first: int = 0) -> list[tuple[float, str]]:
+def _month_ticks(issue_days: Ints, first: int = 0) -> list[tuple[float, str]]:
     """The months on an axis of invoices in the order of issue, from the ``first`` on; where few were issued only some of them."""
-    room = (len(issued) - first) / 16
+    room = (len(issue_days) - first) / 16
     ticks: list[tuple[float, str]] = []
-    for day, text in date_ticks(int(issued[first]), int(issued[-1]), 12):
-        place = float(np.searchsorted(issued, day))
+    for day, text in date_ticks(int(issue_days[first]), int(issue_days[-1]), 12):
+        place = float(np.searchsorted(issue_days, day))
         if not ticks or place - ticks[-1][0] >= room:
             ticks.append((place, text))
     return ticks
@@ -210,7 +212,7 @@ def lead_figure(evaluation: Evaluation) -> Figure | None:
     curves = {i: [(float(judged[k]), float(total[k])) for k in at] for i, total in sums.items()}
     across = (float(judged[0]), float(judged[-1] + 1))
     plot = Plot(across, range_of([0.0, *(v for c in curves.values() for _, v in c)]), "Lead over the challengers", width=940)
-    months = _month_ticks(evaluation.table.issued, int(judged[0]))
+    months = _month_ticks(evaluation.table.issue_days, int(judged[0]))
     plot.axes("invoices in the order of issue, by the month", "log loss saved so far", months)
     plot.rule(y=0.0)
     for i, curve in reversed(curves.items()):
@@ -234,22 +236,22 @@ def _share_lowest(curves: Sequence[Sequence[tuple[float, float]]], burn_in: int)
 
 def months_figure(evaluation: Evaluation) -> Figure:
     judged = evaluation.table.late != UNKNOWN
-    issued, y, p = evaluation.table.issued[judged], evaluation.table.late[judged], evaluation.table.p_late[judged]
-    weeks = issued // 28
+    issue_days, y, p = evaluation.table.issue_days[judged], evaluation.table.late[judged], evaluation.table.p_late[judged]
+    weeks = issue_days // 28
     observed, forecasts = [], []
     for block in np.unique(weeks):
         part = weeks == block
-        observed.append((float(issued[part].mean()), float(y[part].mean())))
-        forecasts.append((float(issued[part].mean()), float(p[part].mean())))
+        observed.append((float(issue_days[part].mean()), float(y[part].mean())))
+        forecasts.append((float(issue_days[part].mean()), float(p[part].mean())))
     plot = Plot(
-        (float(issued[0]), float(issued[-1])),
+        (float(issue_days[0]), float(issue_days[-1])),
         range_of([v for _, v in observed + forecasts], low=0.0, high=1.0),
         "Late share by time of issue",
     )
     plot.axes(
         "four weeks of issue",
         "share late",
-        date_ticks(int(issued[0]), int(issued[-1])),
+        date_ticks(int(issue_days[0]), int(issue_days[-1])),
         [(v, f"{100 * v:.0f} %") for v, _ in number_ticks(plot.y)],
     )
     plot.line(observed, "truth", "came")

@@ -164,9 +164,8 @@ def test_a_right_dsn_is_kept_as_it_is(dsn: str) -> None:
 
 def test_secrets_are_never_shown() -> None:
     settings = load_settings({**SASL, "DUEWATCH_CLICKHOUSE": "clickhouse://risk:hunter2@ch:8123/db?password=hunter2"})
-    for text in (repr(settings), str(settings), str(settings.shown()), settings.model_dump_json()):
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert "hunter2" not in text
-    assert settings.shown()["DUEWATCH_CLICKHOUSE"] == f"clickhouse://risk:{MASK}@ch:8123/db"
     with pytest.raises(ValidationError) as raised:
         Security(protocol="SASL_SSL", password="hunter2", username=["hunter2"])
     assert "hunter2" not in str(raised.value)
