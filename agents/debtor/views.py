@@ -14,7 +14,8 @@ from agents.debtor.limits.rules import LimitEvidence, LimitInputs
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.state import Balance, Item
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import ScoreInputs
+from agents.debtor.scoring.assessments import with_assessments
+from agents.debtor.scoring.values import ScoreInputs
 from agents.debtor.state import Header
 from agents.debtor.unit_of_work import UnitOfWork
 
@@ -44,7 +45,7 @@ def score_inputs(uow: UnitOfWork) -> ScoreInputs:
         overdue_share=_overdue_share(header.balances),
         terms_days=header.master.terms_days,
     )
-    return scoring.assessed(uow.score, inputs)
+    return with_assessments(uow.score, inputs)
 
 
 def _notice_ids(header: Header) -> tuple[str, ...]:
@@ -145,7 +146,7 @@ def may_alert(uow: UnitOfWork) -> bool:
         or header.bank.shock
         or header.insolvency.stage != "none"
         or header.insolvency.possible != "none"
-        or header.last is not uow.started_with.last  # its average only nears it while it stays
+        or header.last is not uow.header_before.last  # its average only nears it while it stays
         or uow.exposure_grew
     )
 

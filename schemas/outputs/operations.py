@@ -52,9 +52,9 @@ class TruncatedRecord(NamedTuple):
 def truncate(key: bytes | None, headers: Iterable[tuple[str, bytes | str | None]], value: bytes | None) -> TruncatedRecord:
     """All of a record, or as much as finds room: a dead letter that is too large to be written would be tried again for ever.
 
-    >>> kept(b"k", [("a", "1"), ("b", None)], None)
+    >>> truncate(b"k", [("a", "1"), ("b", None)], None)
     TruncatedRecord(key=b'k', headers=[('a', b'1'), ('b', b'')], value=b'')
-    >>> len(kept(None, [], bytes(KEPT_VALUE + 1)).value) == KEPT_VALUE
+    >>> len(truncate(None, [], bytes(MAX_VALUE_BYTES + 1)).value) == MAX_VALUE_BYTES
     True
     """
     whole_headers, room = [], MAX_HEADER_BYTES

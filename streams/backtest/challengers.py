@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from agents.debtor.scoring.decide import LATE_RATE_LABELS
-from agents.learner.river_models import RATE
+from agents.learner.river_models import LEARNING_RATE
 from streams.backtest.history import Table
 from streams.backtest.statistics import Floats, Ints
 
@@ -83,7 +83,7 @@ def river_logistic(table: Table, on_progress: OnProgress = lambda _: None) -> Fo
     from river import linear_model, optim, preprocessing
 
     start = time.process_time()
-    model = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(RATE))
+    model = preprocessing.StandardScaler() | linear_model.LogisticRegression(optimizer=optim.SGD(LEARNING_RATE))
     features = _features_for_river(table)
     names = [f"f{j}" for j in range(features.shape[1])]
     rows, late, p = features.tolist(), table.late.tolist(), np.zeros(len(table))

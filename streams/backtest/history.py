@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.debtor.keys import SEPARATOR
+from agents.debtor.keys import features_key, state_key
 from agents.debtor.scoring.calendar import day_class
-from agents.debtor.scoring.default import CERTAIN, levels
+from agents.debtor.scoring.default import STAGE_FLOORS, levels
 from agents.debtor.scoring.state import Features
 from agents.learner.monitor import COLD_LABELS
 from agents.score_model import UNIT
@@ -112,7 +112,7 @@ class History:
                 self._reopen(fact)
             case InvoiceWrittenOff() as fact:
                 self._note_bad_day(fact.customer_id, fact.written_off_on)
-            case InsolvencyMatched(match="certain") as fact if fact.stage in CERTAIN:
+            case InsolvencyMatched(match="certain") as fact if fact.stage in STAGE_FLOORS:
                 self._note_bad_day(fact.customer_id, fact.published_on)
 
     def _settle(self, fact: PaymentReceived | CreditNoteIssued, day: date) -> None:
@@ -178,7 +178,7 @@ class History:
     def on_state(self, rows: Mapping[str, bytes]) -> None:
         """After each step: record the risk classes of the invoices scored in it, which only the debtors' rows hold."""
         for key, invoice in islice(self.invoices.items(), self._invoices_with_risk, None):
-            row = rows.get(f"{key[0]}{SEPARATOR}f/{key[1]}")
+            row = rows.get(state_key(key[0], features_key(key[1])))
             if row is not None:
                 invoice.risk = msgspec.json.decode(row, type=Features).risk
         self._invoices_with_risk = len(self.invoices)

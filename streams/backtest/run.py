@@ -30,7 +30,8 @@ from streams.kafka.codec import to_structured
 from streams.process.garbage import tune_for_many_rows
 from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
-from streams.replay.sources import Step, read_sources, steps
+from streams.replay.sources import read_sources
+from streams.replay.steps import Step, cut_into_weeks
 from streams.terminal.progress import progress_bar
 
 PREDICTION_COLUMNS = ("invoice_id", "customer_id", "scored_at", "due_date", "p_late", "p_default", "model_version")
@@ -57,7 +58,7 @@ def run_backtest(
     start = time.perf_counter()
     records = read_sources(sources, mapping, until)
     context = replay_context(records, policy)
-    weeks = list(steps(records, until))
+    weeks = list(cut_into_weeks(records, until))
     reading_s = time.perf_counter() - start
     history = History()
     fold = Fold(context, history.on_event)

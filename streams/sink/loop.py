@@ -139,7 +139,7 @@ class Sink:
             raise RuntimeError("the sink is not open")
         self._take(self._consumer.consume(POLL_RECORDS, poll_s))
         self._measure(self._consumer)
-        if self._consumer.lost:
+        if self._consumer.is_lost:
             self._replace_consumer(self._consumer)
         is_full = self._batch.count >= BATCH_ROWS
         if is_full or self._is_idle():

@@ -9,7 +9,8 @@ from streams.backtest.history import History
 from streams.process.garbage import tune_for_many_rows
 from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
-from streams.replay.sources import read_sources, steps
+from streams.replay.sources import read_sources
+from streams.replay.steps import cut_into_weeks
 from streams.terminal.progress import progress_bar
 
 
@@ -20,7 +21,7 @@ def history_of(sources: list[Path], *, mapping: str | None = None, until: date |
     history = History()
     fold = Fold(replay_context(records, None), history.on_event)
     with progress_bar("backtest", len(records)) as bar:
-        for step in steps(records, until):
+        for step in cut_into_weeks(records, until):
             for output in fold.step(step):
                 history.on_output(output)
             history.on_state(fold.rows)

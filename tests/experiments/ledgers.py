@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.debtor.scoring.calendar import is_closed
+from agents.debtor.scoring.calendar import day_class
 
 FOLDER = Path(__file__).parents[3] / "shared/data"
 HIGHRADIUS, IBM, CASSANDRA = (
@@ -71,7 +71,7 @@ def slower(rows: Iterable[Row], affected: Callable[[str], bool], start: date, da
         day = date.fromisoformat(row["clear_date"])
         if affected(row["cust_number"]) and day >= start:
             day += timedelta(days=days)
-            while is_closed(day, "US"):
+            while day_class(day, "US")[1]:
                 day += timedelta(days=1)
         changed_rows.append({**row, "clear_date": str(day)})
     return changed_rows

@@ -24,7 +24,8 @@ from streams.connectors.records import Record
 from streams.process.garbage import tune_for_many_rows
 from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
-from streams.replay.sources import Step, read_sources
+from streams.replay.sources import read_sources
+from streams.replay.steps import Step
 from tests.experiments.ledgers import CASSANDRA, HIGHRADIUS, IBM
 
 LEDGERS = {"ibm": IBM, "cassandra": CASSANDRA, "highradius": HIGHRADIUS}

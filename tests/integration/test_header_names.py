@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from schemas.cloudevents import UNREADABLE
-from streams.dead_letters.resend import Correction, mended
+from streams.dead_letters.resend import Correction, corrected
 from streams.kafka.codec import partition_of
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import deployment, payment, read_all, wait_for
@@ -68,8 +68,8 @@ def test_a_name_that_is_no_text_makes_a_dead_letter_and_stops_nobody(kafka: Kafk
 
 
 def test_what_is_sent_in_its_place_has_headers_that_can_be_read() -> None:
-    from streams.dead_letters.listing import DeadLetterEntry
+    from streams.dead_letters.selection import DeadLetterEntry
 
     letter = DeadLetterEntry("id", "payments", 0, 3, "reason", "headers", b"c", b"{}", [(UNREADABLE, b"")], "0.1.0")
-    again = mended(letter, Correction(attributes=(("id", "e3"),)))
-    assert [name for name, _ in again.headers] == ["ce_id", "ce_replayof"]
+    resent = corrected(letter, Correction(attributes=(("id", "e3"),)))
+    assert [name for name, _ in resent.headers] == ["ce_id", "ce_replayof"]

@@ -54,7 +54,7 @@ def transitions(
     >>> cleared.state, cleared.alert.quiet_until
     ('cleared', 108)
     """
-    announced = []
+    changes = []
     for alert_type, severity in severities.items():
         alert = alerts.get(alert_type)
         if alert is not None:
@@ -63,16 +63,16 @@ def transitions(
             if not alert.open and day < alert.quiet_until and not BY_CODE[alert_type].is_urgent:
                 continue
             if alert.open:
-                announced.append(Transition(alert_type, "cleared", replace(alert, open=False)))
+                changes.append(Transition(alert_type, "cleared", replace(alert, open=False)))
         count = alert.count + 1 if alert is not None else 1
         alert_id = stable_id("alert", customer_id, alert_type, count)
         alert = Alert(alert_id=alert_id, count=count, severity=severity, raised_at=at)
-        announced.append(Transition(alert_type, "raised", alert))
+        changes.append(Transition(alert_type, "raised", alert))
     for alert_type, alert in alerts.items():
         if alert.open and alert_type not in severities:
             closed = replace(alert, open=False, quiet_until=day + rules.cool_down_days)
-            announced.append(Transition(alert_type, "cleared", closed))
-    return announced
+            changes.append(Transition(alert_type, "cleared", closed))
+    return changes
 
 
 def cool_down_end(alerts: Mapping[str, Alert], severities: Mapping[str, str], day: int) -> int:

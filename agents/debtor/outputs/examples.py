@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.payments.state import Item
-from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import Active, Features, Learned
+from agents.debtor.scoring.hazard import interval_keys
+from agents.debtor.scoring.state import Features
+from agents.debtor.scoring.state_model import whole_numbers
+from agents.debtor.scoring.values import CellKeys, Learned
 from agents.debtor.unit_of_work import UnitOfWork
 from schemas.events.models import ExampleMatured
 from schemas.ids import stable_id
 
-_Example = written(ExampleMatured)
+_Example = struct_for(ExampleMatured)
 
 
 def send_example(uow: UnitOfWork, example: ExampleMatured) -> None:
@@ -34,7 +36,7 @@ def _example(uow: UnitOfWork, target: str, invoice_id: str, item: Item, *numbers
     )
 
 
-def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: Active, learned: Learned) -> ExampleMatured:
+def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: CellKeys, lesson: Learned) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
     before, features = uow.score, active.features
     return _example(
@@ -44,16 +46,16 @@ def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, activ
         item,
         label=1 if label else 0,
         keys=active.shared,
-        row_logit=learned.row_logit,
-        row_variance=learned.row_variance,
+        row_logit=lesson.row_logit,
+        row_variance=lesson.row_variance,
         row_labels=before.labels,
         row_late=before.late,
-        x=scoring.whole_numbers(features.x),
-        p=features.p,
+        x=whole_numbers(features.vector),
+        p=features.p_late,
     )
 
 
-def corrected_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: Active) -> ExampleMatured:
+def corrected_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: CellKeys) -> ExampleMatured:
     """The right label of an invoice whose example was wrong."""
     return _example(
         uow,
@@ -63,17 +65,17 @@ def corrected_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, 
         uow.cause_id,
         label=label,
         keys=active.shared,
-        x=scoring.whole_numbers(active.features.x),
-        p=active.features.p,
+        x=whole_numbers(active.features.vector),
+        p=active.features.p_late,
         corrects=stable_id("example", "late", uow.customer_id, invoice_id),
     )
 
 
-def paid_example(uow: UnitOfWork, invoice_id: str, item: Item, paid: int, features: Features) -> ExampleMatured:
+def paid_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, features: Features) -> ExampleMatured:
     """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
     i = features.interval
-    keys = scoring.interval_keys(features.group)[i]
-    return _example(uow, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
+    keys = interval_keys(features.group)[i]
+    return _example(uow, "paid_after_due", invoice_id, item, i, label=label, keys=keys, interval=i)
 
 
 def loss_example(uow: UnitOfWork, invoice_id: str, item: Item, share: float) -> ExampleMatured:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import Scored
+from agents.debtor.scoring.counterfactual import counterfactual
+from agents.debtor.scoring.default import p_default_floor
+from agents.debtor.scoring.reasons import explain_score
+from agents.debtor.scoring.values import Scored
 from agents.debtor.unit_of_work import UnitOfWork
 from agents.version import CODE_VERSION
 from schemas.events.payments import InvoiceIssued
 from schemas.outputs.scores import ScoreComputed
 
-_Score = written(ScoreComputed)
+_Score = struct_for(ScoreComputed)
 
 
 def send_invoice_score(uow: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> None:
@@ -33,15 +36,15 @@ def _send(
     amount: Decimal | None,
     currency: str,
     due: date | None,
-    issued: date | None = None,
+    issue: date | None = None,
 ) -> None:
     lgd = scoring.loss_given_default(uow.context.model, uow.policy.loss_given_default)
     loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
     limits = scoring.thresholds(uow.policy.bands, scored.band)
-    floor = scoring.least_default(scored.because.facts)
-    changes = scoring.otherwise(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, least_default=floor)
-    paid_from, expected, paid_to = _payment_dates(scored, due, issued)
-    explanation = scored.told
+    floor = p_default_floor(scored.reason_inputs.inputs)
+    changes = counterfactual(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, p_default_floor=floor)
+    paid_from, expected, paid_to = _payment_dates(scored, due, issue)
+    explanation = explain_score(scored)
     score = _Score(
         customer_id=uow.customer_id,
         policy_version=uow.policy.version,
@@ -59,7 +62,7 @@ def _send(
         scored_at=uow.at,
         log_odds=explanation.log_odds,
         lift=round(scored.lift, 6) if scored.lift else 0.0,
-        scorer=scored.because.scorer,
+        scorer=scored.reason_inputs.scorer,
         p_late_30=scored.p_late_30,
         expected_paid_on=expected,
         paid_from=paid_from,
@@ -70,10 +73,10 @@ def _send(
     uow.send("scores", "duewatch.score.computed.v1", score)
 
 
-def _payment_dates(scored: Scored, due: date | None, issued: date | None) -> tuple[date | None, date | None, date | None]:
+def _payment_dates(scored: Scored, due: date | None, issue: date | None) -> tuple[date | None, date | None, date | None]:
     """The earliest, the middle and the latest day of payment to expect; nobody pays before the issue."""
-    if scored.days is None or due is None or issued is None:
+    if scored.payment_days is None or due is None or issue is None:
         return None, None, None
-    due_day, issue_day = due.toordinal(), issued.toordinal()
-    low, middle, high = (date.fromordinal(max(due_day + days, issue_day)) for days in scored.days)
+    due_day, issue_day = due.toordinal(), issue.toordinal()
+    low, middle, high = (date.fromordinal(max(due_day + days, issue_day)) for days in scored.payment_days)
     return low, middle, high

@@ -93,7 +93,7 @@ def restore(book: DebtorBrain, clones: Templates, debtors: int) -> None:
     """Load cloned rows into a brain, as a worker does that takes a partition over."""
     rows = clone_rows(clones, debtors, debtors * ITEMS_A_DEBTOR)
     own_rows = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
-    book.restore_all(book.prepare(chain(clones.own, own_rows)))
+    book.restore_snapshot(book.pack_snapshot(chain(clones.own, own_rows)))
 
 
 def costs(workload: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
@@ -118,7 +118,7 @@ def apply(book: DebtorBrain, workload: Workload, events: Sequence[SourceRecord])
         raise ValueError(result.rejected[0][1].reason)
     for output in result.outputs:
         encode(output)
-    book.keep(result)
+    book.on_committed(result)
 
 
 @dataclass

@@ -59,7 +59,7 @@ def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
         while unfinished:
             began = clock()
             result = books[cut.partition].fold(received, now[cut.partition], context, replay=False)
-            books[cut.partition].keep(result)
+            books[cut.partition].on_committed(result)
             folded_at = clock()
             for output in result.outputs:
                 encode(output)
@@ -68,7 +68,7 @@ def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
             times.outputs += len(result.outputs)
             times.rows += len(result.rows)
             times.rejected += len(result.rejected)
-            received, unfinished = [], result.more
+            received, unfinished = [], result.has_more
     times.whole_s, times.cpu_s = clock() - start, time.process_time() - cpu
     return times
 
@@ -112,8 +112,8 @@ def measure_learner(slices: Sequence[Cut], context: ContextSet) -> dict[str, flo
     events = 0
     for cut in slices:
         now[cut.partition] = cut.tick.time if cut.tick else now[cut.partition]
-        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], context, replay=False, wakes=1 << 30)
-        books[cut.partition].keep(result)
+        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], context, replay=False, max_deadlines=1 << 30)
+        books[cut.partition].on_committed(result)
         outputs += [output for output in result.outputs if output.topic == "training-examples"]
         events += len(cut.events)
     learn(outputs, context)  # for what is loaded with the first label: river takes a second
@@ -137,7 +137,7 @@ def learn(outputs: Sequence[Output], context: ContextSet) -> None:
             if isinstance(event, Event):
                 received.append(Received(output.topic, 0, 0, event))
         result = learner.fold(received, None, context, replay=False)
-        learner.keep(result)
+        learner.on_committed(result)
         for output in result.outputs:
             encode(output)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from agents.debtor.bank import decide
 from agents.debtor.bank.state import ZERO, Bank
 from agents.debtor.scoring.default import cash_class, class_rate, risk_class
-from agents.debtor.scoring.reasons import ReasonInputs, explain
-from agents.debtor.scoring.state import ScoreInputs
+from agents.debtor.scoring.reasons import explain
+from agents.debtor.scoring.values import ReasonInputs, ScoreInputs
 from schemas.events.models import ModelPublished
 
 MONDAY = decide.monday(739_000)

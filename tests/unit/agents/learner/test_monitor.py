@@ -15,10 +15,19 @@ from hypothesis import strategies as st
 from river import drift, linear_model, metrics, optim, preprocessing
 
 from agents.learner.decide import forecasts, learn_all
-from agents.learner.fallback import LEAST_LABELS, WINDOW_DAYS, Day, Guard, judged
-from agents.learner.monitor import SCORERS, Watch, Watched, restore
-from agents.learner.river_models import BAR, QUIET_LABELS, RATE, SLACK, Challenger, Drift, LiveChallenger, LiveDrift
-from agents.learner.state import Shared
+from agents.learner.fallback import MIN_LABELS, WINDOW_DAYS, DayLosses, Guard, judge
+from agents.learner.monitor import SCORERS, MonitorState, QualityMonitor, restore_row
+from agents.learner.river_models import (
+    LEARNING_RATE,
+    SLACK,
+    THRESHOLD,
+    WARM_UP_LABELS,
+    Challenger,
+    Drift,
+    LiveChallenger,
+    LiveDrift,
+)
+from agents.learner.state import SharedModel
 from agents.learner.tallies import Tally, figures
 from agents.score_model import FEATURES, logit
 from schemas.base import Contract
@@ -83,16 +92,18 @@ def stream(days: int, per_day: int, rate: float, p: float, seed: int = 1, first:
     ]
 
 
-def _look(watch: Watch, model: Shared, one: ExampleMatured) -> None:
-    watch.see(model, one, forecasts)
+def _look(watch: QualityMonitor, model: SharedModel, one: ExampleMatured) -> None:
+    watch.observe(model, one, forecasts)
 
 
-def watched_over(examples: list[ExampleMatured], cuts: tuple[int, ...] = ()) -> tuple[list[Contract], dict[str, bytes], Shared]:
+def watched_over(
+    examples: list[ExampleMatured], cuts: tuple[int, ...] = ()
+) -> tuple[list[Contract], dict[str, bytes], SharedModel]:
     """The watch over a log in slices that end at ``cuts``; returns what it said, its rows and the models."""
-    watched, model, said, rows = Watched(), Shared(), list[Contract](), dict[str, bytes | None]()
+    watched, model, said, rows = MonitorState(), SharedModel(), list[Contract](), dict[str, bytes | None]()
     for start, end in zip((0, *cuts), (*cuts, len(examples)), strict=True):
         ahead = watched.copy()
-        watch = Watch(ahead)
+        watch = QualityMonitor(ahead)
         model = learn_all(model, examples[start:end], -1, partial(_look, watch))
         rows |= watch.rows()
         said += watch.outputs
@@ -138,7 +149,7 @@ def test_labels_of_one_kind_have_no_area() -> None:
 
 def test_the_challenger_restored_from_json_is_rivers_own_bit_for_bit() -> None:
     rng = random.Random(5)
-    scaler, model = preprocessing.StandardScaler(), linear_model.LogisticRegression(optimizer=optim.SGD(RATE))
+    scaler, model = preprocessing.StandardScaler(), linear_model.LogisticRegression(optimizer=optim.SGD(LEARNING_RATE))
     numbers = Challenger()
     for n in range(600):
         row = tuple(rng.gauss(0, 1) if i else 1.0 for i in range(6))
@@ -149,13 +160,13 @@ def test_the_challenger_restored_from_json_is_rivers_own_bit_for_bit() -> None:
         model.learn_one(scaler.transform_one(features), bool(label))
 
         live = LiveChallenger(numbers)
-        assert live.say_and_learn(row, label) == expected, n
+        assert live.predict_and_learn(row, label) == expected, n
         numbers = msgspec.json.decode(msgspec.json.encode(live.numbers()), type=Challenger)
 
 
 def test_the_detector_restored_from_json_is_rivers_own_bit_for_bit() -> None:
     rng = random.Random(7)
-    own = drift.PageHinkley(min_instances=QUIET_LABELS, delta=SLACK, threshold=BAR, alpha=1.0, mode="up")
+    own = drift.PageHinkley(min_instances=WARM_UP_LABELS, delta=SLACK, threshold=THRESHOLD, alpha=1.0, mode="up")
     numbers, found = Drift(), []
     for n in range(3_000):
         value = rng.gauss(0.0 if n < 1_500 else 0.5, 0.5)
@@ -195,11 +206,11 @@ def test_a_watch_restored_from_its_rows_goes_on_as_if_it_had_never_stopped() -> 
     examples = stream(8, 11, 0.4, 0.35)
     said, rows, _ = watched_over(examples)
     first, half, model = watched_over(examples[:50])
-    again = Watched()
+    again = MonitorState()
     for key, row in half.items():
-        restore(again, key, row)
-    watch = Watch(again)
-    learn_all(model, examples[50:], -1, lambda m, e: watch.see(m, e, forecasts))
+        restore_row(again, key, row)
+    watch = QualityMonitor(again)
+    learn_all(model, examples[50:], -1, lambda m, e: watch.observe(m, e, forecasts))
 
     assert first + watch.outputs == said
     assert {**half, **watch.rows()} == rows
@@ -242,7 +253,7 @@ def test_a_learned_model_that_fails_for_four_weeks_hands_over_and_takes_over_aga
     alarms = [one for one in said if isinstance(one, ModelAlerted) and one.alert_type == "fallback"]
     assert len(alarms) == 1 and model.scorer == "late_rate"
     assert alarms[0].day == START + timedelta(days=WINDOW_DAYS)
-    assert alarms[0].labels >= LEAST_LABELS
+    assert alarms[0].labels >= MIN_LABELS
     assert alarms[0].log_loss is not None and alarms[0].late_rate_log_loss is not None
     assert alarms[0].log_loss > alarms[0].late_rate_log_loss
 
@@ -260,25 +271,25 @@ def test_a_learned_model_that_fails_for_four_weeks_hands_over_and_takes_over_aga
 @pytest.mark.parametrize(
     ("days", "labels", "gap", "expected"),
     [
-        pytest.param(WINDOW_DAYS, LEAST_LABELS, 1.0, "late_rate", id="worse for the whole time"),
-        pytest.param(WINDOW_DAYS - 1, LEAST_LABELS, 1.0, "hedge", id="a day too short"),
-        pytest.param(WINDOW_DAYS, LEAST_LABELS - 1, 1.0, "hedge", id="a label too few"),
-        pytest.param(WINDOW_DAYS, LEAST_LABELS, -1.0, "hedge", id="better"),
+        pytest.param(WINDOW_DAYS, MIN_LABELS, 1.0, "late_rate", id="worse for the whole time"),
+        pytest.param(WINDOW_DAYS - 1, MIN_LABELS, 1.0, "hedge", id="a day too short"),
+        pytest.param(WINDOW_DAYS, MIN_LABELS - 1, 1.0, "hedge", id="a label too few"),
+        pytest.param(WINDOW_DAYS, MIN_LABELS, -1.0, "hedge", id="better"),
     ],
 )
 def test_the_guard_moves_after_a_set_time_with_enough_labels(days: int, labels: int, gap: float, expected: str) -> None:
-    window = [Day(labels - 27 * (labels // 28), 10.0 + gap, 10.0)] + [Day(labels // 28, 10.0 + gap, 10.0)] * 27
-    assert judged(Guard(since=100), 100 + days, window).in_force == expected
+    window = [DayLosses(labels - 27 * (labels // 28), 10.0 + gap, 10.0)] + [DayLosses(labels // 28, 10.0 + gap, 10.0)] * 27
+    assert judge(Guard(since=100), 100 + days, window).in_force == expected
 
 
 def test_the_guard_does_not_move_for_what_may_be_chance() -> None:
-    window = [Day(30, 10.0 + gap, 10.0) for gap in [1.0, -0.9] * 14]
-    assert judged(Guard(since=1), 100, window) == Guard(since=1)
+    window = [DayLosses(30, 10.0 + gap, 10.0) for gap in [1.0, -0.9] * 14]
+    assert judge(Guard(since=1), 100, window) == Guard(since=1)
 
 
 def test_corrections_and_other_targets_are_not_judged() -> None:
     one = example(1, 1, day=0, p=0.4)
     others = [one.model_copy(update={"corrects": "e-0"}), one.model_copy(update={"target": "loss"})]
-    watch = Watch(Watched())
-    learn_all(Shared(), others, -1, lambda m, e: watch.see(m, e, forecasts))
+    watch = QualityMonitor(MonitorState())
+    learn_all(SharedModel(), others, -1, lambda m, e: watch.observe(m, e, forecasts))
     assert watch.rows() == {} and watch.outputs == []

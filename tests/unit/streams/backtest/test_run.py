@@ -20,9 +20,10 @@ from streams.backtest.run import PREDICTION_COLUMNS, run_backtest
 from streams.connectors.records import Record
 from streams.errors import UserError
 from streams.recompute.pipeline import Fold
-from streams.replay import sources
+from streams.replay import steps
 from streams.replay.context import replay_context
-from streams.replay.sources import Step, read_sources, steps
+from streams.replay.sources import read_sources
+from streams.replay.steps import Step, cut_into_weeks
 from streams.simulate import simulate
 from tests.support.builders import LEDGER_MAPPING
 
@@ -235,9 +236,9 @@ def said_of_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         (tmp_path / "ledger.csv").write_text(LEDGER.format(far=far))
         (tmp_path / "mapping.toml").write_text(LEDGER_MAPPING)
         records = read_sources([tmp_path / "ledger.csv"], str(tmp_path / "mapping.toml"))
-        short = list(steps(records))
-        monkeypatch.setattr(sources, "QUIET_DAYS", 100_000)
-        weekly = list(steps(records))
+        short = list(cut_into_weeks(records))
+        monkeypatch.setattr(steps, "QUIET_DAYS", 100_000)
+        weekly = list(cut_into_weeks(records))
         assert (len(short), len(weekly)) == (68, 1410)
         return _decided(records, short), _decided(records, weekly)
 

@@ -14,8 +14,8 @@ from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.discovery import DEFAULT_DATA
 from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_leftover
 from streams.dead_letters import resend
-from streams.dead_letters.listing import Selection
 from streams.dead_letters.resend import Correction
+from streams.dead_letters.selection import Selection
 from streams.settings import Settings, load_settings
 
 SERVER = "clickhouse://u:p@host:8123"

@@ -30,9 +30,9 @@ def deaf() -> Iterator[int]:
 
 
 def test_where_nobody_listens_that_is_told_of_all_brokers() -> None:
-    both = f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
-    with pytest.raises(KafkaAwayError, match=rf"no Kafka answers at {both} \(nothing listens there\): name it with DUEW"):
-        require_kafka(Settings(bootstrap=both))
+    bootstrap = f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
+    with pytest.raises(KafkaAwayError, match=rf"no Kafka answers at {bootstrap} \(nothing listens there\): name it with DUEW"):
+        require_kafka(Settings(bootstrap=bootstrap))
 
 
 def test_where_somebody_else_listens_the_protocol_is_told(deaf: int, monkeypatch: pytest.MonkeyPatch) -> None:

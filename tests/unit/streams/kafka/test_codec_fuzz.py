@@ -20,9 +20,9 @@ from schemas.clickhouse.rows import SinkRecord, identity, rows_of
 from schemas.events.envelope import Event, Rejection
 from schemas.outputs.operations import MAX_HEADER_BYTES, MAX_VALUE_BYTES, RecordRejected
 from schemas.registry import DEBTOR_SOURCES
-from streams.engine.restore import MAX_MESSAGE_BYTES
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import decode, encode, encode_event, to_structured
+from streams.kafka.producer import MAX_MESSAGE_BYTES
 from tests.property.support.mutations import (
     CHEAP,
     STRUCTURED,
@@ -103,12 +103,12 @@ class Folder:
     """One book for all: what a message leaves behind must not break the ones after it."""
 
     def __init__(self) -> None:
-        self.book, self.context, self.number = DebtorBrain(), context(), 0
+        self.brain, self.context, self.number = DebtorBrain(), context(), 0
 
     def fold(self, sent: RawMessage, event: Event) -> None:
         self.number += 1
         one = Received(sent.topic, 0, self.number, event)
-        folded = self.book.fold([one], at(self.number // 50), self.context, replay=False, wakes=1 << 30)
+        folded = self.brain.fold([one], at(self.number // 50), self.context, replay=False, max_deadlines=1 << 30)
         assert folded.applied + folded.duplicates + len(folded.rejected) == 1
         for _, rejection in folded.rejected:
             assert "duewatch failed" not in rejection.reason, (event, rejection)
@@ -116,8 +116,8 @@ class Folder:
         for output in folded.outputs:
             answer = decode(output.topic, output.key.encode(), *encode(output))
             assert isinstance(answer, Event), answer
-        self.book.keep(folded)
-        check_rows(self.book, folded.rows)
+        self.brain.on_committed(folded)
+        check_rows(self.brain, folded.rows)
 
 
 def check_rows(book: DebtorBrain, written: dict[str, bytes | None]) -> None:

@@ -127,7 +127,7 @@ def test_a_recordedtime_far_ahead_of_the_tick_does_not_put_the_debtors_deadlines
     ahead = event_of(with_header(example("duewatch.customer.updated.v1"), "ce_recordedtime", b"2150-01-01T00:00:00Z"))
     life.tell(ahead, now=at(1))
     header = life.row("", ahead.customer_id or "")
-    assert header is None or header.wake < at(400).toordinal()
+    assert header is None or header.next_deadline < at(400).toordinal()
 
 
 def test_a_reason_can_be_printed_whatever_the_fields_are_called() -> None:

@@ -65,7 +65,7 @@ class FakeConsumer:
     """One invoice a round, for ever."""
 
     given: int = 0
-    lost: bool = False
+    is_lost: bool = False
     assigned: list[TopicPartition] = field(default_factory=list)
 
     def assign(self, places: list[TopicPartition]) -> None:
@@ -155,7 +155,7 @@ def test_a_lost_consumer_is_replaced_by_one_that_goes_on_behind_what_is_gathered
     monkeypatch.setattr(made, "_new_consumer", lambda: new)
     made.progress.add_partition("models", 1, 7)
     made.turn()
-    lost.lost = True
+    lost.is_lost = True
     made.turn()
     assert _consumer(made) is new
     assert [(one.topic, one.partition, one.offset) for one in new.assigned] == [("t-payments", 0, 2), ("t-models", 1, 7)]

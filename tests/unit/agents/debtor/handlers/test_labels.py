@@ -10,10 +10,10 @@ import pytest
 
 from agents.debtor.keys import SCORE
 from agents.debtor.scoring.cell_model import KEEP_DAYS, SWEEP_DAYS
-from agents.debtor.scoring.hazard import BEYOND, INTERVALS, payment_days, still_open
+from agents.debtor.scoring.hazard import BEYOND_90, INTERVALS, payment_days, survival
 from agents.debtor.scoring.state import ScoreState
 from agents.learner.decide import learn_all
-from agents.learner.state import Shared
+from agents.learner.state import SharedModel
 from schemas.events.assessments import NoteMade, RatingReceived
 from schemas.events.models import ExampleMatured, ModelPublished
 from schemas.events.payments import PaymentReceived, RecoveryReceived
@@ -48,7 +48,7 @@ def test_an_interval_is_learned_when_it_has_ended_by_whoever_was_open_at_its_sta
     life.until(101)
     found = [(e.interval, e.label, e.matured_on, e.keys) for e in examples(life, "paid_after_due")]
     assert found == [(0, 0, day(14), ("h3", "h3:-")), (1, 1, day(18), ("h7", "h7:-"))]
-    assert life.row(SCORE).after[:4] == (0.0, 1.0, 1.0, 1.0)
+    assert life.row(SCORE).hazard_counts[:4] == (0.0, 1.0, 1.0, 1.0)
     assert life.row("f/i-1") is None
 
 
@@ -97,7 +97,7 @@ def test_a_returned_payment_corrects_the_label_that_it_had_made() -> None:
     assert (before.late, after.late, after.labels, life.row("i/i-1").late) == (0, 1, 1, 1)
     assert after.cells["c"].mean > before.cells["c"].mean
     model = learn_all(
-        Shared(), [ExampleMatured(**{f: getattr(e, f) for f in ExampleMatured.model_fields}) for e in (first, second)]
+        SharedModel(), [ExampleMatured(**{f: getattr(e, f) for f in ExampleMatured.model_fields}) for e in (first, second)]
     )
     assert model.bias > 0
     life.until(30)
@@ -161,7 +161,7 @@ def test_scores_say_when_it_will_be_paid_and_what_would_change_the_band() -> Non
     life = Life()
     life.tell(invoice("i-1", 0, due=30), now=at(0))
     score = next(s for s in life.bodies("scores") if s.invoice_id)
-    assert day(0) <= score.paid_from <= score.expected_paid_on <= score.paid_to <= day(30) + timedelta(BEYOND)
+    assert day(0) <= score.paid_from <= score.expected_paid_on <= score.paid_to <= day(30) + timedelta(BEYOND_90)
     assert 0 < score.p_late_30 < score.p_late
     assert score.would_change.band == "strong"
     assert sum(r.contribution for r in score.reasons) == pytest.approx(score.log_odds + score.lift, abs=1e-9)
@@ -170,9 +170,9 @@ def test_scores_say_when_it_will_be_paid_and_what_would_change_the_band() -> Non
 
 def test_days_of_payment_are_ordered_and_follow_the_debtor() -> None:
     early = ScoreState(labels=50, days=(0.0, 40.0, 0.0, 0.0, 0.0, 1.0, 1.0))
-    low, middle, high = payment_days(0.05, still_open(early, "g", ModelPublished()), early)
+    low, middle, high = payment_days(0.05, survival(early, "g", ModelPublished()), early)
     assert low <= middle <= high
     assert -7 <= middle <= -5
-    slow = ScoreState(after=(0.0, 30.0) * 5 + (30.0, 30.0))
-    assert payment_days(0.99, still_open(slow, "g", ModelPublished()), slow)[1] > 60
-    assert payment_days(1.0, (1.0,) * 6, ScoreState()) == (BEYOND,) * 3
+    slow = ScoreState(hazard_counts=(0.0, 30.0) * 5 + (30.0, 30.0))
+    assert payment_days(0.99, survival(slow, "g", ModelPublished()), slow)[1] > 60
+    assert payment_days(1.0, (1.0,) * 6, ScoreState()) == (BEYOND_90,) * 3
