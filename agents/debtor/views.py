@@ -146,7 +146,7 @@ def may_alert(uow: UnitOfWork) -> bool:
         or header.bank.shock
         or header.insolvency.stage != "none"
         or header.insolvency.possible != "none"
-        or header.last is not uow.started_with.last  # its average only nears it while it stays
+        or header.last is not uow.header_before.last  # its average only nears it while it stays
         or uow.exposure_grew
     )
 

@@ -41,32 +41,32 @@ class LearnerBrain:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,  # noqa: ARG002 - what is published is dated by the log, not by the tick
         context: ContextSet,  # noqa: ARG002 - the learner decides nothing that a policy says
         *,
         replay: bool,
         step: int = -1,  # noqa: ARG002 - a step is over when all partitions say so
-        wakes: int = 500,  # noqa: ARG002 - nothing here has a deadline
+        max_deadlines: int = 500,  # noqa: ARG002 - nothing here has a deadline
         paused: frozenset[str] = frozenset(),  # noqa: ARG002 - it decides nothing about debtors
-        before: datetime | None = None,  # noqa: ARG002 - an example carries its dates
+        previous_tick: datetime | None = None,  # noqa: ARG002 - an example carries its dates
     ) -> FoldResult:
         """Learn what arrived; at most one model is published live, and one per step that ended in a replay."""
         result, state, monitor = FoldResult(), self._state.copy(), self._monitor.copy()
         if replay:
-            for record in arrived:
+            for record in records:
                 _collect(result, state, monitor, record)
         else:
-            _learn_live(result, state, monitor, arrived)
+            _learn_live(result, state, monitor, records)
         self._last_fold = (result, state, monitor)
         return result
 
-    def keep(self, folded: FoldResult) -> None:
-        if self._last_fold is not None and self._last_fold[0] is folded:
+    def on_committed(self, result: FoldResult) -> None:
+        if self._last_fold is not None and self._last_fold[0] is result:
             _, state, self._monitor = self._last_fold
             self._state = state.commit()
         else:
-            for key, value in folded.rows.items():
+            for key, value in result.rows.items():
                 _apply(self._state, self._monitor, key, value)
         self._last_fold = None
 
@@ -125,11 +125,11 @@ def _remember(result: FoldResult, state: LearnerState, examples: Iterable[Exampl
         result.rows.update(dict.fromkeys((LEARNED + i for i in expired_ids), None))
 
 
-def _learn_live(result: FoldResult, state: LearnerState, monitor: MonitorState, arrived: Sequence[Received]) -> None:
+def _learn_live(result: FoldResult, state: LearnerState, monitor: MonitorState, records: Sequence[Received]) -> None:
     """Learn in the order of the log; markers mean nothing here."""
     examples: list[ExampleMatured] = []
     last: Event | None = None
-    for record in arrived:
+    for record in records:
         data = record.event.data
         if isinstance(data, ExampleMatured):
             if not _is_to_learn(result, state, record, data):

@@ -14,8 +14,8 @@ import structlog
 
 from streams.kafka.topics import require_topics
 from streams.logs import configure_logs, logging_config
-from streams.process.affinity import stay_on
-from streams.process.garbage import keep_many_rows
+from streams.process.affinity import pin_to_core
+from streams.process.garbage import tune_for_many_rows
 from streams.worker.app import Wired, build_app
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ log = structlog.get_logger()
 
 
 class _Worker(faust.Worker):
-    """Faust's, but for the signals with which it shows its inside: its tracebacks hold all values, secrets among them (SIGUSR1),
-    and it would stop for a debugger that nobody has (SIGUSR2).
+    """Faust's worker, but for its debugging signals.
+
+    The tracebacks that it prints at SIGUSR1 hold all values, secrets among them, and at SIGUSR2 it would stop for a debugger.
     """
 
     def _install_signal_handlers_unix(self) -> None:
@@ -44,21 +45,21 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     """
     configure_logs(settings.log_format, settings.log_level)
     require_topics(settings)
-    keep_many_rows()
+    tune_for_many_rows()
     if settings.core is not None:
-        stay_on(settings.core)
+        pin_to_core(settings.core)
     # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    made = build() if build else build_app(settings)
+    wired = build() if build else build_app(settings)
     # The command line of Faust would do these three.
-    made.app.finalize()
-    made.app.worker_init()
-    made.app.worker_init_post_autodiscover()
+    wired.app.finalize()
+    wired.app.worker_init()
+    wired.app.worker_init_post_autodiscover()
     log.info("worker.started", prefix=settings.prefix, mode=settings.mode, clock=settings.clock)
     worker = _Worker(
-        made.app,
+        wired.app,
         loop=loop,
         loglevel=settings.log_level,
         logging_config=logging_config(settings.log_format, settings.log_level),
@@ -69,6 +70,6 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     )
     try:
         worker.execute_from_commandline()
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as status:
+        return int(status.code or 0)
     return 0

@@ -21,8 +21,8 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.clock.live import ClockWriter
-from streams.engine.restore import fenced_producer
+from streams.clock.writer import ClockWriter
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import create_topics, full_name
 from streams.process.affinity import CORES
 from streams.process.children import FAULT_HANDLER, Child, free_port, spawn

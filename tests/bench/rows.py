@@ -37,13 +37,13 @@ def fold_rows(workload: Workload, partition: int = 0) -> dict[str, bytes]:
         received, unfinished = decode_cut(cut), True
         while unfinished:
             result = book.fold(received, now, workload.context, replay=False)
-            book.keep(result)
+            book.on_committed(result)
             for key, row in result.rows.items():
                 if row is None:
                     rows.pop(key, None)
                 else:
                     rows[key] = row
-            received, unfinished = [], result.more
+            received, unfinished = [], result.has_more
     return rows
 
 

@@ -95,7 +95,7 @@ class Debtors:
         for day in range(int(last_day) + 1 if last_day else self._day, self._day + 1):
             value = read(f"{DUE}{day}")
             for key in sorted({*(_LIST.decode(value) if value else ()), *due.pop(day, ())}):
-                if getattr(rows.get(key), "wake", 0) == day:
+                if getattr(rows.get(key), "next_deadline", 0) == day:
                     outputs += self._take(rows, due, react(rows, Deadline(key, day), self._context, customer_id, day))
             if value:
                 write(f"{DUE}{day}", None)
@@ -106,9 +106,9 @@ class Debtors:
     @staticmethod
     def _take(rows: Rows, due: dict[int, list[str]], reaction: Any) -> list[Output]:
         for key, row in reaction.changes.items():
-            wake = getattr(row, "wake", 0)
-            if wake and not isinstance(row, SeenMarker | Payment) and wake != getattr(rows.get(key), "wake", 0):
-                due.setdefault(wake, []).append(key)
+            deadline = getattr(row, "next_deadline", 0)
+            if deadline and not isinstance(row, SeenMarker | Payment) and deadline != getattr(rows.get(key), "next_deadline", 0):
+                due.setdefault(deadline, []).append(key)
             rows.set_row(key, row)
         outputs: list[Output] = reaction.outputs
         return outputs

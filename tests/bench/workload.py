@@ -151,10 +151,10 @@ def _midnight(day: date) -> datetime:
 
 def build(size: Size) -> Workload:
     """Simulate a portfolio, and learn a shared model from a part of it first: all engines score with the same trained one."""
-    from streams.backtest.run import Fold
     from streams.connectors.records import record_of
+    from streams.recompute.pipeline import Fold
     from streams.replay.context import replay_context
-    from streams.replay.sources import steps
+    from streams.replay.steps import cut_into_weeks
     from streams.simulate import simulate
 
     events, records = [], []
@@ -165,7 +165,7 @@ def build(size: Size) -> Workload:
         events.append(source_record(line.topic, record.key or b"", record.value, record.headers))
     fold = Fold(replay_context(records))
     training = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
-    for step in steps(sorted(training, key=lambda record: (record.day, record.order))):
+    for step in cut_into_weeks(sorted(training, key=lambda record: (record.day, record.order))):
         fold.step(step)
     ticks, ending = ticks_of(events)
     return Workload(events, fold.context, ticks, ending)

@@ -23,12 +23,14 @@ from agents.version import CODE_VERSION
 from schemas.events.envelope import Event
 from schemas.events.policies import PolicyPublished
 from schemas.registry import DEBTOR_SOURCES
-from streams.audit.sink_wait import deployed
-from streams.explain.reproduce import TOPICS, explain, find
+from streams.explain.find import find
+from streams.explain.reproduce import reproduce
 from streams.kafka.codec import encode, encode_event
-from streams.kafka.topics import full_name
+from streams.kafka.log import LogError
+from streams.kafka.topics import deployed, full_name
 from streams.process.children import Child, free_port, spawn
-from streams.recompute.journal import RefoldError, refold, take_rows
+from streams.recompute.decisions import DECISION_TOPICS
+from streams.recompute.journal import apply_changes, recompute
 from streams.settings import Settings
 from streams.simulate import simulate
 from tests.integration.support.portfolio import deployment, header, read_all, wait_for
@@ -179,8 +181,8 @@ def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live: Li
 def final_rows(settings: Settings) -> dict[str, bytes]:
     """The debtor's rows of partition 0 as they must be after the last slice."""
     rows: dict[str, bytes] = {}
-    for slice_ in refold(settings, "debtor", 0):
-        take_rows(rows, slice_.folded.rows)
+    for slice_ in recompute(settings, "debtor", 0):
+        apply_changes(rows, slice_.result.rows)
     return rows
 
 
@@ -270,13 +272,13 @@ def test_what_other_code_sent_out_is_counted_and_not_judged(live: Live) -> None:
 
 def test_every_output_is_made_again_bit_for_bit(live: Live) -> None:
     settings = live.settings
-    emitted = {header(m, "ce_id"): m for topic in TOPICS for m in read_all(settings, topic)}
+    emitted = {header(m, "ce_id"): m for topic in DECISION_TOPICS for m in read_all(settings, topic)}
     customers = sorted({(m.key() or b"").decode() for m in emitted.values()})[:6]
     count = 0
     for partition in range(settings.partitions):
-        for slice_ in refold(settings, "debtor", partition, customers=customers):
-            for output in slice_.folded.outputs:
-                if output.topic in TOPICS:
+        for slice_ in recompute(settings, "debtor", partition, customers=customers):
+            for output in slice_.result.outputs:
+                if output.topic in DECISION_TOPICS:
                     message = emitted.pop(output.id)
                     assert (message.value(), message.headers(), message.key()) == (*encode(output), output.key.encode())
                     count += 1
@@ -287,25 +289,25 @@ def test_every_output_is_made_again_bit_for_bit(live: Live) -> None:
 def test_each_kind_of_decision_is_explained(live: Live) -> None:
     settings = live.settings
     kinds: dict[tuple[str, ...], str] = {}
-    for topic in TOPICS:
+    for topic in DECISION_TOPICS:
         for message in read_all(settings, topic):
             body = orjson.loads(message.value() or b"")
             codes = [reason["code"] for reason in body["reasons"]][:1] if "limit" in topic else []
             kinds[topic, header(message, "ce_type"), str(body.get("alert_type")), *codes] = header(message, "ce_id")
-    assert {topic for topic, *_ in kinds} == set(TOPICS)
+    assert {topic for topic, *_ in kinds} == set(DECISION_TOPICS)
     for kind, ident in kinds.items():
-        made = explain(settings, find(settings, ident))
-        assert made.is_equal, kind
-        assert made.seen is not None
-        assert made.seen.reaction.changes
+        reproduction = reproduce(settings, find(settings, ident))
+        assert reproduction.is_equal, kind
+        assert reproduction.recorded is not None
+        assert reproduction.recorded.reaction.changes
 
 
 def test_a_decision_of_other_code_is_not_asserted(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     ident = header(read_all(live.settings, "limit-changes")[0], "ce_id")
     monkeypatch.setattr("streams.explain.reproduce.CODE_VERSION", "9.9.9")
-    made = explain(live.settings, find(live.settings, ident))
-    assert made.is_equal is None
-    assert made.versions == {CODE_VERSION}
+    reproduction = reproduce(live.settings, find(live.settings, ident))
+    assert reproduction.is_equal is None
+    assert reproduction.versions == {CODE_VERSION}
 
 
 def test_an_id_that_is_none_is_told(live: Live) -> None:
@@ -320,7 +322,7 @@ def test_what_retention_has_taken_is_named(live: Live) -> None:
     place, admin = TopicPartition(name, 0, 10), AdminClient({**settings.for_librdkafka()})
     admin.delete_records([place])[place].result(30)
 
-    with pytest.raises(RefoldError, match=rf"{name}/0 begins at offset 10"):
+    with pytest.raises(LogError, match=rf"{name}/0 begins at offset 10"):
         final_rows(settings)
 
 
@@ -329,7 +331,10 @@ def test_a_replay_is_clean_and_its_decisions_are_explained(kafka: KafkaBroker, p
     status, output = start_replay(portfolio, tmp_path, "--kafka", kafka.bootstrap).ended()
     assert status == 0, output
     answer = duewatch("sql", "SELECT DISTINCT prefix FROM ticks", "--data", str(tmp_path), "--format", "TSV")[1]
-    settings = deployed(Settings(prefix=answer.strip(), bootstrap=kafka.bootstrap, data_dir=tmp_path))
+    own = Settings(
+        prefix=answer.strip(), bootstrap=kafka.bootstrap, data_dir=tmp_path, clickhouse=f"chdb://{tmp_path}/clickhouse"
+    )
+    settings = deployed(own)
 
     status, told = audited(settings)
     assert (status, told["differences"], told["not_judged"]) == (0, [], {})

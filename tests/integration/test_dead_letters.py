@@ -24,8 +24,8 @@ from schemas.events.envelope import Event
 from streams.cli.main import duewatch
 from streams.clickhouse.query import ClickHouse, query
 from streams.dead_letters import resend
-from streams.dead_letters.listing import DeadLetterEntry, Selection
 from streams.dead_letters.resend import Correction
+from streams.dead_letters.selection import DeadLetterEntry, Selection
 from streams.kafka.codec import encode_event
 from streams.kafka.producer import Headers, send_all
 from streams.kafka.topics import create_topics
@@ -203,8 +203,8 @@ def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_kno
     for n in range(7):
         topic, key, value, headers = as_sent(invoice(n))
         letters.append(DeadLetterEntry(str(uuid4()), topic, 0, n, "refused by an older version", None, key, value, headers, "0"))
-    monkeypatch.setattr(resend, "choose", lambda *_: letters)
-    monkeypatch.setattr(resend, "positions", lambda *_: {})
+    monkeypatch.setattr(resend, "select", lambda *_: letters)
+    monkeypatch.setattr(resend, "sink_positions", lambda *_: {})
 
     def dies_after_three(
         settings: Settings, records: Iterable[tuple[str, bytes | None, bytes, Headers]], arrived: Callable[[], None]

@@ -24,9 +24,9 @@ def journal(settings: Settings) -> list[dict[str, Any]]:
     return [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
 
 
-def assert_exactly_once(settings: Settings, sent: int) -> None:
+def assert_exactly_once(settings: Settings, expected: int) -> None:
     causes = outputs(settings)
-    assert len(causes) == len(set(causes)) == sent
+    assert len(causes) == len(set(causes)) == expected
     assert rows(settings) == truth(settings)
 
 
@@ -38,8 +38,8 @@ def assert_runs_join(settings: Settings) -> None:
         )
         assert [s["number"] for s in slices] == list(range(1, len(slices) + 1))
         at: dict[str, int] = {}
-        for one in slices:
-            for run in one["runs"]:
+        for slice_ in slices:
+            for run in slice_["runs"]:
                 assert run["start"] == at.get(run["topic"], 0)
                 at[run["topic"]] = run["end"]
 
@@ -56,13 +56,13 @@ def assert_ticks_follow_their_cuts(settings: Settings) -> None:
             (s for s in journal(settings) if s["agent"] == "debtor" and s["partition"] == partition), key=lambda s: s["number"]
         )
         at, last = {}, -1
-        for one in slices:
-            at.update({run["topic"]: run["end"] for run in one["runs"]})
-            if one["tick"] is not None:
+        for slice_ in slices:
+            at.update({run["topic"]: run["end"] for run in slice_["runs"]})
+            if slice_["tick"] is not None:
                 applied += 1
-                assert one["tick"] > last
-                last = one["tick"]
-                assert all(at.get(topic, 0) >= end for topic, end in ends[partition, one["tick"]].items())
+                assert slice_["tick"] > last
+                last = slice_["tick"]
+                assert all(at.get(topic, 0) >= end for topic, end in ends[partition, slice_["tick"]].items())
     assert applied > 0
 
 

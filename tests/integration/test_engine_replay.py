@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from schemas.events.clock import ContextSet
-from streams.clock.live import ClockWriter, FencedError
-from streams.engine.restore import reader
+from streams.clock.writer import ClockWriter, FencedError
+from streams.kafka.read import reader
 from streams.kafka.topics import full_name
 from streams.settings import Settings
 from tests.integration.support.portfolio import NOW, deployment, header, payment, read_all, rows, toy_worker, truth
@@ -68,31 +68,31 @@ def test_each_step_is_one_slice_of_what_lies_below_its_cut(settings: Settings, t
     sender, writer = Sender(settings), ClockWriter(settings)
     models = reader(settings.for_librdkafka())
     models.assign([TopicPartition(full_name(settings.prefix, "models"), 0, 0)])
-    taken = []
+    durations = []
     with toy_worker(settings, tmp_path / "w.log") as worker:
         ends = sender.send(100)
         for step in range(STEPS):
-            ahead = sender.send(100)  # a step ahead: it must wait for its tick
+            next_step = sender.send(100)  # a step ahead: it must wait for its tick
             began = time.monotonic()
-            writer.write(step, NOW + timedelta(days=7 * step), ends, {}, CONTEXT, step=step, announced=ahead)
+            writer.write(step, NOW + timedelta(days=7 * step), ends, {}, CONTEXT, step=step, ends_ahead=next_step)
             wait_for_step(models, step)
-            taken.append(time.monotonic() - began)
-            ends = ahead
+            durations.append(time.monotonic() - began)
+            ends = next_step
         assert worker.stop(15) == 0
     models.close()
-    print("seconds per step", sorted(taken)[len(taken) // 2], "worst after the first", max(taken[1:]))
+    print("seconds per step", sorted(durations)[len(durations) // 2], "worst after the first", max(durations[1:]))
     assert len(read_all(settings, "alerts")) == 100 * STEPS
     slices = [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
-    debtor = [one for one in slices if one["agent"] == "debtor"]
-    assert sorted((one["partition"], one["tick"]) for one in debtor) == [
+    debtor = [slice_ for slice_ in slices if slice_["agent"] == "debtor"]
+    assert sorted((slice_["partition"], slice_["tick"]) for slice_ in debtor) == [
         (p, k) for p in range(settings.partitions) for k in range(STEPS)
     ]
     ended = [header(message, "ce_type") for message in read_all(settings, "training-examples")]
     assert ended == ["duewatch.step.ended.v1"] * (settings.partitions * STEPS)
-    counted = {customer: count for customer, (count, _) in rows(settings).items()}
+    counts = {customer: count for customer, (count, _) in rows(settings).items()}
     # The last hundred lie beyond the last cut.
-    assert sum(counted.values()) == 100 * STEPS
-    assert all(counted[customer] == count - 2 for customer, (count, _) in truth(settings).items())
+    assert sum(counts.values()) == 100 * STEPS
+    assert all(counts[customer] == count - 2 for customer, (count, _) in truth(settings).items())
 
 
 def test_a_new_clock_fences_the_one_before(kafka: KafkaBroker, tmp_path: Path) -> None:

@@ -52,12 +52,12 @@ class Crowd:
 
 @pytest.fixture(params=["kafka", "embedded_broker"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    made = deployment(request.getfixturevalue(request.param).bootstrap, tmp_path)
-    producer = Producer({**made.for_librdkafka(), "queue.buffering.max.messages": 2 * COUNT})
+    settings = deployment(request.getfixturevalue(request.param).bootstrap, tmp_path)
+    producer = Producer({**settings.for_librdkafka(), "queue.buffering.max.messages": 2 * COUNT})
     for number in range(COUNT):
-        producer.produce(full_name(made.prefix, "payments"), key="c", value=b"%d" % number, partition=0)
+        producer.produce(full_name(settings.prefix, "payments"), key="c", value=b"%d" % number, partition=0)
     producer.flush()
-    return made
+    return settings
 
 
 async def until(holds: Callable[..., object]) -> None:
@@ -104,9 +104,9 @@ def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings: S
             await asyncio.sleep(1)
             assert owner.records == 0
             while owner.expected < COUNT:
-                seen = owner.records
+                count_before = owner.records
                 fetcher.resume(owner, (name, 0))
-                await until(lambda seen=seen: owner.records > seen)
+                await until(lambda count_before=count_before: owner.records > count_before)
                 fetcher.pause(owner, (name, 0))
                 await asyncio.sleep(0.3)
         finally:

@@ -64,7 +64,7 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(portfolio: Path, tmp_path
     status, output = replay.ended(60)
 
     assert status == 130, output
-    assert "begins anew" in output
+    assert "starts over" in output
     assert "Traceback" not in output
     assert gone(started)
 

@@ -42,8 +42,8 @@ def reading(folder: Path) -> set[int]:
 
 def judged(settings: Settings) -> tuple[int, int]:
     """How many payments were applied, and how many were known already."""
-    told = [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
-    debtor = [slice_ for slice_ in told if slice_["agent"] == "debtor"]
+    slices = [orjson.loads(message.value() or b"") for message in read_all(settings, "journal")]
+    debtor = [slice_ for slice_ in slices if slice_["agent"] == "debtor"]
     return sum(slice_["applied"] for slice_ in debtor), sum(slice_["duplicates"] for slice_ in debtor)
 
 
@@ -61,13 +61,13 @@ def test_nothing_stays_behind_and_the_partition_is_restored_by_whoever_comes_nex
     (folder / "wait").touch()
     with worker(settings, folder, log) as killed:
         wait_for(lambda: reading(folder), 30)
-        one = min(reading(folder))
-        os.kill(one, signal.SIGKILL)
+        process = min(reading(folder))
+        os.kill(process, signal.SIGKILL)
         wait_for(lambda: "takeover.failed" in log.read_text(), 10)
         line = next(line for line in log.read_text().splitlines() if "takeover.failed" in line)
         assert "ReadingFailedError" in line
         assert "was killed by SIGKILL" in line
-        wait_for(lambda: one not in reading(folder) and reading(folder), 20)
+        wait_for(lambda: process not in reading(folder) and reading(folder), 20)
         # The worker alone: whoever kills the whole group leaves nothing anyway.
         os.kill(killed.pid, signal.SIGKILL)
         killed.wait(10)

@@ -41,11 +41,19 @@ def run_in_order(queues: Queues) -> Run:
 def money(run: Run) -> dict[str, Any]:
     """All amounts per debtor: balances, and those of each invoice and payment."""
     amounts: dict[str, Any] = {}
-    for key, row in run.book.rows():
+    for key, row in run.brain.rows():
         if isinstance(row, Header):
             amounts[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
         elif isinstance(row, Item):
-            amounts[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
+            amounts[key] = (
+                row.amount,
+                row.open,
+                row.paid,
+                row.credited,
+                row.closed,
+                row.open and row.bucket,
+                row.counted_overdue,
+            )
         elif isinstance(row, Payment):
             amounts[key] = (row.amount, row.unapplied, row.returned, row.allocations)
         elif isinstance(row, PendingAllocations):
@@ -74,13 +82,13 @@ def assert_exposure_fits_the_items(run: Run, on: int) -> None:
     """Balances are the sums of the rows that they are made of, invoice by invoice."""
     buckets: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [ZERO] * 5)
     overdue: dict[tuple[str, str], int] = defaultdict(int)
-    rows = [(*split_key(key), row) for key, row in run.book.rows()]
+    rows = [(*split_key(key), row) for key, row in run.brain.rows()]
     for customer, _, row in rows:
         if isinstance(row, Item):
             assert ZERO <= row.open <= row.amount and row.paid >= 0 and row.credited >= 0
             assert row.closed in {"cancelled", "written_off"} or row.open + row.paid + row.credited == row.amount
             buckets[customer, row.currency][bucket_of(at(on).toordinal() - row.due)] += row.open
-            overdue[customer, row.currency] += row.alerting
+            overdue[customer, row.currency] += row.counted_overdue
     for customer, _, row in rows:
         if isinstance(row, Header):
             for currency, balance in row.balances.items():
@@ -159,7 +167,7 @@ def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed
 def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> None:
     rng = Random(seed)
     run = Run().all(interleave(rng, portfolio(rng, simple=True)))
-    headers = {split_key(key)[0]: row for key, row in run.book.rows() if isinstance(row, Header)}
+    headers = {split_key(key)[0]: row for key, row in run.brain.rows() if isinstance(row, Header)}
     for (customer, currency), oracle in recompute(cause.data for cause in run.accepted).items():
         expected, actual = oracle.on(at(END).date()), headers[customer].balances[currency]
         assert (actual.open_amount, actual.exposure, actual.unapplied) == (
@@ -220,17 +228,17 @@ def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed: int) ->
 
 def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others() -> None:
     debtors = 10
-    book, acts = DebtorBrain(), context()
-    result = book.fold(
+    brain, acts = DebtorBrain(), context()
+    result = brain.fold(
         received_events(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]),
         at(1),
         context("observe"),
         replay=False,
     )
-    book.keep(result)
+    brain.on_committed(result)
     rows = dict(result.rows)
-    result = book.fold([], at(2), acts, replay=False, wakes=3)
-    book.keep(result)
+    result = brain.fold([], at(2), acts, replay=False, max_deadlines=3)
+    brain.on_committed(result)
     rows |= result.rows
     changes = [output for output in result.outputs if output.topic == "limit-changes"]
     successor = DebtorBrain()
@@ -238,7 +246,7 @@ def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_othe
         successor.restore(key, row)
     for n in (2, 3):
         result = successor.fold([], at(n), acts, replay=False)
-        successor.keep(result)
+        successor.on_committed(result)
         changes += [output for output in result.outputs if output.topic == "limit-changes"]
     assert {output.key for output in changes} == {f"c-{n}" for n in range(debtors)}
 

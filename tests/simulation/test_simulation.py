@@ -33,9 +33,9 @@ def test_some_histories_hold() -> None:
 
 
 def test_a_seed_always_tells_the_same_history() -> None:
-    once, again = (play(scenario(4))[0].history for _ in range(2))
-    assert once == again
-    assert len(once) > 10
+    first, second = (play(scenario(4))[0].history for _ in range(2))
+    assert first == second
+    assert len(first) > 10
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -44,8 +44,8 @@ def test_a_broken_engine_is_noticed_and_its_history_is_short(mutant: str) -> Non
     assert seed is not None, f"{mutant} went unnoticed in {NOTICED_WITHIN} histories"
     failed = first_failure(range(seed, seed + 1), mutant)
     assert failed is not None
-    short, told = failed
+    short, report = failed
     assert len(short.script) <= SHORT
-    assert f"--seed {seed} --steps" in told
+    assert f"--seed {seed} --steps" in report
     assert fails(short, mutant)
     assert not fails(short), "the script alone must not fail: it is the mutant that does"

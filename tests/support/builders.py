@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.brain import Received
 from agents.debtor.brain import DebtorBrain
+from agents.debtor.keys import state_key
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
@@ -162,15 +163,15 @@ class Life:
     """A debtor brain that lives through days: give it events and the clock's time, and look at what came out."""
 
     def __init__(self, ctx: ContextSet | None = None) -> None:
-        self.book, self.context = DebtorBrain(), ctx or context()
+        self.brain, self.context = DebtorBrain(), ctx or context()
         self.outputs: list[Output] = []
         self.rejections: list[str] = []
         self.duplicates = 0
 
     def tell(self, *events: Event, now: datetime | None = None) -> list[Output]:
         """Fold events in the order given, as live, then deadlines up to ``now``."""
-        result = self.book.fold(received_events(*events), now, self.context, replay=False, wakes=1 << 30)
-        self.book.keep(result)
+        result = self.brain.fold(received_events(*events), now, self.context, replay=False, max_deadlines=1 << 30)
+        self.brain.on_committed(result)
         self.outputs += result.outputs
         self.rejections += [why.reason for _, why in result.rejected]
         self.duplicates += result.duplicates
@@ -186,4 +187,4 @@ class Life:
 
     def row(self, row_key: str, customer: str = "c-1") -> Any:
         """A row as it is now."""
-        return dict(self.book.rows()).get(f"{customer}\x1f{row_key}")
+        return dict(self.brain.rows()).get(state_key(customer, row_key))

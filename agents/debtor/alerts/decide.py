@@ -13,6 +13,7 @@ from schemas.events.policies import AlertRules
 from schemas.ids import stable_id
 from schemas.outputs.alerts import Severity
 
+_RULES = tuple((definition.code, definition.rule) for definition in ALERT_TYPES)
 MAX_FINGERPRINT_LENGTH = 128
 """That of an id (``schemas.base.Id``)."""
 
@@ -26,11 +27,10 @@ def findings(inputs: AlertInputs, rules: AlertRules, alerts: Mapping[str, Alert]
     {'score_drop': 'warning'}
     """
     severities: dict[str, Severity] = {}
-    for definition in ALERT_TYPES:
-        alert = alerts.get(definition.code)
-        severity = definition.rule(inputs, rules, alert is not None and alert.open)
+    for code, rule in _RULES:
+        severity = rule(inputs, rules, code in alerts and alerts[code].open)
         if severity is not None:
-            severities[definition.code] = severity
+            severities[code] = severity
     return severities
 
 
@@ -54,7 +54,7 @@ def transitions(
     >>> cleared.state, cleared.alert.quiet_until
     ('cleared', 108)
     """
-    announced = []
+    changes = []
     for alert_type, severity in severities.items():
         alert = alerts.get(alert_type)
         if alert is not None:
@@ -63,16 +63,16 @@ def transitions(
             if not alert.open and day < alert.quiet_until and not BY_CODE[alert_type].is_urgent:
                 continue
             if alert.open:
-                announced.append(Transition(alert_type, "cleared", replace(alert, open=False)))
+                changes.append(Transition(alert_type, "cleared", replace(alert, open=False)))
         count = alert.count + 1 if alert is not None else 1
         alert_id = stable_id("alert", customer_id, alert_type, count)
         alert = Alert(alert_id=alert_id, count=count, severity=severity, raised_at=at)
-        announced.append(Transition(alert_type, "raised", alert))
+        changes.append(Transition(alert_type, "raised", alert))
     for alert_type, alert in alerts.items():
         if alert.open and alert_type not in severities:
             closed = replace(alert, open=False, quiet_until=day + rules.cool_down_days)
-            announced.append(Transition(alert_type, "cleared", closed))
-    return announced
+            changes.append(Transition(alert_type, "cleared", closed))
+    return changes
 
 
 def cool_down_end(alerts: Mapping[str, Alert], severities: Mapping[str, str], day: int) -> int:

@@ -62,9 +62,9 @@ class AlertDetails(NamedTuple):
 
 # -- rules: the severity to raise, or None; an open alert may stay on easier terms than it is raised on
 def _overdue(inputs: AlertInputs, rules: AlertRules, is_open: bool) -> Severity | None:
-    if not is_overdue(inputs.overdue_items, inputs.overdue_amount, rules) or (inputs.payments_paused and not is_open):
+    if not is_overdue(inputs.overdue_items, inputs.overdue_amount, rules):
         return None
-    return "warning"
+    return "warning" if is_open or not inputs.payments_paused else None
 
 
 def is_overdue(items: int, amount: Decimal | None, rules: AlertRules) -> bool:
@@ -241,3 +241,5 @@ ALERT_TYPES: tuple[AlertDefinition, ...] = (
 """All types, in the order in which alerts of one cause go out."""
 BY_CODE: dict[str, AlertDefinition] = {definition.code: definition for definition in ALERT_TYPES}
 EARLY_WARNINGS: tuple[AlertType, ...] = tuple(d.code for d in ALERT_TYPES if d.is_early_warning)
+EARLY_WARNING_DAYS = 180
+"""A warning longer than this before a default was a warning of something else: by this the backtest and the demo judge alerts."""

@@ -22,8 +22,8 @@ def add_notice(insolvency: Insolvency, notice: Notice, corrects: str | None) -> 
     >>> add_notice(opened, Notice("n2", "cancelled", True, 12), "n1").stage
     'none'
     """
-    others = [n for n in insolvency.notices if n.notice_id != corrects]
-    notices = tuple(sorted([*others, notice], key=lambda n: n.published_on)[-MAX_NOTICES:])
+    remaining = [n for n in insolvency.notices if n.notice_id != corrects]
+    notices = tuple(sorted([*remaining, notice], key=lambda n: n.published_on)[-MAX_NOTICES:])
     return Insolvency(
         stage=_last_stage(notices, is_certain=True), possible=_last_stage(notices, is_certain=False), notices=notices
     )

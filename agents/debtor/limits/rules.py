@@ -149,13 +149,13 @@ def _review(limit: Limit, inputs: LimitInputs, rules: LimitRules, day: int) -> L
     is_due, is_settling = day >= limit.review, day < limit.follows_until
     if not is_due and not is_settling:
         return None
-    wanted = target(inputs.sales_90d, inputs.band, rules, day - limit.opened)
+    target_amount = target(inputs.sales_90d, inputs.band, rules, day - limit.opened)
     amount = limit.amount
     codes: tuple[str, ...] = ()
-    if wanted is not None and wanted > limit.amount * (1 + rules.deadband):
-        amount, codes = _raise(limit, inputs, rules, wanted, is_settling=is_settling)
-    elif wanted is not None and is_due and not is_settling and wanted < limit.amount * (1 - rules.deadband):
-        amount, codes = _lower(limit, inputs, rules, wanted)
+    if target_amount is not None and target_amount > limit.amount * (1 + rules.deadband):
+        amount, codes = _raise(limit, inputs, rules, target_amount, is_settling=is_settling)
+    elif target_amount is not None and is_due and not is_settling and target_amount < limit.amount * (1 - rules.deadband):
+        amount, codes = _lower(limit, inputs, rules, target_amount)
     reviewed = limit if amount == limit.amount else replace(limit, amount=amount)
     if is_due:
         reviewed, terms_codes = _set_terms(reviewed, inputs, rules)
@@ -168,12 +168,12 @@ Resize = tuple[Decimal, tuple[str, ...]]
 """The amount from now on, and why."""
 
 
-def _raise(limit: Limit, inputs: LimitInputs, rules: LimitRules, wanted: Decimal, *, is_settling: bool) -> Resize:
+def _raise(limit: Limit, inputs: LimitInputs, rules: LimitRules, target_amount: Decimal, *, is_settling: bool) -> Resize:
     """Up by one step at most, unless the limit still follows the sales."""
     if _bars_raise(limit, inputs):
         return limit.amount, ()
     cap = round_to_step(limit.amount * rules.step_up, rules.round_to, up=True)
-    amount = wanted if is_settling or not limit.amount else min(wanted, cap)
+    amount = target_amount if is_settling or not limit.amount else min(target_amount, cap)
     return amount, ("regular_payments", "rising_cash_flow") if inputs.is_rising else ("regular_payments",)
 
 
@@ -181,11 +181,11 @@ def _bars_raise(limit: Limit, inputs: LimitInputs) -> bool:
     return limit.hold or inputs.is_overdue or inputs.shock or inputs.band == "weak"
 
 
-def _lower(limit: Limit, inputs: LimitInputs, rules: LimitRules, wanted: Decimal) -> Resize:
+def _lower(limit: Limit, inputs: LimitInputs, rules: LimitRules, target_amount: Decimal) -> Resize:
     """Down to what the sales are worth, but not below what the band is worth to somebody of whom nothing is known."""
     if inputs.payments_paused:
         return limit.amount, ()
-    amount = max(wanted, round_to_step(rules.opening_limit * band_factor(rules, inputs.band), rules.round_to))
+    amount = max(target_amount, round_to_step(rules.opening_limit * band_factor(rules, inputs.band), rules.round_to))
     if amount >= limit.amount:
         return limit.amount, ()
     return amount, ("risk_grown" if _risk_rank(inputs.band) > _risk_rank(limit.band) else "less_business",)

@@ -7,14 +7,14 @@ from functools import lru_cache
 
 from agents.debtor.alerts.decide import Transition, fingerprint
 from agents.debtor.alerts.types import BY_CODE, CAUSE_GONE, AlertInputs
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.unit_of_work import UnitOfWork
 from agents.debtor.views import alert_details
 from agents.version import CODE_VERSION
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.common import Reason
 
-_Alert, _Reason = written(AlertChanged), written(Reason)
+_Alert, _Reason = struct_for(AlertChanged), struct_for(Reason)
 
 
 def send_alert(uow: UnitOfWork, transition: Transition, inputs: AlertInputs) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring.hazard import interval_keys
 from agents.debtor.scoring.state import Features
@@ -15,7 +15,7 @@ from agents.debtor.unit_of_work import UnitOfWork
 from schemas.events.models import ExampleMatured
 from schemas.ids import stable_id
 
-_Example = written(ExampleMatured)
+_Example = struct_for(ExampleMatured)
 
 
 def send_example(uow: UnitOfWork, example: ExampleMatured) -> None:
@@ -36,7 +36,7 @@ def _example(uow: UnitOfWork, target: str, invoice_id: str, item: Item, *numbers
     )
 
 
-def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: CellKeys, learned: Learned) -> ExampleMatured:
+def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, active: CellKeys, lesson: Learned) -> ExampleMatured:
     """The label *late* for the shared model, with the debtor's own part of the forecast and the features of its issue."""
     before, features = uow.score, active.features
     return _example(
@@ -46,8 +46,8 @@ def late_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, activ
         item,
         label=1 if label else 0,
         keys=active.shared,
-        row_logit=learned.row_logit,
-        row_variance=learned.row_variance,
+        row_logit=lesson.row_logit,
+        row_variance=lesson.row_variance,
         row_labels=before.labels,
         row_late=before.late,
         x=whole_numbers(features.vector),
@@ -71,11 +71,11 @@ def corrected_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, 
     )
 
 
-def paid_example(uow: UnitOfWork, invoice_id: str, item: Item, paid: int, features: Features) -> ExampleMatured:
+def paid_example(uow: UnitOfWork, invoice_id: str, item: Item, label: int, features: Features) -> ExampleMatured:
     """Whether an invoice that was open at the start of an interval after its due day was settled in it."""
     i = features.interval
     keys = interval_keys(features.group)[i]
-    return _example(uow, "paid_after_due", invoice_id, item, i, label=paid, keys=keys, interval=i)
+    return _example(uow, "paid_after_due", invoice_id, item, i, label=label, keys=keys, interval=i)
 
 
 def loss_example(uow: UnitOfWork, invoice_id: str, item: Item, share: float) -> ExampleMatured:

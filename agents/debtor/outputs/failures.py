@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from datetime import date
 
+from agents.debtor.keys import FEATURES, HEADER, ITEM, SALES, kind_of
 from agents.debtor.unit_of_work import start_of_day
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Output
 from schemas.ids import stable_id
 from schemas.outputs.operations import DeadlineFailed
 
-_KINDS = {"": "debtor", "i": "invoice", "f": "score", "s": "sales"}
-"""First letter of a row's key -> what an operator calls it."""
+_KINDS = {HEADER: "debtor", ITEM: "invoice", FEATURES: "score", SALES: "sales"}
+"""Kind of a row -> what an operator calls it."""
 
 
 def deadline_failed(customer_id: str, row_key: str, day: int, error: Exception, zone: str) -> Output:
     """The dead letter of a deadline on which our own code failed; the deadline is tried again the day after."""
     data = DeadlineFailed(
         customer_id=customer_id,
-        kind=_KINDS.get(row_key[:1], "other"),
+        kind=_KINDS.get(kind_of(row_key), "other"),
         row=row_key,
         due_on=date.fromordinal(day),
         try_again_on=date.fromordinal(day + 1),

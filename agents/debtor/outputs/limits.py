@@ -8,14 +8,14 @@ from functools import lru_cache
 from agents.debtor.limits.decide import is_opening
 from agents.debtor.limits.rules import REASONS
 from agents.debtor.limits.state import Limit
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.unit_of_work import UnitOfWork
 from agents.debtor.views import limit_evidence
 from agents.version import CODE_VERSION
 from schemas.outputs.common import Reason
 from schemas.outputs.limits import LimitChanged
 
-_Limit, _Reason = written(LimitChanged), written(Reason)
+_Limit, _Reason = struct_for(LimitChanged), struct_for(Reason)
 
 
 def send_limit_change(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.scoring import decide as scoring
 from agents.debtor.scoring.counterfactual import counterfactual
 from agents.debtor.scoring.default import p_default_floor
@@ -16,7 +16,7 @@ from agents.version import CODE_VERSION
 from schemas.events.payments import InvoiceIssued
 from schemas.outputs.scores import ScoreComputed
 
-_Score = written(ScoreComputed)
+_Score = struct_for(ScoreComputed)
 
 
 def send_invoice_score(uow: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> None:
@@ -36,14 +36,14 @@ def _send(
     amount: Decimal | None,
     currency: str,
     due: date | None,
-    issued: date | None = None,
+    issue: date | None = None,
 ) -> None:
     lgd = scoring.loss_given_default(uow.context.model, uow.policy.loss_given_default)
     loss = None if amount is None else scoring.expected_loss(scored.p_default, amount, lgd)
     limits = scoring.thresholds(uow.policy.bands, scored.band)
     floor = p_default_floor(scored.reason_inputs.inputs)
     changes = counterfactual(scored.band, scored.p_late, scored.p_default, limits, ready=scored.ready, p_default_floor=floor)
-    paid_from, expected, paid_to = _payment_dates(scored, due, issued)
+    paid_from, expected, paid_to = _payment_dates(scored, due, issue)
     explanation = explain_score(scored)
     score = _Score(
         customer_id=uow.customer_id,
@@ -73,10 +73,10 @@ def _send(
     uow.send("scores", "duewatch.score.computed.v1", score)
 
 
-def _payment_dates(scored: Scored, due: date | None, issued: date | None) -> tuple[date | None, date | None, date | None]:
+def _payment_dates(scored: Scored, due: date | None, issue: date | None) -> tuple[date | None, date | None, date | None]:
     """The earliest, the middle and the latest day of payment to expect; nobody pays before the issue."""
-    if scored.payment_days is None or due is None or issued is None:
+    if scored.payment_days is None or due is None or issue is None:
         return None, None, None
-    due_day, issue_day = due.toordinal(), issued.toordinal()
+    due_day, issue_day = due.toordinal(), issue.toordinal()
     low, middle, high = (date.fromordinal(max(due_day + days, issue_day)) for days in scored.payment_days)
     return low, middle, high

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from agents.debtor.german import german
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.score_model import logit
 from schemas.outputs.scores import Band, WouldChange
 
@@ -15,7 +15,7 @@ COARSE, FINE = 1_000, 1_000_000
 MAX_DECIMALS = 4
 """Decimals of a per cent: what is published has no more."""
 
-_WouldChange = written(WouldChange)
+_WouldChange = struct_for(WouldChange)
 
 
 def counterfactual(

@@ -114,23 +114,23 @@ def join_first_interval(features: Features, due: int, day: int) -> Features:
     """A late invoice joins the risk set of the first interval that has not ended; ``day``: today.
 
     >>> joined = join_first_interval(Features(1, False, "-"), due=100, day=104)
-    >>> joined.interval, joined.wake
+    >>> joined.interval, joined.next_deadline
     (1, 108)
     """
     for i, end in enumerate(INTERVALS):
         if due + end >= day:
-            return replace(features, interval=i, wake=due + end + 1)
+            return replace(features, interval=i, next_deadline=due + end + 1)
     return features
 
 
 def join_next_interval(features: Features, due: int) -> Features:
     """What is still open at an interval's end joins the risk set of the next one, if there is one.
 
-    >>> join_next_interval(Features(1, False, "-", interval=5), due=100).wake
+    >>> join_next_interval(Features(1, False, "-", interval=5), due=100).next_deadline
     0
     """
     i = features.interval + 1
-    return replace(features, interval=i, wake=due + INTERVALS[i] + 1 if i < len(INTERVALS) else 0)
+    return replace(features, interval=i, next_deadline=due + INTERVALS[i] + 1 if i < len(INTERVALS) else 0)
 
 
 def learn_interval(score: ScoreState, interval: int, paid: int) -> ScoreState:

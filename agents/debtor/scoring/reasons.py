@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from agents.debtor.german import STAGES_DE
-from agents.debtor.message_structs import written
+from agents.debtor.message_structs import struct_for
 from agents.debtor.scoring.default import STAGE_FLOORS
 from agents.debtor.scoring.values import ReasonInputs, Scored, ScoreInputs
 from schemas.events.insolvency import Stage
 from schemas.outputs.common import Reason, ReasonFamily
 
-_Reason = written(Reason)
+_Reason = struct_for(Reason)
 
 
 CODES = (

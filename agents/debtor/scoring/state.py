@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from schemas.outputs.scores import Band
 
 ZERO = Decimal("0.00")
-ROW_PREFIX = "x/"
-"""An amount cell is a row of its own; its key is this prefix and the cell's key."""
 
 
 class Cell(Struct, frozen=True, array_like=True, gc=False):
@@ -59,8 +57,9 @@ class Features(Struct, frozen=True, array_like=True, gc=False):
 
     ``weekday``: due-day class 0..8 (``calendar.day_class``), -1 = no invoice known; ``closed``: banks are closed on the due day;
     ``risk``: the class of ``p_default`` ("" before it was scored); ``vector``: the state features, a signed byte each, in 1/32
-    (base64 in JSON); ``p_late`` as published. ``interval``: after the due day, the one that ends on the day before ``wake``
-    (``hazard.INTERVALS``). ``owed``: at default, until it is known what of it came after all; ``recovered``: after a write-off.
+    (base64 in JSON); ``p_late`` as published. ``interval``: after the due day, the one that ends on the day before
+    ``next_deadline`` (``hazard.INTERVALS``). ``owed``: at default, until it is known what of it came after all; ``recovered``:
+    after a write-off.
     """
 
     weekday: int
@@ -75,7 +74,7 @@ class Features(Struct, frozen=True, array_like=True, gc=False):
     interval: int = 0
     owed: Decimal | None = None
     recovered: Decimal = ZERO
-    wake: int = 0
+    next_deadline: int = field(default=0, name="wake")
 
 
 class TypicalInvoice(Struct, frozen=True, array_like=True, gc=False):

@@ -14,9 +14,9 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from agents.debtor.brain import DebtorBrain
-from streams.engine.restore import fenced_producer
 from streams.kafka.codec import encode
-from streams.process.garbage import keep_many_rows
+from streams.kafka.producer import fenced_producer
+from streams.process.garbage import tune_for_many_rows
 from tests.bench import kafka
 from tests.bench.figures import Commit, commit_rate
 from tests.bench.workload import PARTITIONS, Workload, cuts, decode_cut, load
@@ -41,8 +41,10 @@ def writes_by_partition(workload: Workload) -> list[list[Slice]]:
     for cut in cuts(workload):
         if cut.tick is not None:
             now[cut.partition] = cut.tick.time
-        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], workload.context, replay=False, wakes=1 << 30)
-        books[cut.partition].keep(result)
+        result = books[cut.partition].fold(
+            decode_cut(cut), now[cut.partition], workload.context, replay=False, max_deadlines=1 << 30
+        )
+        books[cut.partition].on_committed(result)
         sizes: MessageSizes = [(len(key), len(value or b""), 0) for key, value in result.rows.items()]
         for output in result.outputs:
             value, headers = encode(output)
@@ -73,7 +75,7 @@ def run(bootstrap: str, name: str, partition: int, slices: Sequence[Slice], comm
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     workload = load(folder)
     slices = writes_by_partition(workload)
     broker, name = kafka.broker(folder), kafka.run_folder(folder, "ceiling").name

@@ -21,7 +21,7 @@ from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
 from streams.kafka.codec import decode, encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.workload import PARTITIONS, Cut, build_ledger, count_types, cuts, decode_cut, load, load_size
 
 EXAMPLES = 100
@@ -59,7 +59,7 @@ def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
         while unfinished:
             began = clock()
             result = books[cut.partition].fold(received, now[cut.partition], context, replay=False)
-            books[cut.partition].keep(result)
+            books[cut.partition].on_committed(result)
             folded_at = clock()
             for output in result.outputs:
                 encode(output)
@@ -68,13 +68,13 @@ def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
             times.outputs += len(result.outputs)
             times.rows += len(result.rows)
             times.rejected += len(result.rejected)
-            received, unfinished = [], result.more
+            received, unfinished = [], result.has_more
     times.whole_s, times.cpu_s = clock() - start, time.process_time() - cpu
     return times
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     workload, size = load(folder), load_size(folder)
     fold_once(cuts(workload)[:8], workload.context)  # what is loaded and remembered with the first use of it
     times = fold_once(cuts(workload), workload.context)
@@ -112,8 +112,8 @@ def measure_learner(slices: Sequence[Cut], context: ContextSet) -> dict[str, flo
     events = 0
     for cut in slices:
         now[cut.partition] = cut.tick.time if cut.tick else now[cut.partition]
-        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], context, replay=False, wakes=1 << 30)
-        books[cut.partition].keep(result)
+        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], context, replay=False, max_deadlines=1 << 30)
+        books[cut.partition].on_committed(result)
         outputs += [output for output in result.outputs if output.topic == "training-examples"]
         events += len(cut.events)
     learn(outputs, context)  # for what is loaded with the first label: river takes a second
@@ -137,7 +137,7 @@ def learn(outputs: Sequence[Output], context: ContextSet) -> None:
             if isinstance(event, Event):
                 received.append(Received(output.topic, 0, 0, event))
         result = learner.fold(received, None, context, replay=False)
-        learner.keep(result)
+        learner.on_committed(result)
         for output in result.outputs:
             encode(output)
 

@@ -189,7 +189,7 @@ class Run:
     """A brain that folds a stream slice by slice, as the engine does: a slice is judged as of the tick applied before."""
 
     context: ContextSet = field(default_factory=context)
-    book: DebtorBrain = field(default_factory=DebtorBrain)
+    brain: DebtorBrain = field(default_factory=DebtorBrain)
     outputs: list[Output] = field(default_factory=list)
     accepted: list[Event] = field(default_factory=list)
     rejected: list[tuple[Event, str]] = field(default_factory=list)
@@ -206,8 +206,8 @@ class Run:
         self.day = self.day if tick is None else tick
         received = [Received(entry.topic, 0, n, entry.event) for n, entry in enumerate(slice_)]
         now = None if self.day is None else at(self.day)
-        result = self.book.fold(received, now, self.context, replay=False, wakes=1 << 30, before=before)
-        self.book.keep(result)
+        result = self.brain.fold(received, now, self.context, replay=False, max_deadlines=1 << 30, previous_tick=before)
+        self.brain.on_committed(result)
         self._take(received, result)
 
     def _take(self, received: list[Received], result: FoldResult) -> None:
@@ -246,11 +246,11 @@ class Run:
 
     def take_over(self) -> Run:
         """The run of another worker that takes over: it knows what was written, and nothing else."""
-        book = DebtorBrain()
+        brain = DebtorBrain()
         for key, row in self.rows.items():
-            book.restore(key, row)
+            brain.restore(key, row)
         outputs, accepted, rejected = list(self.outputs), list(self.accepted), list(self.rejected)
-        return replace(self, book=book, rows=dict(self.rows), outputs=outputs, accepted=accepted, rejected=rejected)
+        return replace(self, brain=brain, rows=dict(self.rows), outputs=outputs, accepted=accepted, rejected=rejected)
 
     def bodies(self, topic: str) -> list[Any]:
         return [output.data for output in self.outputs if output.topic == topic]

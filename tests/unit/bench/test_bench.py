@@ -190,7 +190,7 @@ def test_under_the_peers_a_debtor_is_scored_and_limited_as_in_the_pipeline(workl
     for cut in cuts(workload, most=1):
         event_ids = {decode_one(event).id for _, event in cut.events}
         result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], workload.context, replay=False)
-        books[cut.partition].keep(result)
+        books[cut.partition].on_committed(result)
         expected |= {output.id for output in result.outputs if output.causation_id in event_ids}
     assert len(actual & expected) > 0.95 * len(expected)
 

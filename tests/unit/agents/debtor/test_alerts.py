@@ -173,9 +173,9 @@ CASES_OF_TRANSITIONS = [
 
 @pytest.mark.parametrize(("alerts", "severities", "expected"), CASES_OF_TRANSITIONS)
 def test_transitions(alerts: dict[str, Alert], severities: dict[str, Severity], expected: list[tuple[str, str, int]]) -> None:
-    announced = transitions(alerts, severities, "c-1", AT, DAY, RULES)
-    assert [(t.alert_type, t.state, t.alert.count) for t in announced] == expected
-    assert all(t.alert.open is (t.state == "raised") for t in announced)
+    changes = transitions(alerts, severities, "c-1", AT, DAY, RULES)
+    assert [(t.alert_type, t.state, t.alert.count) for t in changes] == expected
+    assert all(t.alert.open is (t.state == "raised") for t in changes)
 
 
 def test_a_raised_alert_has_an_id_that_follows_from_debtor_type_and_number() -> None:

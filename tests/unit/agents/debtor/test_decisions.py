@@ -296,8 +296,8 @@ def test_an_opened_proceeding_ends_all_credit_at_once_and_is_a_default_of_what_i
     assert [(a.alert_type, a.severity) for a in life.bodies("alerts") if a.alert_type == "insolvency"] == [
         ("insolvency", "critical")
     ]
-    assert life.row("i/i1").lost
-    assert not life.row("i/i2").lost
+    assert life.row("i/i1").defaulted_early
+    assert not life.row("i/i2").defaulted_early
     assert life.bodies("scores")[-1].p_default == 0.99 and life.bodies("scores")[-1].band == "weak"
 
 
@@ -345,13 +345,13 @@ def test_deadlines_come_in_portions_and_events_go_in_between() -> None:
     life = Life()
     for n in range(30):
         life.tell(invoice(f"i{n}", 0, due=1, customer=f"c-{n}"), now=None)
-    folded = life.book.fold([], datetime(2026, 1, 8, tzinfo=UTC), life.context, replay=False, wakes=10)
-    assert folded.more
-    life.book.keep(folded)
+    folded = life.brain.fold([], datetime(2026, 1, 8, tzinfo=UTC), life.context, replay=False, max_deadlines=10)
+    assert folded.has_more
+    life.brain.on_committed(folded)
     seen = len(folded.outputs)
-    while folded.more:
-        folded = life.book.fold([], datetime(2026, 1, 8, tzinfo=UTC), life.context, replay=False, wakes=10)
-        life.book.keep(folded)
+    while folded.has_more:
+        folded = life.brain.fold([], datetime(2026, 1, 8, tzinfo=UTC), life.context, replay=False, max_deadlines=10)
+        life.brain.on_committed(folded)
         seen += len([o for o in folded.outputs if o.topic == "training-examples"])
     assert seen >= 30
 
@@ -362,8 +362,8 @@ def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_a
     life = Life()
     life.tell(invoice("i-1", 0, amount="5000.00", due=10), now=at(0))
     paused = frozenset({"payments"})
-    folded = life.book.fold([], at(30), life.context, replay=False, paused=paused)
-    life.book.keep(folded)
+    folded = life.brain.fold([], at(30), life.context, replay=False, paused=paused)
+    life.brain.on_committed(folded)
     held: Any = [o.data for o in folded.outputs if o.topic == "limit-changes"][-1]
     assert held.hold and [r.code for r in held.reasons] == ["payments_paused"]
     assert held.new_limit == held.previous_limit
@@ -379,7 +379,7 @@ def test_while_payments_are_paused_an_overdue_invoice_is_a_review_and_no_alert_a
 def test_a_deadline_on_which_our_code_fails_is_told_made_up_for_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     life = Life()
     life.tell(invoice("i-1", 0, due=5, customer="c-1"), invoice("i-2", 0, due=5, customer="c-2"), now=at(0))
-    real = life.book.react
+    real = life.brain.react
 
     def react(
         rows: Mapping[str, Row], cause: Event | Deadline, context: ContextSet, customer_id: str, *rest: Any
@@ -388,24 +388,24 @@ def test_a_deadline_on_which_our_code_fails_is_told_made_up_for_and_holds_nobody
             raise ZeroDivisionError("of all things")
         return real(rows, cause, context, customer_id, *rest)
 
-    monkeypatch.setattr(life.book, "react", react)
-    folded = life.book.fold([], at(8), life.context, replay=False)
-    assert folded.failed and all("of c-1: ZeroDivisionError: of all things" in text for text in folded.failed)
-    assert "c-2\x1fi/i-2" in folded.rows and not folded.more
+    monkeypatch.setattr(life.brain, "react", react)
+    folded = life.brain.fold([], at(8), life.context, replay=False)
+    assert folded.failures and all("of c-1: ZeroDivisionError: of all things" in text for text in folded.failures)
+    assert "c-2\x1fi/i-2" in folded.rows and not folded.has_more
     letters: Any = [o.data for o in folded.outputs if o.topic == "dead-letters"]
     invoices = [(one.row, one.due_on, one.try_again_on) for one in letters if one.kind == "invoice"]
     # Due on the 6th day, and tried again on each day since, up to this one.
     assert invoices == [("i/i-1", day(n), day(n + 1)) for n in (6, 7, 8)]
     assert {(one.customer_id, one.error) for one in letters} == {("c-1", "ZeroDivisionError: of all things")}
     assert len({o.id for o in folded.outputs}) == len(folded.outputs)
-    life.book.keep(folded)
+    life.brain.on_committed(folded)
 
     monkeypatch.undo()
     other = DebtorBrain()
-    for key, row in life.book.rows():
+    for key, row in life.brain.rows():
         other.restore(key, encode(row))
-    for book in (life.book, other):
-        made_up_for = book.fold([], at(9), life.context, replay=False, before=at(8))
-        assert not made_up_for.failed
+    for book in (life.brain, other):
+        made_up_for = book.fold([], at(9), life.context, replay=False, previous_tick=at(8))
+        assert not made_up_for.failures
         item: Any = decode("i/i-1", made_up_for.rows["c-1\x1fi/i-1"] or b"")
         assert item.late == 1

@@ -34,7 +34,7 @@ def last_score(band: Band = "medium", p_late: float = 0.3, average: float = 0.3)
 
 def case_of(*, paused: frozenset[str] = frozenset(), **header: Any) -> UnitOfWork:
     """A debtor of whom ``header`` is known; its own deadline is being applied, under a policy in EUR without any rate."""
-    rows = {"": Header(version=ROW_VERSION, seen=DAY, **header)}
+    rows = {"": Header(version=ROW_VERSION, first_day=DAY, **header)}
     return UnitOfWork("c-1", rows, Deadline("", DAY), context(), DAY, paused)
 
 
@@ -226,7 +226,7 @@ def test_a_new_score_and_a_grown_exposure_may_alert() -> None:
     ],
 )
 def test_what_bears_on_decisions(change: dict[str, Any], bears: bool) -> None:
-    before = Header(version=ROW_VERSION, seen=DAY)
+    before = Header(version=ROW_VERSION, first_day=DAY)
     assert views.bears_on_decisions(before, replace(before, **change)) is bears
 
 

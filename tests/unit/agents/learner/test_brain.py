@@ -67,7 +67,7 @@ def ended(step: int, partition: int, partitions: int = 2) -> StepEnded:
 def fold(brain: LearnerBrain, *bodies: Contract, replay: bool = False, keep: bool = True) -> FoldResult:
     folded = brain.fold(arrived(*bodies), NOON, CONTEXT, replay=replay)
     if keep:
-        brain.keep(folded)
+        brain.on_committed(folded)
     return folded
 
 
@@ -305,7 +305,7 @@ def test_keep_takes_the_rows_of_a_fold_that_is_not_the_last() -> None:
     brain = LearnerBrain()
     first = fold(brain, example(), keep=False)
     fold(brain, example(1), example(2), keep=False)
-    brain.keep(first)
+    brain.on_committed(first)
     assert brain.model.examples == 1
 
 

@@ -14,14 +14,16 @@ import orjson
 import pytest
 from rich.console import Console
 
-from streams.backtest.challengers import booster_is_here
-from streams.backtest.report.summary import show
-from streams.backtest.run import PREDICTION_COLUMNS, Fold, run_backtest
+from streams.backtest.challengers import is_booster_available
+from streams.backtest.report.summary import print_summary
+from streams.backtest.run import PREDICTION_COLUMNS, run_backtest
 from streams.connectors.records import Record
 from streams.errors import UserError
-from streams.replay import sources
+from streams.recompute.pipeline import Fold
+from streams.replay import steps
 from streams.replay.context import replay_context
-from streams.replay.sources import Step, read_sources, steps
+from streams.replay.sources import read_sources
+from streams.replay.steps import Step, cut_into_weeks
 from streams.simulate import simulate
 from tests.support.builders import LEDGER_MAPPING
 
@@ -119,7 +121,7 @@ def test_all_that_the_report_says_stands_in_a_landmark(result: Path) -> None:
 def test_metrics_hold_every_scorer_and_the_truth_that_lies_beside_the_portfolio(result: Path) -> None:
     metrics = orjson.loads((result / "metrics.json").read_bytes())
 
-    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if booster_is_here() else set())
+    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if is_booster_available() else set())
     assert set(metrics["scorers"]) == expected
     assert set(metrics["ahead_of"]) == expected - {"duewatch"}
     for scorer in metrics["scorers"].values():
@@ -170,7 +172,7 @@ def test_broken_records_are_dead_letters_and_the_others_are_applied(portfolio: P
 
 def told(metrics: Mapping[str, Any], folder: Path) -> str:
     page = StringIO()
-    show(Console(width=140, file=page), metrics, folder)
+    print_summary(Console(width=140, file=page), metrics, folder)
     return page.getvalue()
 
 
@@ -210,7 +212,7 @@ def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(p
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be made \(.+\): name another one with --out"):
+    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be created \(.+\): name another one with --out"):
         run_backtest([tmp_path / "not read yet.jsonl"], out=Path("/proc/nope"))
 
 
@@ -234,9 +236,9 @@ def said_of_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         (tmp_path / "ledger.csv").write_text(LEDGER.format(far=far))
         (tmp_path / "mapping.toml").write_text(LEDGER_MAPPING)
         records = read_sources([tmp_path / "ledger.csv"], str(tmp_path / "mapping.toml"))
-        short = list(steps(records))
-        monkeypatch.setattr(sources, "QUIET_DAYS", 100_000)
-        weekly = list(steps(records))
+        short = list(cut_into_weeks(records))
+        monkeypatch.setattr(steps, "QUIET_DAYS", 100_000)
+        weekly = list(cut_into_weeks(records))
         assert (len(short), len(weekly)) == (68, 1410)
         return _decided(records, short), _decided(records, weekly)
 

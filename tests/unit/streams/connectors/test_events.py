@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.cloudevents import ORIGIN
 from schemas.events.envelope import Event, Rejection
 from schemas.events.payments import InvoiceIssued
 from schemas.ids import content_hash
 from streams.connectors.events import read_jsonl
 from streams.connectors.records import SourceError
 from streams.kafka.codec import decode, encode_event, to_structured
-from streams.kafka.headers import ORIGIN
 
 
 def envelope(day: str = "2024-01-02", **changes: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_a_line_goes_to_the_topic_of_its_type_else_to_that_of_the_files_name(tmp
 
 def test_nothing_is_sent_to_a_topic_that_we_write_ourselves(tmp_path: Path) -> None:
     path = write(tmp_path / "alerts.jsonl", envelope(type="duewatch.alert.raised.v1"))
-    with pytest.raises(SourceError, match=r"'alerts' is no source topic.*bank-transactions"):
+    with pytest.raises(SourceError, match=r"'alerts' is not a source topic.*bank-transactions"):
         read_jsonl(path)
 
 

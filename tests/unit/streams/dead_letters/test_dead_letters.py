@@ -1,4 +1,4 @@
-"""Dead letters are chosen, shown, mended and sent again; what is still refused, or went out before, stays where it is."""
+"""Dead letters are selected, shown, fixed and sent again; what is still refused, or was sent before, stays where it is."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from schemas.events.envelope import Event
 from streams.cli.main import duewatch
 from streams.clickhouse.query import ClickHouse
 from streams.dead_letters import listing, resend
-from streams.dead_letters.listing import Selection
 from streams.dead_letters.resend import Correction
+from streams.dead_letters.selection import Selection, find
 from streams.errors import UsageError, UserError
 from streams.kafka.codec import decode
 from streams.settings import Settings
@@ -86,11 +86,11 @@ def there(monkeypatch: pytest.MonkeyPatch) -> There:
 
 
 def replay(
-    mend: Correction = Correction(),  # noqa: B008 - a frozen value
-    choice: Selection = Selection(("payments/3/1742",)),  # noqa: B008 - a frozen value
+    correction: Correction = Correction(),  # noqa: B008 - a frozen value
+    selection: Selection = Selection(("payments/3/1742",)),  # noqa: B008 - a frozen value
     **options: Any,
 ) -> tuple[list[str], bool]:
-    return resend.resend(Settings(), choice, mend, HERE, **options)
+    return resend.resend(Settings(), selection, correction, HERE, **options)
 
 
 # -- choosing and showing
@@ -106,14 +106,14 @@ def test_a_dead_letter_is_shown_whole_and_its_bytes_as_they_came(there: There) -
 @pytest.mark.parametrize("place", ["payments", "payments/x/1", "payments/1/2; drop", "a'b/1/2", LETTER_ID + "'"])
 def test_a_place_that_is_none_is_told(place: str) -> None:
     with pytest.raises(UsageError, match="TOPIC/PARTITION/OFFSET"):
-        listing.find(place, HERE)
+        find(place, HERE)
 
 
 def test_what_is_not_there_is_told(there: There) -> None:
     there.are()
     with pytest.raises(UserError, match="no dead letter at payments/3/1742"):
-        listing.find("payments/3/1742", HERE)
-    with pytest.raises(UserError, match="no such dead letters"):
+        find("payments/3/1742", HERE)
+    with pytest.raises(UserError, match="no dead letters match"):
         replay()
 
 
@@ -141,7 +141,7 @@ def test_what_goes_out_again_lay_in_no_file_and_its_fault_is_not_told_any_more(t
 
 def test_a_topic_that_is_none_is_told(there: There) -> None:
     there.are()
-    with pytest.raises(UsageError, match="'payment' is no topic: name one of payments"):
+    with pytest.raises(UsageError, match="'payment' is not a topic: use one of payments"):
         listing.list_letters(Selection(topic="payment"), HERE, 50)
 
 
@@ -157,7 +157,7 @@ def test_a_dead_letter_goes_out_as_it_came_with_a_header_that_says_in_whose_plac
     there.are(letter())
     lines, is_done = replay()
     assert is_done
-    assert lines == ["payments/3/1742  as it came", "1 sent, 0 still refused, 0 not sent again"]
+    assert lines == ["payments/3/1742  unchanged", "1 sent, 0 still refused, 0 not sent again"]
     [(topic, key, value, headers)] = there.sent
     assert (topic, key, value) == ("payments", INVOICE.key, INVOICE.value)
     assert headers == [*INVOICE.headers, ("ce_replayof", LETTER_ID.encode()[:-1] + b"0")]
@@ -172,7 +172,7 @@ def test_of_a_replay_that_was_refused_too_only_the_last_letter_is_named(there: T
 def test_a_field_is_mended(there: There) -> None:
     there.are(letter(value=with_amount("-5")), letter(1, value=with_amount("-6")))
     lines, _ = replay(Correction(fields=(("amount", "12.50"),)), Selection(reason="above zero"))
-    assert lines[0].endswith("mended")
+    assert lines[0].endswith("fixed")
     assert [orjson.loads(value)["amount"] for _, _, value, _ in there.sent] == ["12.50", "12.50"]
 
 
@@ -206,7 +206,7 @@ def test_an_element_of_a_list_is_mended(there: There) -> None:
 def test_a_field_that_has_no_place_is_told(there: There, path: str) -> None:
     sent = [s for s in golden() if ("ce_type", b"duewatch.payment.received.v1") in s.headers][1]
     there.are(letter(value=sent.value, headers=sent.headers))
-    with pytest.raises(UserError, match=f"no place for {path}"):
+    with pytest.raises(UserError, match=f"has no field {path}"):
         replay(Correction(fields=((path, "1"),)))
 
 
@@ -215,12 +215,12 @@ def test_what_is_no_json_is_mended_in_a_file(there: There) -> None:
     with pytest.raises(UserError, match="--value"):
         replay(Correction(fields=(("amount", "1"),)))
     lines, is_done = replay(Correction(value=with_amount("12.50")))
-    assert is_done and lines[0].endswith("mended")
+    assert is_done and lines[0].endswith("fixed")
 
 
 def test_one_mended_record_stands_for_one_letter_only(there: There) -> None:
     there.are(letter(), letter(1))
-    with pytest.raises(UsageError, match="cannot stand for 2"):
+    with pytest.raises(UsageError, match="cannot replace 2"):
         replay(Correction(value=b"{}"))
 
 
@@ -241,8 +241,8 @@ def test_what_went_out_before_stays_whether_clickhouse_or_only_the_topic_knows_i
     lines, is_done = replay()
     assert not is_done and there.sent == []
     assert "replayed as payments/3/2001" in lines[0]
-    assert "it lies at payments/3/2002" in lines[1]
-    assert lines[2].endswith("not sent: refused again as x/0/1, mend that one")
+    assert "it is at payments/3/2002" in lines[1]
+    assert lines[2].endswith("not sent: refused again as x/0/1, fix that one")
     assert lines[-1] == "0 sent, 1 still refused, 2 not sent again"
 
 
@@ -257,7 +257,7 @@ def test_what_we_write_ourselves_is_never_sent_by_hand(there: There) -> None:
     there.are(letter(topic="training-examples"))
     lines, is_done = replay()
     assert not is_done and there.sent == []
-    assert "no source topic" in lines[0]
+    assert "not a source topic" in lines[0]
 
 
 # -- the command
@@ -270,7 +270,7 @@ def test_a_field_that_is_set_wrongly_is_told(text: str) -> None:
 def test_nothing_is_replayed_that_was_not_chosen(there: There) -> None:
     result = CliRunner().invoke(duewatch, ["dead-letters", "replay", "--set", "amount=1"])
     assert isinstance(result.exception, UsageError)
-    assert "nothing is chosen" in str(result.exception)
+    assert "no dead letters are selected" in str(result.exception)
 
 
 def test_the_command_mends_and_says_what_it_did(there: There) -> None:

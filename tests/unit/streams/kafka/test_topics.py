@@ -21,14 +21,14 @@ class Admin:
     def list_topics(self, timeout: float) -> SimpleNamespace:
         assert timeout == topics.TIMEOUT_S
         self.asked += 1
-        found = {}
+        answer = {}
         for topic in TOPICS.values():
             leaders = [1] * partitions_of(topic, self.settings)
             if self.asked < 3 and topic.name == "journal":
                 leaders[-1] = -1
             partitions = {number: SimpleNamespace(leader=leader) for number, leader in enumerate(leaders)}
-            found[full_name(self.settings.prefix, topic.name)] = SimpleNamespace(partitions=partitions)
-        return SimpleNamespace(topics=found)
+            answer[full_name(self.settings.prefix, topic.name)] = SimpleNamespace(partitions=partitions)
+        return SimpleNamespace(topics=answer)
 
 
 @pytest.fixture

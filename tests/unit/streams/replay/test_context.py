@@ -8,10 +8,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from agents.clock.context import compose
 from schemas.events.models import ModelPublished
 from streams.connectors.records import Record, record_of
 from streams.errors import UsageError
-from streams.replay.context import replay_context, with_model, with_published
+from streams.replay.context import replay_context, with_published
 
 DAY = date(2024, 3, 4)
 
@@ -52,10 +53,10 @@ def test_a_policy_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None
 
 def test_equal_contexts_have_equal_versions_and_a_step_without_examples_makes_no_new_one() -> None:
     context = replay_context([])
-    learned = with_model(context, ModelPublished(version="cells-7", examples=7, step=3))
+    learned = compose(context, model=ModelPublished(version="cells-7", examples=7, step=3))
 
     assert replay_context([]).version == context.version != learned.version
-    assert with_model(learned, ModelPublished(version="cells-7", examples=7, step=4)).version == learned.version
+    assert compose(learned, model=ModelPublished(version="cells-7", examples=7, step=4)).version == learned.version
 
 
 def test_rates_and_policies_among_the_sources_are_in_force_in_their_step() -> None:

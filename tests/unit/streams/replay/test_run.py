@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.connectors.records import raw_record
+from streams.connectors.records import partition_for, raw_record
 from streams.errors import UsageError
 from streams.process.children import Child, spawn
 from streams.replay import local_stack as stack_module
-from streams.replay.driver import partition_for
 from streams.replay.local_stack import PartFailedError, Stack
 from streams.replay.run import Source, Target, settings_for
 from streams.settings import Settings
@@ -71,10 +70,10 @@ def test_records_without_a_key_lie_where_their_bytes_say() -> None:
     assert partition_for(raw_record("rates", b"broken", date(2024, 1, 1)), 4) == 0
 
 
-def tend_for(seconds: float, stack: Stack) -> None:
+def supervise_for(seconds: float, stack: Stack) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        stack.tend()
+        stack.supervise()
         time.sleep(0.02)
 
 
@@ -87,37 +86,37 @@ def parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
         return spawn([sys.executable, "-c", code[command]], log_path=self.logs / f"{command}.log", name=f"the {command}")
 
     monkeypatch.setattr(Stack, "_spawn", spawned)
-    monkeypatch.setattr(stack_module, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(stack_module, "CHECK_EVERY_S", 0.0)
     return code
 
 
 def test_a_part_that_ends_is_started_again_with_a_notice(parts: dict[str, str], tmp_path: Path) -> None:
     notices: list[str] = []
-    with Stack(Settings(), tmp_path, notice=notices.append) as stack:
+    with Stack(Settings(), tmp_path, notify=notices.append) as stack:
         stack.start()
         before = stack.pid("worker")
         os.kill(before, signal.SIGKILL)
         deadline = time.monotonic() + 10
         while not notices and time.monotonic() < deadline:
-            stack.tend()
+            stack.supervise()
             time.sleep(0.02)
         assert stack.pid("worker") != before
-    assert "starting it again (1 of 5)" in notices[0]
+    assert "restarting it (1 of 5)" in notices[0]
 
 
 def test_a_part_that_keeps_ending_is_told_with_the_end_of_its_log(
     parts: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack_module, "RESTARTS", 1)
+    monkeypatch.setattr(stack_module, "MAX_RESTARTS", 1)
     parts["sink"] = "import sys; print('no room on the disk'); sys.exit(3)"
-    with Stack(Settings(), tmp_path, notice=lambda _: None) as stack:
+    with Stack(Settings(), tmp_path, notify=lambda _: None) as stack:
         stack.start()
         with pytest.raises(PartFailedError, match="no room on the disk"):
-            tend_for(8, stack)
+            supervise_for(8, stack)
 
 
 def test_nothing_outlives_the_stack(parts: dict[str, str], tmp_path: Path) -> None:
-    with Stack(Settings(), tmp_path, notice=lambda _: None) as stack:
+    with Stack(Settings(), tmp_path, notify=lambda _: None) as stack:
         stack.start()
         children = [part.child for part in stack._parts]
     assert [child.running for child in children] == [False, False]

@@ -30,7 +30,7 @@ NEVER_PAID, PAID_AT_ONCE = ((1.0,) * 6, (0.0,) * 6)
 ])  # fmt: skip
 def test_a_late_invoice_joins_the_first_interval_that_has_not_ended(today: int, interval: int, wake: int) -> None:
     features = join_first_interval(Features(1, False, "-"), DUE, today)
-    assert (features.interval, features.wake) == (interval, wake)
+    assert (features.interval, features.next_deadline) == (interval, wake)
 
 
 def test_an_invoice_that_is_late_by_more_than_all_intervals_joins_none() -> None:
@@ -41,7 +41,7 @@ def test_an_invoice_that_is_late_by_more_than_all_intervals_joins_none() -> None
 @pytest.mark.parametrize(("interval", "wake"), [(0, DUE + 8), (1, DUE + 15), (4, DUE + 91), (5, 0)])
 def test_what_is_still_open_joins_the_next_interval_and_after_the_last_one_none(interval: int, wake: int) -> None:
     features = join_next_interval(Features(1, False, "-", interval=interval), DUE)
-    assert (features.interval, features.wake) == (interval + 1, wake)
+    assert (features.interval, features.next_deadline) == (interval + 1, wake)
 
 
 def test_a_group_has_keys_of_its_own_beside_those_of_all() -> None:

@@ -15,13 +15,14 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas import cloudevents
 from schemas.clickhouse.rows import identity
+from schemas.cloudevents import ORIGIN
 from schemas.events.envelope import Event, Rejection
 from streams.connectors.csv.ledger import Ledger, read_ledger
 from streams.connectors.csv.mapping import Mapping, load_mapping
 from streams.connectors.records import Record, SourceError
-from streams.kafka.codec import _usual, decode
-from streams.kafka.headers import ORIGIN
+from streams.kafka.codec import decode
 
 ROOT = Path(__file__).resolve().parents[5]
 SHARED = Path(os.environ.get("DUEWATCH_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -129,7 +130,7 @@ def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(t
     ledger = read(tmp_path, GOOD + "2,b,-5.00,2024-01-03,2024-02-01,\n")
     (told,) = [told for r in ledger.records if not isinstance(told := decode(r.topic, r.key, r.value, r.headers), Event)]
     assert told.reason.endswith("Credit notes are left out of a ledger of invoices, or sent as events of their own")
-    with pytest.raises(SourceError, match=r"-5.00 is not above zero, so it is no invoice: .* or send credit notes as events"):
+    with pytest.raises(SourceError, match=r"-5.00 is not above zero, so it is not an invoice: .* or send credit notes as events"):
         read(tmp_path, "2,b,-5.00,2024-01-03,2024-02-01,\n")
 
 
@@ -162,7 +163,7 @@ def test_where_a_record_lay_is_told_in_ascii_so_that_it_is_still_decoded_the_qui
     path.write_text("no,debtor,amount,issued,due,paid\n" + GOOD)
     records = read_ledger(path, mapping()).records
     assert {dict(r.headers)[ORIGIN] for r in records} == {b"R%C3%BCckst%C3%A4nde 100%25.csv line 2"}
-    assert all(_usual(r.topic, r.value, r.headers) for r in records)
+    assert all(cloudevents._read_plain_binary(r.value, r.headers) for r in records)
 
 
 def said(record: Record) -> tuple[Any, ...]:
@@ -196,7 +197,7 @@ def test_wrong_columns_are_told_with_the_file_the_column_and_what_was_found(tmp_
 
 def test_a_mapping_that_fits_hardly_a_row_is_an_error_that_names_line_field_and_mend(tmp_path: Path) -> None:
     with pytest.raises(
-        SourceError, match=r"1 of 1 rows.*line 2: issued '2024-01-02' is no date of the form %m/%d/%Y.*date_format"
+        SourceError, match=r"1 of 1 rows.*line 2: issued '2024-01-02' is not a date of the form %m/%d/%Y.*date_format"
     ):
         read(tmp_path, GOOD, mapping(date_format="%m/%d/%Y"))
 
@@ -213,7 +214,7 @@ def test_rows_left_out_are_counted_and_a_ledger_without_rows_is_an_error(tmp_pat
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name = ", "is no TOML"),
+        ("name = ", "is not valid TOML"),
         ('name = "x"\ncolour = 1', r"columns: Field required.*colour: Extra"),
         ('name = "x"\n[columns]\ninvoice_id="a"\ncustomer_id="b"\namount="c"\nissued_on="d"\ndue_on="e"', "currency once"),
     ],
