@@ -103,7 +103,7 @@ def _mix(of_cells: tuple[float, ...], of_state: tuple[float, ...], cells_share: 
     """
     a, b = cells_share, 1.0 - cells_share
     bias, weekday, group, debtor, amounts, shock, new_debtor = of_cells
-    base_rate, weekday_rates, group_rates, debtor_rates, amount_rates, cash_flow, *others, new_feature = of_state
+    base_rate, weekday_rates, group_rates, debtor_rates, amount_rates, cash_flow, *no_cells, new_feature = of_state
     return (
         a * bias + b * base_rate,
         a * weekday + b * weekday_rates,
@@ -111,7 +111,7 @@ def _mix(of_cells: tuple[float, ...], of_state: tuple[float, ...], cells_share: 
         a * debtor + b * debtor_rates,
         a * amounts + b * amount_rates,
         a * shock + b * cash_flow,
-        *[b * part for part in others],  # what no cell knows of: overdue now, terms, rating, note
+        *[b * part for part in no_cells],  # what no cell knows of: overdue now, terms, rating, note
         a * new_debtor + b * new_feature,
     )
 
@@ -306,8 +306,8 @@ def loss_given_default(model: ModelPublished, prior: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def _smoothed_loss(lost: float, defaults: float, prior: float) -> float:
-    return round((lost + LOSS_LABELS * prior) / (defaults + LOSS_LABELS), 6)
+def _smoothed_loss(losses: float, defaults: float, prior: float) -> float:
+    return round((losses + LOSS_LABELS * prior) / (defaults + LOSS_LABELS), 6)
 
 
 def share_lost(features: Features, unpaid: Decimal) -> float | None:

@@ -173,16 +173,16 @@ def _set_debtor_rates(
 ) -> None:
     """The debtor's late rates: of all its labels and the last few, by kind of due day, by amount."""
     c, cx, cw, _, c_amount, _, cxa, cwa = own
-    values[DEBTOR] = debtor = group if c is None else (c.late + 4.0 * group) / (c.seen + 4.0)
-    values[DEBTOR_CLOSED_DAY] = closed = debtor if cx is None else (cx.late + 3.0 * debtor) / (cx.seen + 3.0)
-    values[DEBTOR_WEEKDAY] = weekday = closed if cw is None else (cw.late + 3.0 * closed) / (cw.seen + 3.0)
+    values[DEBTOR] = debtor = group if c is None else (c.late + 4.0 * group) / (c.labels + 4.0)
+    values[DEBTOR_CLOSED_DAY] = closed = debtor if cx is None else (cx.late + 3.0 * debtor) / (cx.labels + 3.0)
+    values[DEBTOR_WEEKDAY] = weekday = closed if cw is None else (cw.late + 3.0 * closed) / (cw.labels + 3.0)
     last = recent.get("c")
     values[DEBTOR_RECENT] = debtor if last is None else (last[0] + 3.0 * debtor) / (last[1] + 3.0)
     last = recent.get(weekday_key)
     values[DEBTOR_WEEKDAY_RECENT] = weekday if last is None else (last[0] + 2.0 * weekday) / (last[1] + 2.0)
-    values[DEBTOR_AMOUNT] = debtor if c_amount is None else (c_amount.late + 4.0 * debtor) / (c_amount.seen + 4.0)
-    values[DEBTOR_CLOSED_DAY_AMOUNT] = closed if cxa is None else (cxa.late + 4.0 * closed) / (cxa.seen + 4.0)
-    values[DEBTOR_WEEKDAY_AMOUNT] = weekday if cwa is None else (cwa.late + 4.0 * weekday) / (cwa.seen + 4.0)
+    values[DEBTOR_AMOUNT] = debtor if c_amount is None else (c_amount.late + 4.0 * debtor) / (c_amount.labels + 4.0)
+    values[DEBTOR_CLOSED_DAY_AMOUNT] = closed if cxa is None else (cxa.late + 4.0 * closed) / (cxa.labels + 4.0)
+    values[DEBTOR_WEEKDAY_AMOUNT] = weekday if cwa is None else (cwa.late + 4.0 * weekday) / (cwa.labels + 4.0)
 
 
 def _set_history(values: list[float], own: DebtorCells, score: ScoreState) -> None:
@@ -195,8 +195,8 @@ def _set_history(values: list[float], own: DebtorCells, score: ScoreState) -> No
     values[SHARE_5_7_BEFORE] = (days[1] + prior[1]) / total
     values[MEAN_DAYS] = score.mean_days
     debtor, _, weekday, *_ = own
-    values[LABELS] = 0.0 if debtor is None else log1p(debtor.seen)
-    values[LABELS_WEEKDAY] = 0.0 if weekday is None else log1p(weekday.seen)
+    values[LABELS] = 0.0 if debtor is None else log1p(debtor.labels)
+    values[LABELS_WEEKDAY] = 0.0 if weekday is None else log1p(weekday.labels)
 
 
 def _set_inputs(values: list[float], terms_days: int, labels: int, inputs: ScoreInputs) -> None:
