@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BRAIN = ("react.py", "facts.py", "deadlines.py", "learning.py", "outputs.py", "case.py", "keys.py", "decide.py", "state.py")
-PURE = sorted(path for name in BRAIN for path in (ROOT / "agents").rglob(name))
+from tests.support import structure
+from tests.support.structure import ROOT, SOURCE
+
+PURE = sorted(path for path in (ROOT / "agents").rglob("*.py") if path.name != "agent.py")
+NAMES_LEFT = Path(__file__).with_name("names_left.json")
 FORBIDDEN_MODULES = {
     "asyncio",
     "io",
@@ -51,7 +54,7 @@ def _impure(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_decides_reads_no_clock_no_chance_and_no_file(path):
+def test_what_decides_reads_no_clock_no_chance_and_no_file(path: Path) -> None:
     assert _impure(path.read_text(encoding="utf-8")) == []
 
 
@@ -67,26 +70,72 @@ IMPURE = [
 
 
 @pytest.mark.parametrize("source", IMPURE)
-def test_the_check_itself_finds_what_is_impure(source):
+def test_the_check_itself_finds_what_is_impure(source: str) -> None:
     assert len(_impure(source)) == 1
 
 
-def test_imports_run_one_way():
+def test_imports_run_one_way() -> None:
     command = Path(sys.executable).with_name("lint-imports")
     answer = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize("name", ["streams", "schemas", "agents"])
-def test_top_level_name_is_ours_and_not_another_package(name):
+def test_top_level_name_is_ours_and_not_another_package(name: str) -> None:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin == str(ROOT / name / "__init__.py")
 
 
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a checkout")
-def test_no_tracked_file_names_a_machine_or_a_registry():
+def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     paths = [ROOT / name for name in names if name and name != "tests/unit/test_architecture.py"]
     texts = {path: path.read_bytes().decode(errors="ignore") for path in paths if path.is_file()}
     assert {str(path.relative_to(ROOT)): MACHINE.findall(text) for path, text in texts.items() if MACHINE.search(text)} == {}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert structure.circles() == []
+
+
+def test_the_top_of_streams_is_its_ground_and_nothing_else() -> None:
+    assert {path.name for path in (ROOT / "streams").glob("*.py")} == {
+        "__init__.py",
+        "errors.py",
+        "logs.py",
+        "metrics.py",
+        "settings.py",
+    }
+
+
+def test_no_function_is_longer_than_fifty_lines() -> None:
+    assert structure.long_functions(50, *SOURCE, "tests") == []
+
+
+def test_every_public_function_that_decides_shows_an_example() -> None:
+    assert structure.without_doctest() == []
+
+
+def test_every_function_is_annotated() -> None:
+    files = structure.python_files(*SOURCE, "tests")
+    bare = [
+        f"{path.relative_to(ROOT)}:{function.lineno}"
+        for path in files
+        for function in structure.functions(path)
+        if not structure.is_annotated(function)
+    ]
+    assert bare == []
+
+
+def test_no_name_is_a_participle_or_a_pronoun_alone() -> None:
+    """What is left of before may only become less: names_left.json counts it, by file."""
+    left: dict[str, dict[str, int]] = json.loads(NAMES_LEFT.read_text(encoding="utf-8"))
+    files = {str(path.relative_to(ROOT)): structure.bare_names(path) for path in structure.python_files(*SOURCE, "tests")}
+    new = {
+        f"{file}: {name}"
+        for file, names in files.items()
+        for name, count in names.items()
+        if count > left.get(file, {}).get(name, 0)
+    }
+    assert new == set(), "name the thing or the act: `records`, `expected`, `read_policy`, not `told`, `wanted`, `made`"
