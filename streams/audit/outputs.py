@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from agents.registry import AGENTS
-from schemas.clickhouse.rows import TABLES, Record, rows_of
+from schemas.clickhouse.rows import SinkRecord, rows_of
+from schemas.clickhouse.tables import TABLES
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import own_partitions, wait_for_sink
@@ -79,8 +78,9 @@ class View:
         """Read a page, and compare what both sides have by now."""
         yield from self._read_page()
         # Where a view keeps the last of several, its id may be that of an output to come.
-        both = [k for k, expected in self._expected.items() if k in self._actual and self._actual[k]["id"] == expected.row["id"]]
-        for key in both:
+        actual = self._actual
+        common_keys = [key for key, row in self._expected.items() if key in actual and actual[key]["id"] == row.row["id"]]
+        for key in common_keys:
             expected, row = self._expected.pop(key), self._actual.pop(key)
             if expected.judged:
                 yield from compare_output(self._where(row), expected, row)
@@ -122,8 +122,8 @@ def compare_output(where: str, expected: ExpectedRow, row: Row) -> Iterator[Diff
 def row_of(output: Output, partition: int) -> tuple[str, Row] | None:
     """View and row of an output, as the sink makes it; None where no view is compared. The offset is the broker's to give."""
     value, headers = encode(output)
-    record = Record(output.topic, partition, 0, output.key.encode(), value, [(name, raw) for name, raw in headers])
-    for table, values in rows_of(record, orjson.loads):
+    record = SinkRecord(output.topic, partition, 0, output.key.encode(), value, [(name, raw) for name, raw in headers])
+    for table, values in rows_of(record):
         row = dict(zip(TABLES[table], values, strict=True))
         del row["offset"]
         return table.removesuffix("_raw"), row

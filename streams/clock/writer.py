@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.base import Contract
+from schemas.cloudevents import headers_of
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Output
 from schemas.ids import stable_id
-from streams.kafka.codec import headers_of
 from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 
@@ -72,8 +72,8 @@ class ClockWriter:
             for topic, partition, own in cuts:
                 if context is not None and changed:
                     self._produce(topic, partition, "duewatch.context.set.v1", number, time, context, text)
-                ahead = dict(ends_ahead[partition]) if ends_ahead and topic == "clock" else {}
-                tick = Ticked(number=number, time=time, ends=own, step=step, announced=ahead, last=last)
+                next_ends = dict(ends_ahead[partition]) if ends_ahead and topic == "clock" else {}
+                tick = Ticked(number=number, time=time, ends=own, step=step, announced=next_ends, last=last)
                 self._produce(topic, partition, "duewatch.clock.ticked.v1", number, time, tick, tick.model_dump_json())
             self._producer.commit_transaction(COMMIT_TIMEOUT_S)
             self._is_open = False

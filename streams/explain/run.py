@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.query import ClickHouse, clickhouse_or_left
+from streams.clickhouse.query import ClickHouse, clickhouse_or_leftover
 from streams.errors import UserError
 from streams.explain.describe import as_dict
 from streams.explain.find import find
@@ -35,7 +35,7 @@ def run_explain(
     try:
         require_kafka(settings)
     except KafkaAwayError as error:
-        reproduction = _from_clickhouse(clickhouse_or_left(settings, data, clickhouse), decision_id, error)
+        reproduction = _from_clickhouse(clickhouse_or_leftover(settings, data, clickhouse), decision_id, error)
     else:
         client = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
         reproduction = _from_the_log(deployed(settings), decision_id, client)
@@ -54,8 +54,8 @@ def _from_clickhouse(clickhouse: ClickHouse, decision_id: str, why_not_kafka: Ka
 
 
 def _from_the_log(settings: Settings, decision_id: str, clickhouse: ClickHouse | None) -> Reproduction:
-    published = find(settings, decision_id, clickhouse)
-    partition = partition_of(published.data.customer_id.encode(), settings.partitions)
+    publication = find(settings, decision_id, clickhouse)
+    partition = partition_of(publication.data.customer_id.encode(), settings.partitions)
     journal = (full_name(settings.prefix, "journal"), partition)
     with progress_bar("explain", offsets(settings.for_librdkafka(), [journal])[journal], "slices") as bar:
-        return reproduce(settings, published, bar.advance)
+        return reproduce(settings, publication, bar.advance)

@@ -55,7 +55,7 @@ def test_a_date_lies_at_most_so_long_after_its_record(
 def test_what_stands_for_no_date_is_refused(
     contract: type[Contract], body: dict[str, Any], field: str, days: int, text: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"(?s){field}.*{text} is no plausible date of business"):
+    with pytest.raises(ValueError, match=rf"(?s){field}.*{text} is not a plausible business date"):
         contract.model_validate({**body, field: text})
 
 
