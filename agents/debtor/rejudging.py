@@ -26,7 +26,7 @@ def place_of(customer_id: str) -> str:
     return content_hash(customer_id.encode()) + customer_id
 
 
-def with_rates(opening: Opening, published: RatesPublished | None) -> Opening:
+def with_rates(opening: Opening, context_rates: RatesPublished | None) -> Opening:
     """The row with the rates in force; if they are others than before, all debtors wait for being judged by them.
 
     Rates that are replaced before everybody was judged by them leave those before them to compare with.
@@ -39,7 +39,7 @@ def with_rates(opening: Opening, published: RatesPublished | None) -> Opening:
     >>> with_rates(opening, usd).judged_up_to, with_rates(with_rates(opening, usd), usd).judged_up_to
     ('', '')
     """
-    rates = None if published is None else RatesInForce(published.base, dict(published.rates))
+    rates = None if context_rates is None else RatesInForce(context_rates.base, dict(context_rates.rates))
     if rates == opening.rates:
         return opening
     before = opening.rates if opening.judged_up_to is None else opening.rates_before

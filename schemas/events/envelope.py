@@ -106,7 +106,9 @@ def impossible_date(data: Contract, recorded: datetime) -> Rejection | None:
         value: date | None = getattr(data, name)
         if value is not None and value.toordinal() > recorded_on + days:
             span = f"{days} days" if days < 366 else f"{days // 366} years"
-            reason = f"{name} {value} lies more than {span} after the record of {recorded.date()}: correct it, or recordedtime"
+            reason = (
+                f"{name} {value} lies more than {span} after the record of {recorded.date()}: correct the date or recordedtime"
+            )
             return Rejection(reason, name)
     return None
 

@@ -47,9 +47,9 @@ class Fold:
         before, self._tick = self._tick, Ticked(number=step.number, time=step.end, ends={}, step=step.number)
         received, outputs, raw = self._receive(step)
         result = fold_slice(self._debtors, received, self.context, before=before, tick=self._tick, replay=True)
-        refused = {(record.topic, record.partition, record.offset) for record, _ in result.rejected}
+        rejections = {(record.topic, record.partition, record.offset) for record, _ in result.rejected}
         for record in received:
-            if (record.topic, record.partition, record.offset) not in refused:
+            if (record.topic, record.partition, record.offset) not in rejections:
                 self._on_event(record.event)
         outputs += self._commit(result)
         examples = [output for output in outputs if output.topic == "training-examples"]

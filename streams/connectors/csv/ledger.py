@@ -191,15 +191,15 @@ def _last_day(rows: list[_Row]) -> date:
     """The last day on which anything happened in the ledger, without typing errors in years."""
     days, doubtful = Counter[date](), Counter[date]()
     for row in rows:
-        issued = row.issued_on if _is_plausible(row.issued_on) else None
+        issue_day = row.issued_on if _is_plausible(row.issued_on) else None
         due = row.due_on if _is_plausible(row.due_on) else None
-        paid = row.paid_on if row.paid_amount and _is_plausible(row.paid_on) else None
-        if issued:
-            days[issued] += 1
-            doubtful[issued] += any(issued - day > OUTLIER_GAP for day in (due, paid) if day)
-        if paid:
-            days[paid] += 1
-            doubtful[paid] += any(paid - day > OUTLIER_GAP for day in (issued, due) if day)
+        payment_day = row.paid_on if row.paid_amount and _is_plausible(row.paid_on) else None
+        if issue_day:
+            days[issue_day] += 1
+            doubtful[issue_day] += any(issue_day - day > OUTLIER_GAP for day in (due, payment_day) if day)
+        if payment_day:
+            days[payment_day] += 1
+            doubtful[payment_day] += any(payment_day - day > OUTLIER_GAP for day in (issue_day, due) if day)
     return plausible_span(days, doubtful, _LONG_SILENCE)[1]
 
 

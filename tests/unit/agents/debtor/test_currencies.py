@@ -36,10 +36,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("currency", "amount", "paid", "rest"), CASES)
-def test_what_is_owed_is_exact(currency: str, amount: str, paid: str, rest: str) -> None:
+@pytest.mark.parametrize(("currency", "amount", "payment_amount", "rest"), CASES)
+def test_what_is_owed_is_exact(currency: str, amount: str, payment_amount: str, rest: str) -> None:
     life = Life(context(currency=currency))
-    life.tell(invoice("i1", 0, amount=amount, currency=currency), payment("p1", 1, {"i1": paid}, currency=currency))
+    life.tell(invoice("i1", 0, amount=amount, currency=currency), payment("p1", 1, {"i1": payment_amount}, currency=currency))
     assert life.rejections == []
     balance = life.row("").balances[currency]
     assert (balance.open_amount, balance.exposure, life.row("i/i1").open) == (Decimal(rest), Decimal(rest), Decimal(rest))

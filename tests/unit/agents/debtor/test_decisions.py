@@ -330,9 +330,9 @@ def test_a_cancelled_notice_is_retracted_with_its_consequences() -> None:
 def test_no_credit_returns_while_a_proceeding_goes_on() -> None:
     life = Life()
     life.tell(invoice("i1", 0), notice("n1", 5, "opened", proceeding="IN 1/26"))
-    sent = len(life.outputs)
+    count = len(life.outputs)
     life.tell(notice("n2", 8, "none", proceeding="IN 1/26"))
-    assert len(life.outputs) == sent, "a notice that changes nothing sends nothing"
+    assert len(life.outputs) == count, "a notice that changes nothing sends nothing"
     life.tell(notice("n3", 9, "petition", proceeding="IN 2/26"), notice("n4", 20, "dismissed", proceeding="IN 2/26"))
     assert alerts(life)[-1] == ("insolvency", "raised") and limits(life)[-1][2] == D("0.00")
     life.tell(notice("n5", 30, "closed", proceeding="IN 1/26"))

@@ -68,10 +68,10 @@ def test_a_rate_that_lifts_the_exposure_above_the_limit_alerts_at_the_next_tick(
 def test_nothing_is_said_where_the_rate_raises_nothing(usd: str, currency: str) -> None:
     life = a_life(currency=currency, limit="12000.00")
     life.tell(limited_to("4000.00", 2))
-    sent = len(life.outputs)
+    count = len(life.outputs)
     life.context = under(usd)
     life.until(4)
-    assert [o for o in life.outputs[sent:] if o.topic == "alerts"] == [], "over a limit that was cut, as before"
+    assert [o for o in life.outputs[count:] if o.topic == "alerts"] == [], "over a limit that was cut, as before"
 
 
 def test_an_exposure_that_becomes_known_is_judged() -> None:
