@@ -58,6 +58,18 @@ TABLES: dict[str, tuple[str, ...]] = {
     "closures": ("customer_id", "invoice_id", "kind", "day", "record", "recorded_time"),
     "payment_returns": ("customer_id", "currency", "payment_id", "return_id", "day", "amount", "record", "recorded_time"),
     "recoveries": ("customer_id", "currency", "invoice_id", "recovery_id", "day", "amount", "record", "recorded_time"),
+    "allocations": (
+        "customer_id", "currency", "entry", "entry_id", "allocation_id", "number", "invoice_id", "day", "amount", "record",
+        "recorded_time",
+    ),
+    "return_allocations": (
+        "customer_id", "currency", "payment_id", "return_id", "number", "invoice_id", "day", "amount", "record", "recorded_time",
+    ),
+    "amendments": (
+        "customer_id", "invoice_id", "amendment_id", "day", "due_on", "reference", "record", "recorded_time",
+    ),
+    "disputes": ("customer_id", "invoice_id", "dispute_id", "kind", "day", "record", "recorded_time"),
+    "credit_cancellations": ("customer_id", "credit_note_id", "day", "record", "recorded_time"),
     "customers_raw": (
         "customer_id", "country", "industry", "segment", "terms_days", "parent_id", "group_id", "currency", "insured_limit",
         "security_held", "offset", "record", "recorded_time",
@@ -267,7 +279,7 @@ def _invoice(fact: payments.InvoiceIssued) -> Iterator[tuple[str, Row]]:
             0,
             str(fact.issued_on),
             str(fact.due_on),
-            f"{fact.amount:.2f}",
+            f"{fact.amount:f}",
         ],
     )
 
@@ -279,10 +291,10 @@ def _allocated(
     rest: Decimal = fact.amount
     for number, allocation in enumerate(fact.allocations, 1):
         rest -= allocation.amount
-        amount = f"{allocation.amount:.2f}"
+        amount = f"{allocation.amount:f}"
         yield "postings", [fact.customer_id, fact.currency, allocation.invoice_id, entry, entry_id, number, day, NO_DAY, amount]
     if rest or not fact.allocations:
-        yield "postings", [fact.customer_id, fact.currency, "", entry, entry_id, 0, day, NO_DAY, f"{rest:.2f}"]
+        yield "postings", [fact.customer_id, fact.currency, "", entry, entry_id, 0, day, NO_DAY, f"{rest:f}"]
 
 
 def _payment(fact: payments.PaymentReceived) -> Iterator[tuple[str, Row]]:
@@ -294,8 +306,54 @@ def _credit_note(fact: payments.CreditNoteIssued) -> Iterator[tuple[str, Row]]:
 
 
 def _return(fact: payments.PaymentReturned) -> Iterator[tuple[str, Row]]:
-    amount = f"{fact.amount:.2f}"
-    yield "payment_returns", [fact.customer_id, fact.currency, fact.payment_id, fact.return_id, str(fact.returned_on), amount]
+    ids, day = [fact.customer_id, fact.currency, fact.payment_id, fact.return_id], str(fact.returned_on)
+    yield "payment_returns", [*ids, day, f"{fact.amount:f}"]
+    for number, allocation in enumerate(fact.allocations, 1):
+        yield "return_allocations", [*ids, number, allocation.invoice_id, day, f"{allocation.amount:f}"]
+
+
+def _replaced_list(
+    fact: payments.PaymentAllocated | payments.CreditNoteAllocated, entry: str, entry_id: str
+) -> Iterator[tuple[str, Row]]:
+    """A row for the list, which may be empty, and one for each allocation, counted from 1."""
+    ids, day = [fact.customer_id, fact.currency, entry, entry_id, fact.allocation_id], str(fact.allocated_on)
+    yield "allocations", [*ids, 0, "", day, "0"]
+    for number, allocation in enumerate(fact.allocations, 1):
+        yield "allocations", [*ids, number, allocation.invoice_id, day, f"{allocation.amount:f}"]
+
+
+def _payment_allocated(fact: payments.PaymentAllocated) -> Iterator[tuple[str, Row]]:
+    return _replaced_list(fact, "payment", fact.payment_id)
+
+
+def _credit_note_allocated(fact: payments.CreditNoteAllocated) -> Iterator[tuple[str, Row]]:
+    return _replaced_list(fact, "credit_note", fact.credit_note_id)
+
+
+def _credit_note_cancelled(fact: payments.CreditNoteCancelled) -> Iterator[tuple[str, Row]]:
+    yield "credit_cancellations", [fact.customer_id, fact.credit_note_id, str(fact.cancelled_on)]
+
+
+def _amended(fact: payments.InvoiceAmended) -> Iterator[tuple[str, Row]]:
+    due_on = None if fact.due_on is None else str(fact.due_on)
+    ids = [fact.customer_id, fact.invoice_id, fact.amendment_id]
+    yield "amendments", [*ids, str(fact.amended_on), due_on, fact.reference or ""]
+
+
+def _reinstated(fact: payments.InvoiceReinstated) -> Iterator[tuple[str, Row]]:
+    yield "closures", [fact.customer_id, fact.invoice_id, "reinstated", str(fact.reinstated_on)]
+
+
+def _write_off_reversed(fact: payments.WriteOffReversed) -> Iterator[tuple[str, Row]]:
+    yield "closures", [fact.customer_id, fact.invoice_id, "reversed", str(fact.reversed_on)]
+
+
+def _dispute_opened(fact: payments.DisputeOpened) -> Iterator[tuple[str, Row]]:
+    yield "disputes", [fact.customer_id, fact.invoice_id, fact.dispute_id, "opened", str(fact.opened_on)]
+
+
+def _dispute_closed(fact: payments.DisputeClosed) -> Iterator[tuple[str, Row]]:
+    yield "disputes", [fact.customer_id, fact.invoice_id, fact.dispute_id, "closed", str(fact.closed_on)]
 
 
 def _cancelled(fact: payments.InvoiceCancelled) -> Iterator[tuple[str, Row]]:
@@ -307,14 +365,14 @@ def _written_off(fact: payments.InvoiceWrittenOff) -> Iterator[tuple[str, Row]]:
 
 
 def _recovery(fact: payments.RecoveryReceived) -> Iterator[tuple[str, Row]]:
-    amount = f"{fact.amount:.2f}"
+    amount = f"{fact.amount:f}"
     yield "recoveries", [fact.customer_id, fact.currency, fact.invoice_id, fact.recovery_id, str(fact.recovered_on), amount]
 
 
 def _customer(fact: customers.CustomerUpdated) -> Iterator[tuple[str, Row]]:
     texts = [text or "" for text in (fact.country, fact.industry, fact.segment)]
     ids = [text or "" for text in (fact.parent_id, fact.group_id, fact.currency)]
-    amounts = [None if amount is None else f"{amount:.2f}" for amount in (fact.insured_limit, fact.security_held)]
+    amounts = [None if amount is None else f"{amount:f}" for amount in (fact.insured_limit, fact.security_held)]
     yield "customers_raw", [fact.customer_id, *texts, fact.terms_days, *ids, *amounts]
 
 
@@ -326,6 +384,14 @@ _FACTS: dict[type[Contract], Callable[[Any], Iterator[tuple[str, Row]]]] = {
     payments.InvoiceCancelled: _cancelled,
     payments.InvoiceWrittenOff: _written_off,
     payments.RecoveryReceived: _recovery,
+    payments.PaymentAllocated: _payment_allocated,
+    payments.CreditNoteAllocated: _credit_note_allocated,
+    payments.CreditNoteCancelled: _credit_note_cancelled,
+    payments.InvoiceAmended: _amended,
+    payments.InvoiceReinstated: _reinstated,
+    payments.WriteOffReversed: _write_off_reversed,
+    payments.DisputeOpened: _dispute_opened,
+    payments.DisputeClosed: _dispute_closed,
     customers.CustomerUpdated: _customer,
 }
 """Facts that the roll-ups count; the record's identity and recorded time follow their columns."""
