@@ -1,4 +1,5 @@
-# Everyday commands. `make` alone lists them. Needs python3.11 or 3.12 and make; `make test` also wants Java 17 and mvn.
+# Everyday commands. `make` alone lists them. Needs python3.11 or 3.12 and make; `make test` also wants Java 17 and mvn,
+# Node.js with npm, Go and promtool.
 
 SHELL := bash
 .DEFAULT_GOAL := help
@@ -9,6 +10,9 @@ UV := $(VENV)/bin/uv
 READY := $(VENV)/.ready
 BENCH_READY := .cache/bench-venv/.ready
 CODE := streams schemas agents deploy tests
+TOOLS := tests/contract/tools
+NODE_READY := $(TOOLS)/node/node_modules/.ready
+GO_READY := .cache/contract-tools/.ready
 FAST := not kafka and not slow and not browser
 
 # The first Python of 3.11 or 3.12 on the path.
@@ -31,7 +35,7 @@ endif
 COMPILE := $(UV) pip compile --quiet --no-header --no-annotate --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 
-.PHONY: help setup demo test test-fast check format schemas schemas-check lock bench chaos clean
+.PHONY: help setup tools demo test test-fast check format schemas schemas-check lock bench chaos clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,10 +54,26 @@ $(READY): pyproject.toml deploy/requirements-dev.lock deploy/requirements-build.
 	@touch $@
 	@echo "ready: $(VENV)/bin/duewatch"
 
+# What cannot be installed here is told, and the tests that need it skip; in CI they fail.
+tools: ## install what others wrote to read our contracts: AsyncAPI parser, AJV, CloudEvents SDK (npm), compose (Go)
+	@if ! command -v npm >/dev/null; then echo "npm is not installed: AsyncAPI parser, AJV and the JavaScript SDK are left out" >&2; \
+		else $(MAKE) --silent --no-print-directory $(NODE_READY) || echo "npm could not install $(TOOLS)/node: left out" >&2; fi
+	@if ! command -v go >/dev/null; then echo "Go is not installed: the check of docker-compose.yml is left out" >&2; \
+		else $(MAKE) --silent --no-print-directory $(GO_READY) || echo "Go could not build $(TOOLS)/go: left out" >&2; fi
+
+$(NODE_READY): $(TOOLS)/node/package.json $(TOOLS)/node/package-lock.json $(TOOLS)/node/.npmrc
+	@cd $(TOOLS)/node && npm ci --ignore-scripts --loglevel=error
+	@touch $@
+
+$(GO_READY): $(TOOLS)/go/go.mod $(TOOLS)/go/go.sum $(wildcard $(TOOLS)/go/cmd/*/*.go)
+	@mkdir -p $(@D)
+	@cd $(TOOLS)/go && CGO_ENABLED=0 go build -mod=readonly -trimpath -o $(CURDIR)/$(@D)/ ./...
+	@touch $@
+
 demo: setup ## simulate a portfolio, replay it through the embedded broker and ClickHouse, show what was found
 	@$(VENV)/bin/duewatch demo $(ARGS)
 
-test: check ## everything: static checks and the whole test suite (with Apache Kafka on the JVM)
+test: check tools ## everything: static checks and the whole test suite (with Apache Kafka on the JVM)
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
@@ -65,11 +85,12 @@ endif
 test-fast: setup ## the tests that need neither Kafka nor time
 	@$(PY) -m pytest -n 2 -m "$(FAST)" $(ARGS)
 
-check: setup schemas-check ## lint, formatting, types, import contracts, generated schemas
+check: setup schemas-check ## lint, formatting, types, import contracts, generated schemas, Dockerfile
 	@$(VENV)/bin/ruff check $(CODE)
 	@$(VENV)/bin/ruff format --check $(CODE)
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/hadolint deploy/Dockerfile
 
 format: setup ## format the code and apply the safe fixes
 	@$(VENV)/bin/ruff check --fix $(CODE)

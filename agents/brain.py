@@ -27,10 +27,10 @@ class Received(NamedTuple):
 class FoldResult:
     """What one slice changes. ``rows``: key in the state topic -> encoded row, None = delete.
 
-    ``rejected`` are records that could not be applied (dead letters). ``more``: deadlines that are due by the tick are left,
-    so fold again, without records. ``duplicates_of`` tells the duplicates by topic, for metrics. ``failed`` are deadlines
-    on which our own code failed, in words: they are told on ``dead-letters`` and tried again a day later, so that one of them
-    holds nobody up.
+    ``rejected`` are records that could not be applied (dead letters). ``has_more``: deadlines that are due by the tick are left,
+    so fold again, without records. ``duplicates_of`` counts the duplicates by topic, for metrics. ``failures`` describe deadlines
+    on which our own code failed: they are announced on ``dead-letters`` and tried again a day later, so that one of them holds
+    nobody up.
     """
 
     rows: dict[str, bytes | None] = field(default_factory=dict)
@@ -39,8 +39,8 @@ class FoldResult:
     applied: int = 0
     duplicates: int = 0
     duplicates_of: dict[str, int] = field(default_factory=dict)
-    more: bool = False
-    failed: list[str] = field(default_factory=list)
+    has_more: bool = False
+    failures: list[str] = field(default_factory=list)
 
     def count_duplicate(self, topic: str) -> None:
         """One more record of the topic was known already."""
@@ -50,48 +50,49 @@ class FoldResult:
 
 @runtime_checkable
 class RestoresAll(Protocol):
-    """A brain whose rows may be millions: they are prepared all at once, in whatever process reads them, and then taken over."""
+    """A brain whose rows may be millions: they are packed all at once, in whatever process reads them, and then taken over."""
 
     @staticmethod
-    def prepare(records: Iterable[tuple[str, bytes | None]]) -> bytes:
-        """What ``restore_all`` takes, of rows by their keys: of each key the last counts, None = deleted.
+    def pack_snapshot(records: Iterable[tuple[str, bytes | None]]) -> bytes:
+        """What ``restore_snapshot`` takes, of rows by their keys: of each key the last counts, None = deleted.
 
         A function of a module, so that another process finds it by its name.
         """
 
-    def restore_all(self, prepared: bytes) -> None:
+    def restore_snapshot(self, packed: bytes) -> None:
         """The same as ``restore`` for each row; called once, before the first ``fold``."""
 
 
 class Brain(Protocol):
-    """The memory of one partition of one agent."""
+    """The memory of one partition of one agent. Its rows' keys never begin with U+0000: such rows are the engine's own."""
 
     def restore(self, key: str, value: bytes | None) -> None:
         """Take over a row as it was written (None = deleted). Rows come in any order, before the first ``fold``."""
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
         replay: bool,
         step: int = -1,
-        wakes: int = 500,
+        max_deadlines: int = 500,
         paused: frozenset[str] = frozenset(),
-        before: datetime | None = None,
+        previous_tick: datetime | None = None,
     ) -> FoldResult:
         """Fold records, then what is due by the tick ``now`` (None before the first). Total: never raises for what a record says.
 
-        ``before`` is the tick that was applied before this slice (the same as ``now`` where the slice has none): records are
-        judged as of it, for they lie before the cut of ``now``. Live: records in the order they arrived, then at most ``wakes``
-        deadlines that are due by ``now``. Replay: ``arrived`` is a whole step up to the tick ``now``; it is put into D3's order,
-        and all deadlines up to ``now`` fire, each on its day.
-        ``paused`` are the topics of this partition that are read no further for now (D10): what they would have told is unknown.
-        ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``keep``.
+        ``previous_tick`` is the one that was applied before this slice (the same as ``now`` where the slice has none): records
+        are judged as of it, for they lie before the cut of ``now``. Live: records in the order in which they came, then at most
+        ``max_deadlines`` deadlines that are due by ``now``. Replay: ``records`` are a whole step up to the tick ``now``; they are
+        put into the order of a replay ("The order of a replay" in ``streams/engine/README.md``), and all deadlines up to ``now``
+        fire, each on its day.
+        ``paused`` are the topics of this partition that are not read for now: what they would say is unknown.
+        ``step`` is the replay's step when a tick is applied, -1 otherwise. The memory does not change before ``on_committed``.
         """
 
-    def keep(self, folded: FoldResult) -> None:
+    def on_committed(self, result: FoldResult) -> None:
         """The slice is committed: the memory takes its changes over."""
 
 
@@ -107,4 +108,4 @@ class Slices(Protocol):
         """How many slices, of different partitions, are in flight at once."""
 
     async def apply(self, work: Any) -> None:
-        """Fold and commit one slice. Never raises: what fails begins again from what is committed."""
+        """Fold and commit one slice. Never raises: after a failure the partition starts again from what is committed."""

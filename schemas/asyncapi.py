@@ -106,17 +106,28 @@ def _headers_of(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def _embedded(event_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without its own identity, with local references that hold inside the document."""
+    """The schema without its own identity, with local references that hold inside the document, in the words of draft 7.
+
+    AsyncAPI 3.0 reads a schema that names no format as draft 7, to which the words of 2020-12 mean nothing.
+    """
     body = {key: value for key, value in schema.items() if key not in {"$schema", "$id"}}
-    return {**_rebase(body, f"#/components/schemas/{event_type}/$defs/"), "x-schema-id": schema_id(event_type)}
+    return {**_as_draft_7(body, f"#/components/schemas/{event_type}/definitions/"), "x-schema-id": schema_id(event_type)}
 
 
-def _rebase(node: Any, base: str) -> Any:
+def _as_draft_7(node: Any, base: str) -> Any:
+    """The schema under ``node``. A field that is called like a word of JSON Schema would be taken for it: no contract has one."""
     if isinstance(node, list):
-        return [_rebase(item, base) for item in node]
+        return [_as_draft_7(item, base) for item in node]
     if not isinstance(node, dict):
         return node
-    return {
-        key: base + value.removeprefix("#/$defs/") if key == "$ref" else _rebase(value, base)  # every $ref is a text
-        for key, value in node.items()
-    }
+    words: dict[str, Any] = {}
+    for word, value in node.items():
+        if word == "$ref":
+            words[word] = base + value.removeprefix("#/$defs/")
+        elif word == "$defs":
+            words["definitions"] = _as_draft_7(value, base)
+        elif word == "prefixItems":  # a tuple, and nothing after it: pydantic never writes what may follow
+            words |= {"items": _as_draft_7(value, base), "additionalItems": False}
+        else:
+            words[word] = _as_draft_7(value, base)
+    return words

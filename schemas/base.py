@@ -40,9 +40,9 @@ _FACTOR = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?\Z")
 # What the JSON Schema says, in the dialect of ECMA 262.
 _AMOUNT_PATTERN = r"^-?[0-9]{1,13}(\.[0-9]{1,2})?$"
 _NOT_NEGATIVE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,2})?$"
-_POSITIVE_PATTERN = r"^(?=.*[1-9])[0-9]{1,13}(\.[0-9]{1,2})?$"
 _FACTOR_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,12})?$"
-_RATE_PATTERN = r"^(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,12})?$"
+_ABOVE_ZERO = {"allOf": [{"pattern": "[1-9]"}]}
+"""Beside the pattern, not as a look-ahead in it: the regular expressions of Go and of Rust know none."""
 MAX_AMOUNT = Decimal("1e13")
 """Amounts from here on are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 2)."""
 
@@ -211,15 +211,15 @@ def format_time(value: datetime) -> str:
     return value.isoformat()[:-6] + "Z"
 
 
-def _decimal_schema(pattern: str, example: str = "1234.50") -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
+def _decimal_schema(pattern: str, example: str = "1234.50", **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, **more, "examples": [example]})
 
 
 _WIRE = PlainSerializer(format_amount, return_type=str, when_used="json")
 
 Amount = Annotated[Decimal, PlainValidator(parse_amount), _WIRE, _decimal_schema(_AMOUNT_PATTERN)]
 """Money with a sign; its currency is the field ``currency`` beside it."""
-PositiveAmount = Annotated[Decimal, PlainValidator(parse_positive), _WIRE, _decimal_schema(_POSITIVE_PATTERN)]
+PositiveAmount = Annotated[Decimal, PlainValidator(parse_positive), _WIRE, _decimal_schema(_NOT_NEGATIVE_PATTERN, **_ABOVE_ZERO)]
 NotNegativeAmount = Annotated[Decimal, PlainValidator(parse_not_negative), _WIRE, _decimal_schema(_NOT_NEGATIVE_PATTERN)]
 Factor = Annotated[
     Decimal,
@@ -232,7 +232,7 @@ Rate = Annotated[
     Decimal,
     PlainValidator(parse_rate),
     PlainSerializer(format_factor, return_type=str, when_used="json"),
-    _decimal_schema(_RATE_PATTERN, "0.9234"),
+    _decimal_schema(_FACTOR_PATTERN, "0.9234", **_ABOVE_ZERO),
 ]
 """Units of one currency for a unit of another, above zero."""
 Currency = Annotated[

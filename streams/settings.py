@@ -146,9 +146,9 @@ class Settings(BaseModel):
     log_format: Literal["console", "json"] = Field("console", description="console or json")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="one of DEBUG, INFO, WARNING, ERROR")
     clock: Literal["leader", "replay"] = Field("leader", description="leader (Faust's leader ticks) or replay (the replay ticks)")
-    agents: Literal["all", "debtor", "learner"] = Field(
+    agents: str = Field(
         "all",
-        description="all, debtor or learner: what a worker runs. Of a deployment either all workers run all, "
+        description="all, or the name of one agent: what a worker runs. Of a deployment either all workers run all, "
         "or the learner has a worker of its own, which also ticks, beside those of the debtors",
     )
     tick_seconds: float = Field(1.0, ge=0.05, le=3600, description="seconds between two ticks, 0.05 to 3600")
@@ -196,6 +196,17 @@ class Settings(BaseModel):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("agents")
+    @classmethod
+    def _an_agent(cls, value: str) -> str:
+        if value != "all":
+            # Not at the top: the registry loads every contract, and most commands take the default.
+            from agents.registry import AGENTS
+
+            if value not in AGENTS:
+                raise ValueError(f"there is no such agent, only {', '.join(AGENTS)}")
+        return value
 
     @field_validator("clickhouse")
     @classmethod

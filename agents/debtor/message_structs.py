@@ -1,4 +1,4 @@
-"""Contracts as they are written: structs with a contract's fields and none of its checks, ten times cheaper to make.
+"""Structs to write messages with: a contract's fields and none of its checks, ten times cheaper to make.
 
 What the brain sends is right by construction; that it fits its contract is for tests to show, not for every output to pay.
 """
@@ -14,11 +14,11 @@ from schemas.base import Contract
 C = TypeVar("C", bound=Contract)
 
 
-def written(contract: type[C]) -> type[C]:
+def struct_for(contract: type[C]) -> type[C]:
     """A struct class with the fields and defaults of ``contract``; to the type checker it is the contract.
 
     >>> from schemas.outputs.common import Reason
-    >>> written(Reason)(code="overdue", text="Two invoices are overdue").contribution
+    >>> struct_for(Reason)(code="overdue", text="Two invoices are overdue").contribution
     0.0
     """
     fields: list[Any] = [

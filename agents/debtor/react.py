@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agents.debtor import facts, outputs
+from agents.debtor import views
 from agents.debtor.alerts import decide as alerting
 from agents.debtor.bank import decide as banking
 from agents.debtor.bank.state import Bank
 from agents.debtor.handlers import deadlines
+from agents.debtor.handlers.limits import change_limit, open_limit
+from agents.debtor.handlers.table import apply_event
+from agents.debtor.keys import HEADER
 from agents.debtor.limits import decide as limits
+from agents.debtor.outputs.alerts import send_alert
+from agents.debtor.outputs.scores import send_debtor_score
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.state import Header, Row
+from agents.debtor.scoring.default import cash_class
+from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, Reaction, UnitOfWork
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event
@@ -31,119 +37,101 @@ def react(
 ) -> Reaction:
     """Apply one cause to the rows of one debtor. ``day`` is the creditor's day as an ordinal; it never goes back.
 
-    ``paused``: topics of the debtor that are not read for now (D10). Never raises for what an event says: what cannot be applied
-    comes back as a rejection, what is known already as a duplicate.
+    ``paused``: topics of the debtor that are not read for now, so that what they would say is unknown. Never raises for what an
+    event says: what cannot be applied comes back as a rejection, what is known already as a duplicate.
     """
     if isinstance(cause, Deadline) and deadlines.is_forgotten(state.get(cause.row_key)):
         return Reaction({cause.row_key: None})
-    case = UnitOfWork(customer_id, state, cause, context, day, paused)
+    uow = UnitOfWork(customer_id, state, cause, context, day, paused)
     if isinstance(cause, Deadline):
-        if not deadlines.fire(case, cause):
-            return Reaction(case.changes, case.outputs)
+        if not deadlines.fire(uow, cause):
+            return Reaction(uow.changes, uow.outputs)
         is_due = not cause.row_key
     else:
-        refused = facts.apply(case, cause)
-        if refused is not None:
-            return refused
-        is_due = not case.header.limit.is_open
-    _conclude(case, is_due=is_due)
-    return Reaction(case.changes, case.outputs)
+        reaction = apply_event(uow, cause)
+        if reaction is not None:
+            return reaction
+        is_due = not uow.header.limit.is_open
+    _conclude(uow, is_due=is_due)
+    return Reaction(uow.changes, uow.outputs)
 
 
-def _conclude(case: UnitOfWork, *, is_due: bool) -> None:
-    """Bank week, score, limit, alerts, and the day of the next look. Writes the header if anything in it changed."""
-    before = case.started_with
-    _judge_bank(case)
-    if case.rescore:
-        _score_debtor(case)
-    if is_due or _bears_on_decisions(before, case.header):
-        _decide_limit(case)
-        found = _decide_alerts(case, is_due=is_due)
-        header = case.header
-        days = [d for d in (header.bank.wake, header.limit.wake, alerting.next_look(header.alerts, found, case.day)) if d]
-        wake = max(min(days), case.day + 1) if days else 0
-        if wake != header.wake:
-            case.set(wake=wake)
-    if case.header is not before:
-        case.put("", case.header)
+def _conclude(uow: UnitOfWork, *, is_due: bool) -> None:
+    """Bank week, score, limit, alerts, and the header's next deadline. Writes the header if anything in it changed."""
+    before = uow.header_before
+    _judge_bank(uow)
+    if uow.needs_score:
+        _score_debtor(uow)
+    if is_due or views.bears_on_decisions(before, uow.header):
+        _decide_limit(uow)
+        severities = _decide_alerts(uow, is_due=is_due)
+        _set_next_deadline(uow, severities)
+    if uow.header is not before:
+        uow.put(HEADER, uow.header)
 
 
-def _bears_on_decisions(before: Header, after: Header) -> bool:
-    """Whether anything changed that limit or alerts look at: most deadlines find an invoice paid, and only teach."""
-    return (
-        after.balances is not before.balances
-        or after.last is not before.last
-        or after.bank.week != before.bank.week  # within a week movements only add up
-        or after.bank.shock is not before.bank.shock
-        or after.insolvency is not before.insolvency
-        or after.limit is not before.limit
-    )
+def _set_next_deadline(uow: UnitOfWork, severities: dict[str, Severity]) -> None:
+    """The first day on which bank, limit or alerts need a look without any event."""
+    header = uow.header
+    cool_down_end = alerting.cool_down_end(header.alerts, severities, uow.day)
+    days = [day for day in (header.bank.next_deadline, header.limit.next_deadline, cool_down_end) if day]
+    next_deadline = max(min(days), uow.day + 1) if days else 0
+    if next_deadline != header.next_deadline:
+        uow.set(next_deadline=next_deadline)
 
 
-def _judge_bank(case: UnitOfWork) -> None:
-    bank, rules = case.header.bank, case.policy.alerts
-    while bank.wake and bank.wake <= case.day:
-        judged = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
-        if _cash_class(case, judged) != _cash_class(case, bank):
-            case.rescore = True
-        bank = judged
-    if bank is not case.header.bank:
-        case.set(bank=bank)
+def _judge_bank(uow: UnitOfWork) -> None:
+    """Judge the weeks of bank movements that are over."""
+    bank, rules = uow.header.bank, uow.policy.alerts
+    while bank.next_deadline and bank.next_deadline <= uow.day:
+        bank_after = banking.judge_week(bank, rules.shock_threshold, rules.shock_warm_up_weeks)
+        if _cash_class(uow, bank_after) != _cash_class(uow, bank):
+            uow.needs_score = True
+        bank = bank_after
+    if bank is not uow.header.bank:
+        uow.set(bank=bank)
 
 
-def _cash_class(case: UnitOfWork, bank: Bank) -> str:
-    rules = case.policy.alerts
-    return scoring.cash_class(*banking.signs(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
+def _cash_class(uow: UnitOfWork, bank: Bank) -> str:
+    rules = uow.policy.alerts
+    return cash_class(*banking.cash_signals(bank, rules.shock_threshold, rules.shock_warm_up_weeks))
 
 
-def _score_debtor(case: UnitOfWork) -> None:
-    header, model = case.header, case.context.model
-    known = outputs.risk_facts(case)
-    scored = scoring.score_debtor(case.score, header.last, known, model, bands=case.policy.bands, group_id=header.master.group)
-    if scoring.moved(header.last, scored):
-        case.set(last=scoring.published(header.last, scored, case.day))
-        case.send("scores", "duewatch.score.computed.v1", outputs.debtor_score(case, scored))
+def _score_debtor(uow: UnitOfWork) -> None:
+    header, model = uow.header, uow.context.model
+    inputs = views.score_inputs(uow)
+    scored = scoring.score_debtor(uow.score, header.last, inputs, model, bands=uow.policy.bands, group_id=header.master.group)
+    if scoring.is_news(header.last, scored):
+        uow.set(last=scoring.to_last_score(header.last, scored, uow.day))
+        send_debtor_score(uow, scored)
 
 
-def _decide_limit(case: UnitOfWork) -> None:
+def _decide_limit(uow: UnitOfWork) -> None:
     """Nothing moves before ``live_from``: the first limit is opened on what is known by then."""
-    if not case.may_send:
+    if not uow.may_send:
         return
-    limit = case.header.limit
-    if not limit.is_open or limit.action != case.policy.action or limit.generation != case.context.generation:
-        outputs.open_limit(case)
-    header = case.header
-    band = header.last.band if header.last is not None else "medium"
-    if limits.is_quiet(header.limit, band, case.overdue_items, header.bank.shock, header.insolvency.stage, case.day):
+    limit = uow.header.limit
+    if not limit.is_open or limit.action != uow.policy.action or limit.generation != uow.context.generation:
+        open_limit(uow)
+    if views.is_limit_quiet(uow):
         return
-    standing = outputs.standing(case)
-    for change in limits.all_changes(case.header.limit, standing, case.policy.limits, case.day):
-        outputs.change_limit(case, change, ())
+    inputs = views.limit_inputs(uow)
+    for decision in limits.all_decisions(uow.header.limit, inputs, uow.policy.limits, uow.day):
+        change_limit(uow, decision)
 
 
-def _decide_alerts(case: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
-    if not case.may_send:
+def _decide_alerts(uow: UnitOfWork, *, is_due: bool) -> dict[str, Severity]:
+    """Raise and clear alerts; returns what is the case now, by type."""
+    if not uow.may_send:
         return {}
-    header, rules = case.header, case.policy.alerts
-    if not (is_due or header.alerts) and not _is_alarming(case):
+    header, rules = uow.header, uow.policy.alerts
+    if not (is_due or header.alerts or views.may_alert(uow)):
         return {}
-    found = alerting.findings(outputs.alert_facts(case), rules, header.alerts)
-    if not found and not header.alerts:
-        return found
-    for transition in alerting.transitions(header.alerts, found, case.customer_id, case.at.isoformat(), case.day, rules):
-        case.set(alerts={**case.header.alerts, transition.alert_type: transition.alert})
-        outputs.send_alert(case, transition)
-    return found
-
-
-def _is_alarming(case: UnitOfWork) -> bool:
-    """Whether a debtor without any alert may get one now: so that after most events nobody has to add up and compare."""
-    header = case.header
-    return (
-        case.overdue_items > 0
-        or header.bank.shock
-        or header.insolvency.stage != "none"
-        or header.insolvency.possible != "none"
-        or header.last is not case.started_with.last  # its average only nears it while it stays
-        or case.exposure_grew
-    )
+    inputs = views.alert_inputs(uow)
+    severities = alerting.findings(inputs, rules, header.alerts)
+    if not severities and not header.alerts:
+        return severities
+    for transition in alerting.transitions(header.alerts, severities, uow.customer_id, uow.at.isoformat(), uow.day, rules):
+        uow.set(alerts={**uow.header.alerts, transition.alert_type: transition.alert})
+        send_alert(uow, transition, inputs)
+    return severities

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency
-from agents.debtor.keys import SCORE
+from agents.debtor.keys import CELL, FEATURES, HEADER, ITEM, PAYMENT, PENDING, SALES, SCORE, SEEN
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import Balance, Item, Payment, PendingAllocations, SalesDay, SeenMarker
 from agents.debtor.scoring.state import Cell, Features, LastScore, ScoreState
@@ -31,15 +31,14 @@ class Master(msgspec.Struct, frozen=True, omit_defaults=True):
     country: str | None = None
     segment: str | None = None
     terms_days: int = 0
-    """Usual days to pay; 0 = not told."""
+    """Usual days to pay; 0 = not known."""
 
 
 class Header(msgspec.Struct, frozen=True, omit_defaults=True):
-    """All that is known of a debtor and does not grow with its invoices. ``wake``: the next day it needs a look, 0 = none."""
+    """All that is known of a debtor and does not grow with its invoices. Days are ordinals."""
 
     version: int = 1
-    seen: int = 0
-    """The first day."""
+    first_day: int = msgspec.field(default=0, name="seen")
     oldest_sale: int = 0
     master: Master = Master()
     balances: dict[str, Balance] = {}
@@ -50,13 +49,17 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     alerts: dict[str, Alert] = {}
     overdue_ids: tuple[str, ...] = ()
     """The invoices that made the last overdue alert, as evidence; at most three."""
-    wake: int = 0
+    next_deadline: int = msgspec.field(default=0, name="wake")
+    """The next day on which bank, limit or alerts need a look, 0 = none."""
     score: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """Of version 1 only."""
 
 
-class Opened(msgspec.Struct, frozen=True):
-    """Since which ``day`` (ordinal) the debtors of a partition get their limits under this action and generation."""
+class Opening(msgspec.Struct, frozen=True):
+    """Since which ``day`` (ordinal) the debtors of a partition get their limits under this action and generation.
+
+    The row ``keys.OPENED``.
+    """
 
     action: str
     generation: int
@@ -67,52 +70,81 @@ class Opened(msgspec.Struct, frozen=True):
 Row = Header | ScoreState | Item | Payment | PendingAllocations | SalesDay | Features | Cell | SeenMarker
 
 _KINDS: dict[str, type] = {
-    "": Header, SCORE: ScoreState, "i": Item, "p": Payment, "w": PendingAllocations, "s": SalesDay, "f": Features, "x": Cell, "n": SeenMarker,
+    HEADER: Header, SCORE: ScoreState, ITEM: Item, PAYMENT: Payment, PENDING: PendingAllocations, SALES: SalesDay,
+    FEATURES: Features, CELL: Cell, SEEN: SeenMarker,
 }  # fmt: skip
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
 
 
-class _Limit(msgspec.Struct, frozen=True):
+class _LimitOpening(msgspec.Struct, frozen=True):
     action: str = ""
     generation: int = 0
 
 
-class _HeaderLimit(msgspec.Struct, frozen=True):
-    limit: _Limit = _Limit()
+class _HeaderOpening(msgspec.Struct, frozen=True):
+    limit: _LimitOpening = _LimitOpening()
 
 
-_read_limit = msgspec.json.Decoder(_HeaderLimit).decode
-read_opened = msgspec.json.Decoder(Opened).decode
-"""The row ``Opened`` from JSON."""
+_read_header_opening = msgspec.json.Decoder(_HeaderOpening).decode
+decode_opening = msgspec.json.Decoder(Opening).decode
+"""An ``Opening`` from JSON. Raises msgspec.DecodeError."""
 
 
 def opening_of(header: bytes) -> tuple[str, int]:
-    """Action and generation of the limit in a header, without reading the rest of it."""
-    limit = _read_limit(header).limit
+    """Action and generation of the limit in a written header, without reading the rest of it.
+
+    >>> opening_of(b'{"version":2,"limit":{"action":"act","generation":3}}')
+    ('act', 3)
+    """
+    limit = _read_header_opening(header).limit
     return limit.action, limit.generation
 
 
-def encode(row: Row | Opened) -> bytes:
-    """A row as JSON."""
+def encode(row: Row | Opening) -> bytes:
+    """A row as JSON; what has its default is left out.
+
+    >>> encode(SeenMarker("hash of the content", 739000))
+    b'{"content":"hash of the content","wake":739000}'
+    """
     return _ENCODER.encode(row)
 
 
 def decode(row_key: str, value: bytes) -> Row:
-    """A row from JSON. Raises msgspec.DecodeError where it is none, KeyError for an unknown kind of row."""
+    """A row from JSON. Raises msgspec.DecodeError where it cannot be read, KeyError for an unknown kind of row.
+
+    >>> decode("n/dunning/M-1", b'{"content":"hash of the content","wake":739000}')
+    SeenMarker(content='hash of the content', next_deadline=739000)
+    """
     row: Row = _DECODERS[row_key[:1]].decode(value)
     return row
 
 
-class _First(msgspec.Struct, frozen=True):
+# -- rows of earlier versions
+class _ScoreOfVersion1(msgspec.Struct, frozen=True):
     last: LastScore | None = None
 
 
-_read_first = msgspec.json.Decoder(_First).decode
+_read_score_of_version_1 = msgspec.json.Decoder(_ScoreOfVersion1).decode
 
 
-def upgraded(header: Header) -> tuple[Header, ScoreState]:
-    """A header of an earlier version as this one writes it, and what the score had learned."""
-    written = header.score or b"{}"
-    now = replace(header, version=ROW_VERSION, last=_read_first(written).last, score=msgspec.UNSET)
-    return now, _DECODERS[SCORE].decode(written)
+def open_header(row: Row | None, day: int) -> tuple[Header, dict[str, Row | None]]:
+    """A debtor's header as this version writes it, and the rows that change by that; a new header where there is none yet.
+
+    >>> header, changes = open_header(None, 739000)
+    >>> header.version, header.first_day, changes
+    (2, 739000, {})
+    """
+    if not isinstance(row, Header):
+        return Header(version=ROW_VERSION, first_day=day), {}
+    if row.version == ROW_VERSION:
+        return row, {}
+    header, score = upgrade(row)
+    return header, {SCORE: score, HEADER: header}
+
+
+def upgrade(header: Header) -> tuple[Header, ScoreState]:
+    """A header of version 1 as this version writes it, and what the score had learned, which is now a row of its own."""
+    score = header.score or b"{}"
+    current = replace(header, version=ROW_VERSION, last=_read_score_of_version_1(score).last, score=msgspec.UNSET)
+    return current, _DECODERS[SCORE].decode(score)

@@ -1,4 +1,4 @@
-"""One debtor while one cause is worked on: its rows as they are by now, and what goes out. No I/O; thrown away afterwards."""
+"""One debtor while one cause is applied: its rows as they are by now, and what goes out. No I/O; thrown away afterwards."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import SCORE
-from agents.debtor.payments.decide import Posting, worst_days_past_due
-from agents.debtor.payments.state import Balance
+from agents.debtor.keys import HEADER, SCORE
+from agents.debtor.payments.decide import LedgerView, Posting, worst_days_past_due
+from agents.debtor.payments.state import ZERO, Balance
 from agents.debtor.scoring.state import ScoreState
-from agents.debtor.state import ROW_VERSION, Header, Row, upgraded
+from agents.debtor.state import Row, open_header
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.policies import PolicyPublished
 from schemas.ids import stable_id
 
-ZERO = Decimal("0.00")
-UNLEARNED = ScoreState()
+EMPTY_SCORE = ScoreState()
 CENT = Decimal("0.01")
 
 
@@ -56,8 +55,8 @@ class Sums(NamedTuple):
     sales_90d: Decimal | None
 
 
-NOTHING = Sums(ZERO, ZERO, ZERO, ZERO)
-UNKNOWN = Sums(None, None, None, None)
+NO_SUMS = Sums(ZERO, ZERO, ZERO, ZERO)
+UNKNOWN_SUMS = Sums(None, None, None, None)
 
 
 @lru_cache(maxsize=4096)
@@ -74,7 +73,7 @@ class UnitOfWork:
 
     __slots__ = (
         "_base", "_cause", "_cause_id", "_day", "_number", "_summed", "_sums", "at", "changes", "context", "customer_id",
-        "header", "may_send", "outputs", "paused", "policy", "rescore", "started_with",
+        "header", "header_before", "may_send", "needs_score", "outputs", "paused", "policy",
     )  # fmt: skip
 
     def __init__(
@@ -87,19 +86,15 @@ class UnitOfWork:
         paused: frozenset[str] = frozenset(),
     ) -> None:
         self.customer_id, self._base, self.context, self.policy = customer_id, base, context, context.policy
-        self.changes: dict[str, Row | None] = {}
         self.paused = paused
         self.outputs: list[Output] = []
-        self._day, self._number, self.rescore = day, 0, False
+        self._day, self._number = day, 0
+        self.needs_score = False
+        """Whether something has changed that the debtor's own score looks at."""
         self._summed: Mapping[str, Balance] | None = None
-        self._sums = NOTHING
-        header = base.get("")
-        if not isinstance(header, Header):
-            header = Header(version=ROW_VERSION, seen=day)
-        elif header.version != ROW_VERSION:
-            header, self.changes[SCORE] = upgraded(header)
-            self.changes[""] = header
-        self.header = self.started_with = header
+        self._sums = NO_SUMS
+        self.header, self.changes = open_header(base.get(HEADER), day)
+        self.header_before = self.header
         self._cause, self._cause_id = cause, ""
         self.at = cause.recorded if isinstance(cause, Event) else start_of_day(cause.day, self.policy.time_zone)
         live_from = context.live_from
@@ -123,6 +118,12 @@ class UnitOfWork:
         """Change a row; None deletes it."""
         self.changes[row_key] = row
 
+    @property
+    def ledger(self) -> LedgerView:
+        """What the debtor owes by now, and the rules' days, for ``payments.decide``."""
+        policy = self.policy
+        return LedgerView(self.header.balances, self.get, self._day, policy.alerts.overdue_days, policy.horizon_days)
+
     def post(self, posting: Posting) -> None:
         """Take over what a fact did to items and balances."""
         self.changes.update(posting.rows)
@@ -134,9 +135,9 @@ class UnitOfWork:
             self._set_balances({**self.header.balances, currency: balance})
 
     def _set_balances(self, balances: dict[str, Balance]) -> None:
-        """The score looks again if the worst days past due are others now."""
-        if not self.rescore and worst_days_past_due(balances) != worst_days_past_due(self.header.balances):
-            self.rescore = True
+        """The debtor is scored anew if its worst days past due have changed."""
+        if not self.needs_score and worst_days_past_due(balances) != worst_days_past_due(self.header.balances):
+            self.needs_score = True
         self.header = replace(self.header, balances=balances)
 
     def set(self, **parts: Any) -> None:
@@ -146,14 +147,14 @@ class UnitOfWork:
     @property
     def score(self) -> ScoreState:
         """What the score has learned of the debtor."""
-        return self.get(SCORE) or UNLEARNED
+        return self.get(SCORE) or EMPTY_SCORE
 
     def set_score(self, score: ScoreState) -> None:
-        """Replace it."""
+        """Replace what the score has learned of the debtor."""
         self.changes[SCORE] = score
 
     def rows(self, prefix: str) -> Iterator[tuple[str, Row]]:
-        """All rows of a kind, in the order of their keys. Only for what is rare: it looks at every row of the debtor."""
+        """All rows whose keys begin with ``prefix``, in the order of their keys. Only for what is rare: it looks at every row."""
         keys = {k for k in self._base if k.startswith(prefix)} | {k for k in self.changes if k.startswith(prefix)}
         for key in sorted(keys):
             row = self.get(key)
@@ -203,32 +204,32 @@ class UnitOfWork:
     @property
     def exposure_grew(self) -> bool:
         """Whether the cause has raised the exposure; false where a rate is missing."""
-        before, after = self.started_with.balances, self.header.balances
+        before, after = self.header_before.balances, self.header.balances
         if before is after:
             return False
         if len(before) == len(after) == 1 and self.policy.currency in before and self.policy.currency in after:
             return after[self.policy.currency].exposure > before[self.policy.currency].exposure
-        was, now = self._add_up(before).exposure, self.sums.exposure
-        return was is not None and now is not None and now > was
+        exposure_before, exposure = self._add_up(before).exposure, self.sums.exposure
+        return exposure_before is not None and exposure is not None and exposure > exposure_before
 
     def _add_up(self, balances: Mapping[str, Balance]) -> Sums:
-        total = NOTHING
+        total = NO_SUMS
         for currency, balance in balances.items():
             open_amount = balance.open_amount
             part = Sums(open_amount, open_amount - balance.unapplied, balance.overdue, balance.sales_90d)
             if currency != self.policy.currency:
                 rate = self.rate(currency)
                 if rate is None:
-                    if part == NOTHING:
+                    if part == NO_SUMS:
                         continue
-                    return UNKNOWN
+                    return UNKNOWN_SUMS
                 part = Sums(*((amount * rate).quantize(CENT) for amount in part if amount is not None))
-            total = part if total is NOTHING else Sums(*(a + b for a, b in zip(total, part, strict=True)))  # type: ignore[operator]
+            total = part if total is NO_SUMS else Sums(*(a + b for a, b in zip(total, part, strict=True)))  # type: ignore[operator]
         return total
 
     @property
     def overdue_items(self) -> int:
-        """Invoices that are overdue for as long as an alert wants, over all currencies."""
+        """The number of open invoices that are late enough for the overdue alert, over all currencies."""
         return sum(balance.overdue_items for balance in self.header.balances.values())
 
     def balance(self, currency: str) -> Balance:

@@ -1,4 +1,7 @@
-"""How the shared model learns an example, in the order of score_quality.md 3.6: hedge, cells, state model, rates."""
+"""How the shared model learns an example, in this order: hedge, state model, cells, rates; each with the weights of now.
+
+README.md, "The order of learning".
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from math import exp, fsum, log1p
 
 import numpy as np
 
-from agents.learner.state import Numbers, Shared
+from agents.learner.state import FloatArray, SharedModel
 from agents.score_model import (
     ALL_LABELS,
     ALL_LATE,
@@ -20,9 +23,9 @@ from agents.score_model import (
     NO_FEATURES,
     SHARED_PRIORS,
     UNIT,
-    fitted,
+    align_features,
+    kalman_gain,
     sigmoid,
-    step,
 )
 from schemas.events.models import ExampleMatured, ModelPublished
 
@@ -33,52 +36,65 @@ FORGET_GROUP = 0.998
 FORGET_STATE = 0.9999
 """The state model's covariance grows by the inverse at each label, so that it goes on following the book."""
 HEDGE_FORGET, HEDGE_CAP = 0.998, 30.0
-MOST_CELLS = 20_000
+MAX_CELLS = 20_000
 """The model is handed out by value: beyond this the cells that know least are dropped (about 1 MB of JSON) ..."""
-CELLS_AT_ONCE = 1_000
+EVICTION_BATCH = 1_000
 """... so many at once, because they must be sorted for it."""
 HORIZON_DAYS = 90
 """For so long an example is remembered as learned; an older one cannot be told from a copy."""
 
 
-def learn(model: Shared, example: ExampleMatured) -> Shared:
-    """The model after one more example."""
+def learn(model: SharedModel, example: ExampleMatured) -> SharedModel:
+    """The model after one more example.
+
+    >>> from datetime import date
+    >>> example = ExampleMatured(
+    ...     customer_id="c", example_id="e", invoice_id="i", target="late", label=1, keys=("w:1",),
+    ...     scored_on=date(2026, 3, 2), matured_on=date(2026, 4, 1),
+    ... )
+    >>> model = learn(SharedModel(), example)
+    >>> model.examples, model.bias > 0.0, model.cells["w:1"][0] > 0.0
+    (1, True, True)
+    """
     return learn_all(model, (example,))
 
 
 def learn_all(
-    model: Shared,
+    model: SharedModel,
     examples: Iterable[ExampleMatured],
     replay_step: int = -1,
-    see: Callable[[Shared, ExampleMatured], None] = lambda _model, _example: None,
-) -> Shared:
+    observe: Callable[[SharedModel, ExampleMatured], None] = lambda _model, _example: None,
+) -> SharedModel:
     """The model after the examples, in their order. ``replay_step``: the step they belong to; -1 live.
 
-    ``see`` is shown every example before it is learned, with the model as it is then (and may say who scores from there on).
+    ``observe`` gets every example before it is learned, with the model as it is then (and may set its ``scorer``).
+
+    >>> learn_all(SharedModel(), ()).version
+    'prior-0'
     """
-    after = model.copy()
+    shared = model.copy()
     for example in examples:
-        see(after, example)
-        after.examples += 1
-        _LEARN[example.target](after, example)
-        _bound(after)
-    after.step = replay_step
-    return after
+        observe(shared, example)
+        shared.examples += 1
+        _LEARN[example.target](shared, example)
+        _evict(shared)
+    shared.step = replay_step
+    return shared
 
 
-def _learn_late(model: Shared, example: ExampleMatured) -> None:
+def _learn_late(model: SharedModel, example: ExampleMatured) -> None:
     if example.corrects is not None:
         _correct_late(model, example)
         return
     _drift(model, example.matured_on.toordinal())
-    known, z, variance = _active(model, example)
+    cells, z, variance = _active_cells(model, example)
     if example.x:
         x = state_vector(example)
         q = state_logit(model, x)
-        model.hedge = hedged(model.hedge, z, q, example.label)
+        model.hedge = update_hedge(model.hedge, z, q, example.label)
         kalman_step(model.weights, model.covariance, x, q, example.label)
-    gain, shrink = step(z, variance, example.label)
-    for key, (m, v) in known:
+    gain, shrink = kalman_gain(z, variance, example.label)
+    for key, (m, v) in cells:
         model.cells[key] = (m + v * gain, v - v * v * shrink)
     v = model.bias_variance
     model.bias, model.bias_variance = model.bias + v * gain, max(v - v * v * shrink, BIAS_FLOOR)
@@ -86,68 +102,101 @@ def _learn_late(model: Shared, example: ExampleMatured) -> None:
         _count(model.rates, key, example.label, forget)
 
 
-def _drift(model: Shared, day: int) -> None:
+def _drift(model: SharedModel, day: int) -> None:
     """Newcomers of today are not those of years ago: what is known of them goes out of date by the day, as what is of a debtor.
 
-    On cassandra (README, "The score, beside others") first invoices were said 0.046 too high without it, 0.027 with it.
+    On cassandra (README.md of agents/debtor/scoring, "The score, beside others") first invoices were forecast 0.046 too high
+    without it, 0.027 with it.
     """
     days = day - model.day
     if days <= 0:
         return
     if model.day:
-        weight = FEATURES[NEW].variance
-        model.covariance[NEW, NEW] = _regained(float(model.covariance[NEW, NEW]), weight, days)
+        prior = FEATURES[NEW].variance
+        model.covariance[NEW, NEW] = _regain_variance(float(model.covariance[NEW, NEW]), prior, days)
         if NEW_KEY in model.cells:
             mean, variance = model.cells[NEW_KEY]
-            model.cells[NEW_KEY] = (mean, _regained(variance, SHARED_PRIORS["n"][1], days))
+            model.cells[NEW_KEY] = (mean, _regain_variance(variance, SHARED_PRIORS["n"][1], days))
     model.day = day
 
 
-def _regained(variance: float, prior: float, days: int) -> float:
-    """After so many days; never beyond what was not known before any label.
+def _regain_variance(variance: float, prior: float, days: int) -> float:
+    """A variance after so many days; never beyond its prior.
 
-    >>> _regained(0.05, 0.2, 100), _regained(0.05, 0.2, 10_000), _regained(0.3, 0.2, 1)
+    >>> _regain_variance(0.05, 0.2, 100), _regain_variance(0.05, 0.2, 10_000), _regain_variance(0.3, 0.2, 1)
     (0.056, 0.2, 0.3)
     """
     return max(variance, min(prior, variance + DRIFT * prior * days))
 
 
-def _active(model: Shared, example: ExampleMatured) -> tuple[list[tuple[str, tuple[float, float]]], float, float]:
+def _active_cells(model: SharedModel, example: ExampleMatured) -> tuple[list[tuple[str, tuple[float, float]]], float, float]:
     """The active shared cells, and the sums of means and variances of all active cells, the debtor's as the example has them."""
-    known = []
+    cells = []
     z, variance = model.bias, model.bias_variance
     for key in example.keys:
         cell = model.cells.get(key) or SHARED_PRIORS.get(key.partition(":")[0])
         if cell is not None:  # a key of a family that this recipe does not know is left alone
-            known.append((key, cell))
+            cells.append((key, cell))
             z += cell[0]
             variance += cell[1]
-    return known, z + example.row_logit, variance + example.row_variance
+    return cells, z + example.row_logit, variance + example.row_variance
 
 
-def forecasts(model: Shared, example: ExampleMatured) -> tuple[float, float]:
-    """Log-odds of being late as the cells and the state model say now, of an example with features."""
-    _, cells, _ = _active(model, example)
-    return cells, state_logit(model, state_vector(example))
+def forecasts(model: SharedModel, example: ExampleMatured) -> tuple[float, float]:
+    """Log-odds of being late as the cells and the state model say now, of an example with features.
+
+    >>> from datetime import date
+    >>> example = ExampleMatured(
+    ...     customer_id="c", example_id="e", invoice_id="i", target="late", label=1, keys=("s:shock",), x=(32,),
+    ...     scored_on=date(2026, 3, 2), matured_on=date(2026, 4, 1),
+    ... )
+    >>> forecasts(SharedModel(), example)
+    (0.5, 0.0)
+    """
+    _, z_cells, _ = _active_cells(model, example)
+    return z_cells, state_logit(model, state_vector(example))
 
 
-def state_vector(example: ExampleMatured) -> Numbers:
-    """The state features of an example, as the state model weighs them."""
-    return np.array(fitted(example.x, NO_FEATURES), dtype=np.float64) / UNIT
+def state_vector(example: ExampleMatured) -> FloatArray:
+    """The state features of an example, as the state model weighs them.
+
+    >>> from datetime import date
+    >>> example = ExampleMatured(
+    ...     customer_id="c", example_id="e", invoice_id="i", target="late", label=1, keys=(), x=(32, -16),
+    ...     scored_on=date(2026, 3, 2), matured_on=date(2026, 4, 1),
+    ... )
+    >>> state_vector(example)[:3].tolist()
+    [1.0, -0.5, 0.0]
+    """
+    return np.array(align_features(example.x, NO_FEATURES), dtype=np.float64) / UNIT
 
 
-def state_logit(model: Shared, x: Numbers) -> float:
-    """What the state model says. ``fsum`` and sums along the first axis do not depend on the processor, as BLAS would."""
+def state_logit(model: SharedModel, x: FloatArray) -> float:
+    """The log-odds that the state model gives to a vector.
+
+    >>> state_logit(SharedModel(), np.zeros(len(FEATURES)))
+    0.0
+    """
     return weigh(model.weights, x)
 
 
-def weigh(weights: Numbers, x: Numbers) -> float:
-    """The sum of the products."""
+def weigh(weights: FloatArray, x: FloatArray) -> float:
+    """The sum of the products. ``fsum`` and sums along the first axis do not depend on the processor, as BLAS would.
+
+    >>> weigh(np.array([1.0, 2.0]), np.array([0.5, 0.25]))
+    1.0
+    """
     return fsum((weights * x).tolist())
 
 
-def kalman_step(weights: Numbers, covariance: Numbers, x: Numbers, z: float, label: int) -> None:
-    """A step of the extended Kalman filter on the logistic likelihood, with the full covariance, in place (3.3)."""
+def kalman_step(weights: FloatArray, covariance: FloatArray, x: FloatArray, z: float, label: int) -> None:
+    """A step of the extended Kalman filter on the logistic likelihood, with the full covariance, in place.
+
+    >>> weights, covariance = np.zeros(1), np.eye(1)
+    >>> kalman_step(weights, covariance, np.ones(1), 0.0, 1)
+    >>> weights.tolist(), covariance.round(3).tolist()
+    ([0.4], [[0.8]])
+    """
     q = sigmoid(z)
     curvature = max(q * (1.0 - q), 0.002)
     g = np.add.reduce(covariance * x[:, None], axis=0)
@@ -157,10 +206,12 @@ def kalman_step(weights: Numbers, covariance: Numbers, x: Numbers, z: float, lab
     covariance *= 1.0 / FORGET_STATE
 
 
-def hedged(hedge: float, z_cells: float, z_state: float, label: int) -> float:
-    """The hedge after a label: how much better the cells were, with the weights of now (3.5: never the forecast of weeks ago).
+def update_hedge(hedge: float, z_cells: float, z_state: float, label: int) -> float:
+    """The hedge after a label: how much better the cells were, with the weights of now.
 
-    >>> hedged(0.0, 2.0, -2.0, 1)
+    Never by the forecast of weeks ago: after a change the expert that has adapted would be punished for what it said before.
+
+    >>> update_hedge(0.0, 2.0, -2.0, 1)
     2.0
     """
     hedge = hedge * HEDGE_FORGET + log_loss(z_state, label) - log_loss(z_cells, label)
@@ -168,23 +219,23 @@ def hedged(hedge: float, z_cells: float, z_state: float, label: int) -> float:
 
 
 def log_loss(z: float, label: int) -> float:
-    """Of log-odds.
+    """The log loss of a forecast in log-odds.
 
     >>> round(log_loss(0.0, 1), 6)
     0.693147
     """
-    against = -z if label else z
-    return log1p(exp(against)) if against < 30.0 else against
+    margin = z if label else -z
+    return log1p(exp(-margin)) if margin > -30.0 else -margin
 
 
-def _correct_late(model: Shared, example: ExampleMatured) -> None:
+def _correct_late(model: SharedModel, example: ExampleMatured) -> None:
     """Replace a label that was wrong: in a Kalman filter, a change of an observation moves the mean by covariance x change.
 
     Exact for what has not drifted since; nothing becomes surer. Rates keep what they forgot.
     """
     change = 2.0 * example.label - 1.0
-    known, _, _ = _active(model, example)
-    for key, (m, v) in known:
+    cells, _, _ = _active_cells(model, example)
+    for key, (m, v) in cells:
         model.cells[key] = (m + v * change, v)
     model.bias += model.bias_variance * change
     if example.x:
@@ -196,10 +247,10 @@ def _correct_late(model: Shared, example: ExampleMatured) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _rate_keys(active: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+def _rate_keys(cell_keys: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
     """The shared late rates that a label moves: of all, group, group x weekday, weekday, closed day."""
     keys = [("all", FORGET)]
-    for key in active:
+    for key in cell_keys:
         family, _, rest = key.partition(":")
         if family == "w":
             keys.append((key, FORGET))
@@ -216,7 +267,7 @@ def _count(rates: dict[str, tuple[float, float]], key: str, label: float, forget
     rates[key] = (hits * forget + label, seen * forget + 1.0)
 
 
-def _learn_default(model: Shared, example: ExampleMatured) -> None:
+def _learn_default(model: SharedModel, example: ExampleMatured) -> None:
     for key in dict.fromkeys(example.keys):
         _count_plain(model.default_counts, key, example.label, FORGET)
 
@@ -226,13 +277,13 @@ def _count_plain(counts: dict[str, tuple[float, float]], key: str, label: float,
     counts[key] = (hits * forget + label, seen * forget + 1.0)
 
 
-def _learn_paid(model: Shared, example: ExampleMatured) -> None:
+def _learn_paid(model: SharedModel, example: ExampleMatured) -> None:
     """``keys`` of an interval: that of all debtors, then that of the group."""
     for key, forget in zip(example.keys, (FORGET, FORGET_GROUP), strict=False):
         _count_plain(model.rates, key, example.label, forget)
 
 
-def _learn_loss(model: Shared, example: ExampleMatured) -> None:
+def _learn_loss(model: SharedModel, example: ExampleMatured) -> None:
     if example.share is not None:
         lost, seen = model.loss
         model.loss = (lost * FORGET + example.share, seen * FORGET + 1.0)
@@ -241,42 +292,50 @@ def _learn_loss(model: Shared, example: ExampleMatured) -> None:
 _LEARN = {"late": _learn_late, "default": _learn_default, "paid_after_due": _learn_paid, "loss": _learn_loss}
 
 
-def _bound(model: Shared) -> None:
-    """At the same example for every learner, wherever its slices end."""
+def _evict(model: SharedModel) -> None:
+    """Drop what knows least where there is too much; at the same example for every learner, wherever its slices end."""
     cells, rates = model.cells, model.rates
-    if len(cells) > MOST_CELLS + CELLS_AT_ONCE:
-        sure = sorted(cells, key=lambda key: (cells[key][1] / SHARED_PRIORS[key.partition(":")[0]][1], key))
-        model.cells = {key: cells[key] for key in sure[:MOST_CELLS]}
-    if len(rates) > MOST_CELLS + CELLS_AT_ONCE:
-        often = sorted(rates, key=lambda key: (-rates[key][1], key))
-        model.rates = {key: rates[key] for key in often[:MOST_CELLS]}
+    if len(cells) > MAX_CELLS + EVICTION_BATCH:
+        keys = sorted(cells, key=lambda key: (cells[key][1] / SHARED_PRIORS[key.partition(":")[0]][1], key))
+        model.cells = {key: cells[key] for key in keys[:MAX_CELLS]}
+    if len(rates) > MAX_CELLS + EVICTION_BATCH:
+        keys = sorted(rates, key=lambda key: (-rates[key][1], key))
+        model.rates = {key: rates[key] for key in keys[:MAX_CELLS]}
 
 
-def in_order(examples: Iterable[ExampleMatured]) -> list[ExampleMatured]:
-    """The order in which a replay's step is learned, whichever partition was faster: (matured_on, example_id)."""
+def sort_examples(examples: Iterable[ExampleMatured]) -> list[ExampleMatured]:
+    """The order in which a replay's step is learned, whichever partition was faster: (matured_on, example_id).
+
+    >>> sort_examples([])
+    []
+    """
     return sorted(examples, key=lambda e: (e.matured_on, e.example_id))
 
 
-def for_publication(model: Shared) -> ModelPublished:
-    """The model as it is handed out: six decimals, no covariance. The learner itself goes on with all digits."""
+def to_published(model: SharedModel) -> ModelPublished:
+    """The model as it is handed out: six decimals, no covariance. The learner itself goes on with all digits.
+
+    >>> to_published(SharedModel(bias=0.12345678)).bias
+    0.123457
+    """
     return ModelPublished(
         version=model.version,
         examples=model.examples,
         bias=round(model.bias, 6),
         bias_variance=round(model.bias_variance, 6),
-        cells=_rounded(model.cells),
+        cells=_round_pairs(model.cells),
         weights=tuple(round(w, 6) for w in model.weights.tolist()),
         hedge=round(model.hedge, 6),
-        rates=_rounded(model.rates),
-        default_counts=_rounded(model.default_counts),
+        rates=_round_pairs(model.rates),
+        default_counts=_round_pairs(model.default_counts),
         loss=(round(model.loss[0], 6), round(model.loss[1], 6)),
         scorer=model.scorer,
         step=model.step,
     )
 
 
-def _rounded(pairs: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+def _round_pairs(pairs: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
     """All at once: a model of 1,500 pairs goes out with every step, and rounding one by one costs half a microsecond each."""
     keys = sorted(pairs)
-    rounded = np.round(np.array([pairs[key] for key in keys]).reshape(-1, 2), 6).tolist()
-    return {key: (a, b) for key, (a, b) in zip(keys, rounded, strict=True)}
+    values = np.round(np.array([pairs[key] for key in keys]).reshape(-1, 2), 6).tolist()
+    return {key: (a, b) for key, (a, b) in zip(keys, values, strict=True)}

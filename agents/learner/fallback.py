@@ -1,4 +1,4 @@
-"""Who is in force: the learned model, or the plain late rate where that has been better for a set time. Pure."""
+"""Which scorer is in force: the learned model, or the plain late rate where that has been better for a set time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from schemas.events.models import Scorer
 
 WINDOW_DAYS = 28
 """The time for which one must have been better: four weeks, so that every weekday and most pay runs are in it."""
-LEAST_LABELS = 500
-BEYOND_CHANCE = 1.64
+MIN_LABELS = 500
+CHANCE_MARGIN = 1.64
 """Standard errors (of daily sums: what matures on one day goes together) by which it must be better: one chance in twenty."""
 
 
@@ -24,7 +24,7 @@ class Guard(Struct, frozen=True, omit_defaults=True):
     since: int = 0
 
 
-class Day(NamedTuple):
+class DayLosses(NamedTuple):
     """Labels of one day, and the log losses that the learned model and the late rate had on them."""
 
     labels: int
@@ -32,22 +32,22 @@ class Day(NamedTuple):
     late_rate: float
 
 
-def judged(guard: Guard, day: int, window: Iterable[Day]) -> Guard:
+def judge(guard: Guard, day: int, window: Iterable[DayLosses]) -> Guard:
     """The guard after ``day``, from the days of the window up to it. It moves once per ``WINDOW_DAYS`` at most.
 
-    >>> worse = [Day(50, 30.0, 25.0)] * 28
-    >>> judged(Guard(since=100), 128, worse), judged(Guard(since=101), 128, worse).in_force
+    >>> worse = [DayLosses(50, 30.0, 25.0)] * 28
+    >>> judge(Guard(since=100), 128, worse), judge(Guard(since=101), 128, worse).in_force
     (Guard(in_force='late_rate', since=128), 'hedge')
     """
     if day - guard.since < WINDOW_DAYS:
         return guard
     days = [d for d in window if d.labels]
-    if sum(d.labels for d in days) < LEAST_LABELS:
+    if sum(d.labels for d in days) < MIN_LABELS:
         return guard
     gaps = [d.learned - d.late_rate for d in days]
     gap, noise = sum(gaps), sqrt(sum(g * g for g in gaps))
     if guard.in_force == "late_rate":
         gap = -gap
-    if gap <= BEYOND_CHANCE * noise:
+    if gap <= CHANCE_MARGIN * noise:
         return guard
     return Guard("late_rate" if guard.in_force == "hedge" else "hedge", day)

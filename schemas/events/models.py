@@ -14,7 +14,7 @@ Scorer = Literal["hedge", "late_rate"]
 
 
 class ExampleMatured(Contract):
-    """One label, with what the shared model needs to learn it (D7).
+    """One label, with what the shared model needs to learn it.
 
     ``target``: ``late`` (not settled at the end of the due day); ``default``; ``paid_after_due`` (settled in ``interval`` after
     the due day, of those still open at its start); ``loss`` (``share`` of a defaulted amount that never came).
@@ -33,7 +33,7 @@ class ExampleMatured(Contract):
     row_labels: int = Field(default=0, ge=0)
     row_late: int = Field(default=0, ge=0)
     x: tuple[Annotated[int, Field(ge=-127, le=127)], ...] = ()
-    """The state features as they were when the invoice was issued, in 1/32 (``agents.dense.FEATURES``)."""
+    """The state features as they were when the invoice was issued, in 1/32 (``agents.score_model.FEATURES``)."""
     p: Probability | None = None
     """``p_late`` as it was published when the invoice was issued."""
     interval: int = Field(default=0, ge=0)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import split_key
+from agents.debtor.keys import FEATURES, HEADER, deadline_of, kind_of, split_key
 from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
 from streams.clickhouse.query import ClickHouse
-from streams.engine.partition_task import read_standing
-from streams.engine.restore import read_rows
+from streams.engine.keys import is_engine_key
+from streams.engine.partition_task import read_checkpoint
 from streams.kafka.codec import partition_of
+from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
 from streams.recompute.difference import ABSENT, Difference
 from streams.terminal.progress import Bar
@@ -28,16 +27,16 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 ROUNDS = 3
-"""So often a debtor that moves while it is looked at is looked at again."""
+"""How often a debtor is compared that moves during the comparison."""
 ZERO = Decimal("0.00")
 
-
-class _Wake(msgspec.Struct):
-    wake: int = 0
+Row = Mapping[str, Any]
+Amounts = Mapping[tuple[str, str], Row]
+"""(customer, currency) -> what ClickHouse says that it owes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class StateSnapshot:
     """Where a partition stands, and what its state says of each debtor at that moment."""
 
     positions: Mapping[str, int]
@@ -45,32 +44,31 @@ class Cut:
     """The creditor's day of the tick in force, as an ordinal."""
     number: int
     headers: Mapping[str, Header]
-    waiting: Collection[str]
+    due: Collection[str]
     """Debtors with deadlines that are due and have not fired yet: at midnight there are more than a slice takes."""
 
 
-def read_cut(settings: Settings, partition: int) -> Cut | None:
-    """None where no tick has come yet."""
-    written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, "debtor-state"), partition)
-    standing = read_standing(written)
-    if standing.applied is None or standing.context is None:
+def read_snapshot(settings: Settings, partition: int) -> StateSnapshot | None:
+    """Read a partition's state topic to its end. None where no tick has come yet."""
+    rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, "debtor-state"), partition)
+    checkpoint = read_checkpoint(rows)
+    if checkpoint.tick is None or checkpoint.context is None:
         return None
-    day = local_day(standing.applied.time, standing.context.policy.time_zone)
+    day = local_day(checkpoint.tick.time, checkpoint.context.policy.time_zone)
     headers: dict[str, Header] = {}
-    waiting: set[str] = set()
-    read_wake = msgspec.json.Decoder(_Wake).decode
-    for key, value in written.items():
+    due: set[str] = set()
+    for key, value in rows.items():
         customer, row_key = split_key(key)
-        if key.startswith("\x00") or not customer:
+        if is_engine_key(key) or not customer:
             continue
-        if not row_key:
+        if row_key == HEADER:
             row = decode(row_key, value)
             if isinstance(row, Header):
                 headers[customer] = row
-        # Cells are lists, and have no deadline that money hangs on.
-        if value[:1] == b"{" and 0 < read_wake(value).wake <= day:
-            waiting.add(customer)
-    return Cut(standing.positions, day, standing.number, headers, waiting)
+        # What an invoice looked like when it was scored has a deadline, too, but no money depends on it.
+        if kind_of(row_key) != FEATURES and 0 < deadline_of(row_key, value) <= day:
+            due.add(customer)
+    return StateSnapshot(checkpoint.positions, day, checkpoint.number, headers, due)
 
 
 # The steps that the view `debtors` adds up, with all that is known, as the state has it, as of a given day.
@@ -80,6 +78,8 @@ toString(sumIf(open_step, toInt32(due_on) < {day})) AS overdue_amount
 FROM invoice_steps GROUP BY customer_id, currency"""
 LIMITS = """SELECT customer_id, argMax(toString(new_limit), (generation, sequence)) AS credit_limit,
 argMax(hold, (generation, sequence)) AS hold, max((generation, sequence)) AS last FROM {table} GROUP BY customer_id"""
+LIMIT_TABLES = {"act": "limit_changes", "observe": "limit_proposals"}
+"""What the policy does -> the table in which its limits are."""
 TANGLED = """SELECT customer_id FROM payment_returns UNION DISTINCT SELECT customer_id FROM closures WHERE kind = 'cancelled'
 AND (customer_id, invoice_id) IN (SELECT customer_id, invoice_id FROM postings WHERE entry = 'credit_note')"""
 """The roll-ups know no order within an invoice: here they may rightly differ from the state by what another payment covers."""
@@ -92,109 +92,114 @@ def audit_amounts(
     settings: Settings, clickhouse: ClickHouse, partitions: Sequence[int], bar: Bar
 ) -> tuple[list[Difference], Counter[str]]:
     """Compare what each debtor owes, and its limit, with ClickHouse; the differences, and debtors that cannot be judged."""
-    found: dict[str, list[Difference]] = {}
+    differences: dict[str, list[Difference]] = {}
     unclear: dict[str, str] = {}
-    stood: dict[int, int] = {}
+    last_numbers: dict[int, int] = {}
     for _ in range(ROUNDS):
-        cuts = {partition: cut for partition in partitions if (cut := read_cut(settings, partition)) is not None}
+        snapshots = {p: snapshot for p in partitions if (snapshot := read_snapshot(settings, p)) is not None}
         wait_for_sink(settings, clickhouse, partitions, bar)
-        found, unclear = compare_cuts(settings, clickhouse, cuts)
-        numbers = {partition: cut.number for partition, cut in cuts.items()}
-        if not (found or unclear) or numbers == stood:
+        differences, unclear = compare_snapshots(settings, clickhouse, snapshots)
+        numbers = {partition: snapshot.number for partition, snapshot in snapshots.items()}
+        if not (differences or unclear) or numbers == last_numbers:
             break
-        stood = numbers
+        last_numbers = numbers
         time.sleep(POLL_S)
-    tangled = {row["customer_id"] for row in clickhouse.rows(TANGLED)} if found else set()
-    unclear |= dict.fromkeys(found.keys() & tangled, "returned payments, or a cancelled invoice that was credited")
-    return [one for customer in sorted(found) if customer not in unclear for one in found[customer]], Counter(unclear.values())
+    tangled = {row["customer_id"] for row in clickhouse.rows(TANGLED)} if differences else set()
+    unclear |= dict.fromkeys(differences.keys() & tangled, "returned payments, or a cancelled invoice that was credited")
+    clear = [customer for customer in sorted(differences) if customer not in unclear]
+    return [difference for customer in clear for difference in differences[customer]], Counter(unclear.values())
 
 
-def compare_cuts(
-    settings: Settings, clickhouse: ClickHouse, cuts: Mapping[int, Cut]
+def compare_snapshots(
+    settings: Settings, clickhouse: ClickHouse, snapshots: Mapping[int, StateSnapshot]
 ) -> tuple[dict[str, list[Difference]], dict[str, str]]:
     """Debtor -> its differences; debtor -> why it cannot be judged now."""
-    told: dict[int, dict[tuple[str, str], dict[str, Any]]] = {}
-    for day in {cut.day for cut in cuts.values()}:
-        rows = clickhouse.rows(AMOUNTS.replace("{day}", str(day - EPOCH_DAY)))
-        told[day] = {(row["customer_id"], row["currency"]): row for row in rows}
-    limits = {
-        action: {row["customer_id"]: row for row in clickhouse.rows(LIMITS.replace("{table}", table))}
-        for action, table in (("act", "limit_changes"), ("observe", "limit_proposals"))
-    }
-    moved = _moved(clickhouse, cuts)
-    found: dict[str, list[Difference]] = {}
+    amounts = {day: _read_amounts(clickhouse, day) for day in {snapshot.day for snapshot in snapshots.values()}}
+    limits = {action: _read_limits(clickhouse, table) for action, table in LIMIT_TABLES.items()}
+    changed = _read_changed(clickhouse, snapshots)
+    differences: dict[str, list[Difference]] = {}
     unclear: dict[str, str] = {}
-    for partition, cut in cuts.items():
-        there = {c for c, _ in told[cut.day] if partition_of(c.encode(), settings.partitions) == partition}
-        currencies: dict[str, set[str]] = {}
-        for customer, currency in told[cut.day]:
-            if customer in there:
-                currencies.setdefault(customer, set()).add(currency)
-        for customer in sorted(cut.headers.keys() | there):
-            header = cut.headers.get(customer, Header())
-            differ = list(compare_amounts(customer, header, told[cut.day], currencies.get(customer, set())))
+    for partition, snapshot in snapshots.items():
+        currencies = defaultdict[str, set[str]](set)
+        for customer, currency in amounts[snapshot.day]:
+            if partition_of(customer.encode(), settings.partitions) == partition:
+                currencies[customer].add(currency)
+        for customer in sorted(snapshot.headers.keys() | currencies.keys()):
+            header = snapshot.headers.get(customer, Header())
             limit = limits.get(header.limit.action, {}).get(customer)
-            if limit is not None and tuple(limit["last"]) > (header.limit.generation, header.limit.sequence):
-                moved.add(customer)
-            differ += compare_limit(customer, header, limit)
-            if differ and customer in moved:
-                unclear[customer] = "it moved meanwhile"
-            elif differ and customer in cut.waiting:
-                unclear[customer] = "its deadlines wait for their turn"
-            elif differ:
-                found[customer] = differ
-    return found, unclear
+            own = [
+                *compare_amounts(customer, header, amounts[snapshot.day], currencies.get(customer, set())),
+                *compare_limit(customer, header, limit),
+            ]
+            if own and (customer in changed or _is_later(limit, header)):
+                unclear[customer] = "it moved during the comparison"
+            elif own and customer in snapshot.due:
+                unclear[customer] = "deadlines of it are due and have not fired yet"
+            elif own:
+                differences[customer] = own
+    return differences, unclear
 
 
-def _moved(clickhouse: ClickHouse, cuts: Mapping[int, Cut]) -> set[str]:
-    """Debtors of whom ClickHouse knows more than the state did. Asked after all else, so that none is overlooked."""
-    places = [
-        f"(topic = '{topic}' AND partition = {partition} AND offset >= {cut.positions.get(topic, 0)})"
-        for partition, cut in cuts.items()
+def _read_amounts(clickhouse: ClickHouse, day: int) -> Amounts:
+    rows = clickhouse.rows(AMOUNTS.replace("{day}", str(day - EPOCH_DAY)))
+    return {(row["customer_id"], row["currency"]): row for row in rows}
+
+
+def _read_limits(clickhouse: ClickHouse, table: str) -> dict[str, Row]:
+    return {row["customer_id"]: row for row in clickhouse.rows(LIMITS.replace("{table}", table))}
+
+
+def _is_later(limit: Row | None, header: Header) -> bool:
+    """Whether ClickHouse has a later limit than the state had."""
+    return limit is not None and tuple(limit["last"]) > (header.limit.generation, header.limit.sequence)
+
+
+def _read_changed(clickhouse: ClickHouse, snapshots: Mapping[int, StateSnapshot]) -> set[str]:
+    """Debtors of whom ClickHouse knows more than the state did. Read after all else, so that none is overlooked."""
+    conditions = [
+        f"(topic = '{topic}' AND partition = {partition} AND offset >= {snapshot.positions.get(topic, 0)})"
+        for partition, snapshot in snapshots.items()
         for topic in DEBTOR_SOURCES
     ]
-    if not places:
+    if not conditions:
         return set()
-    asked = f"SELECT DISTINCT customer_id FROM events_raw WHERE {' OR '.join(places)}"  # noqa: S608 - names and numbers of ours
-    return {row["customer_id"] for row in clickhouse.rows(asked)}
+    sql = f"SELECT DISTINCT customer_id FROM events_raw WHERE {' OR '.join(conditions)}"  # noqa: S608 - names and numbers of ours
+    return {row["customer_id"] for row in clickhouse.rows(sql)}
 
 
-def compare_amounts(
-    customer: str, header: Header, told: Mapping[tuple[str, str], Mapping[str, Any]], currencies: Collection[str]
-) -> Iterator[Difference]:
+def compare_amounts(customer: str, header: Header, amounts: Amounts, currencies: Collection[str]) -> Iterator[Difference]:
     """What a debtor owes by its header row, and by ClickHouse."""
     for currency in sorted({*header.balances, *currencies}):
         balance = header.balances.get(currency)
-        kept = (ZERO, ZERO, ZERO, ZERO)
+        state = (ZERO, ZERO, ZERO, ZERO)
         if balance is not None:
-            kept = (balance.exposure, balance.open_amount, balance.unapplied, balance.overdue)
-        row = told.get((customer, currency), {})
-        for name, ours in zip(FIELDS, kept, strict=True):
-            theirs = Decimal(row.get(name, ZERO))
-            if theirs != ours:
-                yield Difference("clickhouse", customer, f"debtors {currency}", name, f"{ours:.2f}", f"{theirs:.2f}")
+            state = (balance.exposure, balance.open_amount, balance.unapplied, balance.overdue)
+        row = amounts.get((customer, currency), {})
+        for name, expected in zip(FIELDS, state, strict=True):
+            actual = Decimal(row.get(name, ZERO))
+            if actual != expected:
+                yield Difference("clickhouse", customer, f"debtors {currency}", name, f"{expected:.2f}", f"{actual:.2f}")
 
 
-def compare_limit(customer: str, header: Header, told: Mapping[str, Any] | None) -> Iterator[Difference]:
+def compare_limit(customer: str, header: Header, row: Row | None) -> Iterator[Difference]:
     """The last limit by the header row, and the last announced one by ClickHouse."""
     limit = header.limit
     if not limit.sequence:
         return
-    table = "limit_changes" if limit.action == "act" else "limit_proposals"
-    kept = {
+    expected = {
         "generation": str(limit.generation),
         "sequence": str(limit.sequence),
         "credit_limit": f"{limit.amount:.2f}",
         "hold": str(limit.hold).lower(),
     }
-    theirs = dict.fromkeys(kept, ABSENT)
-    if told is not None:
-        theirs = {
-            "generation": str(told["last"][0]),
-            "sequence": str(told["last"][1]),
-            "credit_limit": f"{Decimal(told['credit_limit']):.2f}",
-            "hold": str(bool(told["hold"])).lower(),
+    actual = dict.fromkeys(expected, ABSENT)
+    if row is not None:
+        actual = {
+            "generation": str(row["last"][0]),
+            "sequence": str(row["last"][1]),
+            "credit_limit": f"{Decimal(row['credit_limit']):.2f}",
+            "hold": str(bool(row["hold"])).lower(),
         }
-    for name, ours in kept.items():
-        if ours != theirs[name]:
-            yield Difference("clickhouse", customer, table, name, ours, theirs[name])
+    for name, value in expected.items():
+        if value != actual[name]:
+            yield Difference("clickhouse", customer, LIMIT_TABLES.get(limit.action, "limit_proposals"), name, value, actual[name])

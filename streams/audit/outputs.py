@@ -1,4 +1,4 @@
-"""What went out, as analysts read it, against the fold: each output of it once and as it is made again, and none besides."""
+"""Published outputs, as analysts read them in ClickHouse, against the fold: each output once, unaltered, and none made up."""
 
 from __future__ import annotations
 
@@ -7,45 +7,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from agents.registry import AGENTS
 from schemas.clickhouse.rows import TABLES, Record, rows_of
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import own_partitions, wait_for_sink
 from streams.clickhouse.query import ClickHouse, escaped
-from streams.engine.restore import offsets
-from streams.explain.from_clickhouse import is_alike
 from streams.kafka.codec import encode
+from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
-from streams.recompute.difference import ABSENT, Difference, shown
+from streams.recompute.difference import ABSENT, Difference, display, is_alike
 from streams.terminal.progress import Bar
 
 if TYPE_CHECKING:
     from streams.settings import Settings
 
 PAGE = 4_000
-"""Rows that are asked for at once: of scores about 40 MB."""
-VIEWS: Mapping[str, Mapping[str, str]] = {
-    "debtor": {
-        "scores": "scores",
-        "alerts": "alerts",
-        "limit_changes": "limit-changes",
-        "limit_proposals": "limit-proposals",
-        "training_examples": "training-examples",
-        "failed_deadlines": "dead-letters",
-    },
-    "learner": {"model_quality": "model-quality", "model_alerts": "model-quality"},
-}
-"""Agent -> view -> the topic that it is filled from. ``models`` is compacted: the sink need not have seen each."""
-KEYS = {"model_quality": ("target", "segment", "scorer", "day")}
+"""Rows in one request: of scores about 40 MB."""
+LATEST_BY = {"model_quality": ("target", "segment", "scorer", "day")}
 """Views that keep the last of several outputs, by these columns; all others keep each id."""
 
 Row = Mapping[str, Any]
-Judge = Callable[[str], bool]
+CanJudge = Callable[[str], bool]
 """Whether anything can be said of a debtor (or the agent itself)."""
 
 
-class Made(NamedTuple):
-    """An output as a row. ``judged``: whether its content is compared, too."""
+class ExpectedRow(NamedTuple):
+    """An output of the fold as a row. ``judged``: whether its content is compared, too."""
 
     subject: str
     row: Row
@@ -53,74 +41,82 @@ class Made(NamedTuple):
 
 
 class View:
-    """Holds what was made against one view. Both come in the order of the log, so little of either waits for the other.
+    """Matches outputs of the fold with the rows of one view. Both come in the order of the log, so few wait for the other.
 
-    ``page`` gives the next rows, PAGE at most, behind an offset and id. ``holder``: whom rows are about that name no debtor.
+    ``fetch_page`` returns the next rows, PAGE at most, behind an offset and id. ``holder``: the subject of rows that name no
+    debtor.
     """
 
-    def __init__(self, name: str, holder: str, page: Callable[[int, str], Sequence[Row]]) -> None:
-        self._name, self._holder, self._page = name, holder, page
-        self._made: dict[Hashable, Made] = {}
-        self._there: dict[Hashable, Row] = {}
-        self._taken, self._last, self._ended = 0, (0, ""), False
+    def __init__(self, name: str, holder: str, fetch_page: Callable[[int, str], Sequence[Row]]) -> None:
+        self._name, self._holder, self._fetch_page = name, holder, fetch_page
+        self._expected: dict[Hashable, ExpectedRow] = {}
+        self._actual: dict[Hashable, Row] = {}
+        self._count, self._last, self._is_read = 0, (0, ""), False
 
-    def take(self, made: Made) -> Iterator[Difference]:
-        """One output more. Rows are asked for at the same pace."""
-        self._made[self._key(made.row)] = made
-        self._taken += 1
-        if self._taken % PAGE == 0:
+    def add(self, expected: ExpectedRow) -> Iterator[Difference]:
+        """Take one output more. Rows are read at the same pace."""
+        self._expected[self._key(expected.row)] = expected
+        self._count += 1
+        if self._count % PAGE == 0:
             yield from self._match()
 
-    def rest(self) -> Iterator[Difference]:
-        """There are no more outputs: what has no row is missing."""
+    def finish(self) -> Iterator[Difference]:
+        """Read the rest of the rows after the last output: an output without a row is missing."""
         yield from self._match()
-        while not self._ended:
+        while not self._is_read:
             yield from self._match()
 
-    def unknown(self, since: int, end: int, judge: Judge) -> Iterator[Difference]:
+    def unknown(self, since: int, end: int, can_judge: CanJudge) -> Iterator[Difference]:
         """Rows that no output accounts for. Those at [since, end) of the log may be of later slices than were folded."""
-        for key, row in self._there.items():
+        for key, row in self._actual.items():
             subject = row.get("customer_id") or self._holder
-            if not since <= int(row["offset"]) < end and judge(subject):
-                made = self._made.get(key)
-                yield Difference("outputs", subject, self._where(row), "id", made.row["id"] if made else ABSENT, row["id"])
+            if not since <= int(row["offset"]) < end and can_judge(subject):
+                expected = self._expected.get(key)
+                expected_id = expected.row["id"] if expected else ABSENT
+                yield Difference("outputs", subject, self._where(row), "id", expected_id, row["id"])
 
     def _match(self) -> Iterator[Difference]:
-        page = () if self._ended else self._page(*self._last)
-        self._ended = len(page) < PAGE
+        """Read a page, and compare what both sides have by now."""
+        yield from self._read_page()
+        # Where a view keeps the last of several, its id may be that of an output to come.
+        both = [k for k, expected in self._expected.items() if k in self._actual and self._actual[k]["id"] == expected.row["id"]]
+        for key in both:
+            expected, row = self._expected.pop(key), self._actual.pop(key)
+            if expected.judged:
+                yield from compare_output(self._where(row), expected, row)
+        if self._is_read:
+            for key in [key for key in self._expected if key not in self._actual]:
+                expected = self._expected.pop(key)
+                if expected.judged:
+                    event_id = expected.row["id"]
+                    yield Difference("outputs", expected.subject, self._where(expected.row), "id", event_id, ABSENT)
+
+    def _read_page(self) -> Iterator[Difference]:
+        page = () if self._is_read else self._fetch_page(*self._last)
+        self._is_read = len(page) < PAGE
         for row in page:
             key, self._last = self._key(row), (int(row["offset"]), row["id"])
-            if key in self._there:
+            if key in self._actual:
                 yield Difference("outputs", row.get("customer_id") or self._holder, self._where(row), "rows", "1", "2 or more")
             else:
-                self._there[key] = row
-        # Where a view keeps the last of several, its id may be that of an output to come.
-        both = [key for key, made in self._made.items() if key in self._there and self._there[key]["id"] == made.row["id"]]
-        for key in both:
-            made, row = self._made.pop(key), self._there.pop(key)
-            if made.judged:
-                yield from compare_output(self._where(row), made, row)
-        if self._ended:
-            for key in [key for key in self._made if key not in self._there]:
-                made = self._made.pop(key)
-                if made.judged:
-                    yield Difference("outputs", made.subject, self._where(made.row), "id", made.row["id"], ABSENT)
+                self._actual[key] = row
 
     def _key(self, row: Row) -> Hashable:
-        return tuple(row[column] for column in KEYS[self._name]) if self._name in KEYS else row["id"]
+        return tuple(row[column] for column in LATEST_BY[self._name]) if self._name in LATEST_BY else row["id"]
 
     def _where(self, row: Row) -> str:
         return f"{self._name} {row['id']}"
 
 
-def compare_output(where: str, made: Made, row: Row) -> Iterator[Difference]:
-    """Column by column."""
-    for name, ours in made.row.items():
-        theirs = row.get(name)
+def compare_output(where: str, expected: ExpectedRow, row: Row) -> Iterator[Difference]:
+    """Compare an output with its row, column by column."""
+    for name, value in expected.row.items():
+        actual = row.get(name)
         # Where a column cannot be null, null is written as its default.
-        if theirs == ours or is_alike(theirs, ours) or (ours is None and isinstance(theirs, dict) and not any(theirs.values())):
+        is_null = value is None and isinstance(actual, dict) and not any(actual.values())
+        if actual == value or is_alike(actual, value) or is_null:
             continue
-        yield Difference("outputs", made.subject, where, name, shown(ours), shown(theirs))
+        yield Difference("outputs", expected.subject, where, name, display(value), display(actual))
 
 
 def row_of(output: Output, partition: int) -> tuple[str, Row] | None:
@@ -143,49 +139,51 @@ class Outputs:
     def __init__(self, settings: Settings, clickhouse: ClickHouse, agent: str, partition: int) -> None:
         self._settings, self._clickhouse, self._agent, self._partition = settings, clickhouse, agent, partition
         self._holder = f"{agent} {partition}"
-        self._topics = {topic: own_partitions(topic, [partition])[0] for topic in VIEWS[agent].values()}
-        self._views = {name: View(name, self._holder, self._pages(name)) for name in VIEWS[agent]}
-        self._since = self._ends()
-        self.judged, self.passed = 0, 0
+        self._topics = {topic: own_partitions(topic, [partition])[0] for topic in AGENTS[agent].views.values()}
+        self._views = {name: View(name, self._holder, self._page_reader(name)) for name in AGENTS[agent].views}
+        self._since = self._end_offsets()
+        self.judged, self.not_judged = 0, 0
         """How many were compared, and how many were not."""
 
     def wait(self, bar: Bar) -> None:
-        """Until ClickHouse has what was written so far. Raises UserError where the sink does not get there."""
-        wait_for_sink(self._settings, self._clickhouse, [self._partition], bar, tuple(self._topics))
+        """Wait until ClickHouse has what was written so far. Raises UserError where the sink does not get there."""
+        if self._topics:
+            wait_for_sink(self._settings, self._clickhouse, [self._partition], bar, tuple(self._topics))
 
-    def compare(self, outputs: Sequence[Output], judge: Judge) -> Iterator[Difference]:
-        """Those of a slice."""
+    def compare(self, outputs: Sequence[Output], can_judge: CanJudge) -> Iterator[Difference]:
+        """Compare the outputs of one slice."""
         for output in outputs:
-            if output.topic in self._topics and (made := row_of(output, self._topics[output.topic])):
-                view, row = made
+            if output.topic in self._topics and (view_and_row := row_of(output, self._topics[output.topic])):
+                view, row = view_and_row
                 subject = row.get("customer_id") or self._holder
-                judged = judge(subject)
+                judged = can_judge(subject)
                 self.judged += judged
-                self.passed += not judged
-                yield from self._views[view].take(Made(subject, row, judged))
+                self.not_judged += not judged
+                yield from self._views[view].add(ExpectedRow(subject, row, judged))
 
-    def rest(self, judge: Judge) -> Iterator[Difference]:
-        """After the last slice."""
+    def finish(self, can_judge: CanJudge) -> Iterator[Difference]:
+        """Compare what is left after the last slice: outputs without a row, and rows without an output."""
         for view in self._views.values():
-            yield from view.rest()
-        ends = self._ends()
+            yield from view.finish()
+        ends = self._end_offsets()
         for name, view in self._views.items():
-            topic = VIEWS[self._agent][name]
-            yield from view.unknown(self._since[topic], ends[topic], judge)
+            topic = AGENTS[self._agent].views[name]
+            yield from view.unknown(self._since[topic], ends[topic], can_judge)
 
-    def _ends(self) -> dict[str, int]:
-        places = {topic: (full_name(self._settings.prefix, topic), number) for topic, number in self._topics.items()}
-        ends = offsets(self._settings.for_librdkafka(), list(places.values()))
-        return {topic: ends[place] for topic, place in places.items()}
+    def _end_offsets(self) -> dict[str, int]:
+        """Topic -> where its log ends now."""
+        logs = {topic: (full_name(self._settings.prefix, topic), number) for topic, number in self._topics.items()}
+        ends = offsets(self._settings.for_librdkafka(), list(logs.values())) if logs else {}
+        return {topic: ends[log] for topic, log in logs.items()}
 
-    def _pages(self, view: str) -> Callable[[int, str], Sequence[Row]]:
-        # By the debtor, not by the partition that the row tells: that of a made-up row may be any.
-        keyed = any(TOPICS[topic].key == "customer" for topic in VIEWS[self._agent].values())
+    def _page_reader(self, view: str) -> Callable[[int, str], Sequence[Row]]:
+        # By the debtor, not by the partition in the row: that of a made-up row may be any.
+        keyed = any(TOPICS[topic].key == "customer" for topic in AGENTS[self._agent].views.values())
         own = f"kafkaMurmurHash(customer_id) % {self._settings.partitions} = {self._partition}" if keyed else "1"
 
-        def page(offset: int, ident: str) -> Sequence[Row]:
-            asked = f"""SELECT * FROM {view} WHERE {own} AND (`offset`, id) > ({offset}, '{escaped(ident)}')
+        def fetch_page(offset: int, event_id: str) -> Sequence[Row]:
+            sql = f"""SELECT * FROM {view} WHERE {own} AND (`offset`, id) > ({offset}, '{escaped(event_id)}')
             ORDER BY `offset`, id LIMIT {PAGE}"""  # noqa: S608 - names and numbers of ours
-            return self._clickhouse.rows(asked)
+            return self._clickhouse.rows(sql)
 
-        return page
+        return fetch_page

@@ -1,4 +1,4 @@
-"""Which deployment is audited: its Kafka, its ClickHouse, and how far its sink is."""
+"""How far a deployment's sink is, and wait until it has written what is committed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from confluent_kafka.admin import AdminClient
-
 from schemas.registry import DEBTOR_SOURCES, TOPICS
-from streams.engine.restore import offsets
 from streams.errors import UserError
-from streams.kafka.admin import require_kafka
-from streams.kafka.topics import existing_partitions, full_name
-from streams.recompute.journal import Log
+from streams.kafka.admin import admin_client
+from streams.kafka.log import Log
+from streams.kafka.read import offsets
+from streams.kafka.topics import full_name
 from streams.terminal.progress import Bar
 
 if TYPE_CHECKING:
@@ -25,50 +23,31 @@ POLL_S = 0.5
 _SINK_READS = (*DEBTOR_SOURCES, "limit-changes", "limit-proposals", "dead-letters")
 
 
-def deployed(settings: Settings) -> Settings:
-    """The settings with the number of partitions that the deployment really has. Raises UserError when there is none.
-
-    Asked first by every command that looks into a deployment: it tells at once where no broker is.
-    """
-    require_kafka(settings)
-    there = existing_partitions(AdminClient({**settings.for_librdkafka(), "log_level": 0}))
-    partitions = there.get(full_name(settings.prefix, "debtor-state"))
-    if partitions is None:
-        others = sorted(name.removesuffix("-debtor-state") for name in there if name.endswith("-debtor-state"))
-        told = (
-            f"There are: {', '.join(others)}. Name one with --prefix or DUEWATCH_PREFIX"
-            if others
-            else "Create it: duewatch topics"
-        )
-        raise UserError(f"there is no deployment {settings.prefix!r} on {settings.bootstrap}. {told}")
-    return settings.changed(partitions=partitions)
-
-
 def sink_positions(settings: Settings, clickhouse: ClickHouse) -> dict[tuple[str, int], int]:
     """(topic with prefix, partition) -> how far the sink has got on this cluster."""
-    cluster = AdminClient({**settings.for_librdkafka(), "log_level": 0}).list_topics(timeout=10.0).cluster_id
-    asked = f"""SELECT topic, partition, argMax(next_offset, written_at) AS next FROM sink_positions
-    WHERE cluster_id = '{cluster}' GROUP BY topic, partition"""  # noqa: S608 - told by the broker
-    return {(row["topic"], int(row["partition"])): int(row["next"]) for row in clickhouse.rows(asked)}
+    cluster = admin_client(settings.for_librdkafka()).list_topics(timeout=10.0).cluster_id
+    sql = f"""SELECT topic, partition, argMax(next_offset, written_at) AS next FROM sink_positions
+    WHERE cluster_id = '{cluster}' GROUP BY topic, partition"""  # noqa: S608 - the id is the broker's
+    return {(row["topic"], int(row["partition"])): int(row["next"]) for row in clickhouse.rows(sql)}
 
 
 def is_shared(clickhouse: ClickHouse) -> bool:
-    """Whether several deployments write into these tables: then rows that are not of one may be of another."""
+    """Whether several deployments write into these tables: then a row need not be of the deployment that is audited."""
     return len(clickhouse.rows("SELECT DISTINCT prefix FROM ticks")) > 1
 
 
 def wait_for_sink(
     settings: Settings, clickhouse: ClickHouse, partitions: Sequence[int], bar: Bar, topics: Sequence[str] = _SINK_READS
 ) -> None:
-    """Until the sink has written all that is committed now. Raises UserError when it does not get there."""
-    places = [(full_name(settings.prefix, t), p) for t in topics for p in own_partitions(t, partitions)]
-    ends = offsets(settings.for_librdkafka(), places)
+    """Wait until the sink has written all that is committed now. Raises UserError when it does not get there."""
+    logs = [(full_name(settings.prefix, t), p) for t in topics for p in own_partitions(t, partitions)]
+    ends = offsets(settings.for_librdkafka(), logs)
     deadline = time.monotonic() + SINK_PATIENCE_S
     while True:
         reached = sink_positions(settings, clickhouse)
-        behind = {place: end for place, end in ends.items() if reached.get(place, 0) < end}
+        behind = {log: end for log, end in ends.items() if reached.get(log, 0) < end}
         # Markers at the end of a log are passed only by a sink that met that end.
-        behind = {place: end for place, end in behind.items() if _holds_records(settings, place, reached.get(place, 0), end)}
+        behind = {log: end for log, end in behind.items() if _has_records(settings, log, reached.get(log, 0), end)}
         if not behind:
             bar.say("")
             return
@@ -83,10 +62,10 @@ def wait_for_sink(
 
 
 def own_partitions(topic: str, partitions: Sequence[int]) -> Sequence[int]:
-    """Those of a topic among the audited ones; a topic with one partition is always looked at."""
+    """A topic's partitions among the audited ones; a topic with only one is always audited."""
     return [0] if TOPICS[topic].partitions == 1 else partitions
 
 
-def _holds_records(settings: Settings, place: tuple[str, int], start: int, end: int) -> bool:
-    with Log(settings, place[0], place[1], start) as records:
-        return bool(records.take(start, end))
+def _has_records(settings: Settings, log: tuple[str, int], start: int, end: int) -> bool:
+    with Log(settings, log[0], log[1], start) as records:
+        return next(records.records(start, end), None) is not None

@@ -1,4 +1,4 @@
-"""The rows in a state topic and what went out against a fold of the journal, and the journal against itself."""
+"""The rows in a state topic and the published outputs against a fold of the journal, and the journal against itself."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
-from streams.engine.partition_task import Checkpoint, read_standing
-from streams.engine.restore import read_rows
+from streams.engine.keys import is_engine_key
+from streams.engine.partition_task import Checkpoint, read_checkpoint
+from streams.kafka.read import read_rows
 from streams.kafka.topics import full_name
-from streams.recompute.difference import ABSENT, Difference, compare_fields, read_json, shown
-from streams.recompute.journal import RecomputedSlice, refold, take_rows
+from streams.recompute.difference import ABSENT, Difference, compare_fields, display, read_json
+from streams.recompute.journal import RecomputedSlice, apply_changes, recompute
 from streams.terminal.progress import Bar
 
 if TYPE_CHECKING:
@@ -25,142 +26,144 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Audited:
-    """What the audit of a partition of an agent has found."""
+class PartitionAudit:
+    """What the audit of one partition of an agent compared and what it found."""
 
-    found: list[Difference] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    """What was looked at."""
-    unclear: Counter[str] = field(default_factory=Counter)
-    """Debtors that differ and of whom nothing can be said, by why."""
-    outputs_unclear: Counter[str] = field(default_factory=Counter)
-    """Outputs that are not judged, by why."""
+    differences: list[Difference] = field(default_factory=list)
+    compared: Counter[str] = field(default_factory=Counter)
+    """How many rows, events, outputs and so on were compared."""
+    debtors_not_judged: Counter[str] = field(default_factory=Counter)
+    """Debtors that differ and of whom nothing can be said, by the reason."""
+    outputs_not_judged: Counter[str] = field(default_factory=Counter)
+    """Outputs that are not compared, by the reason."""
     paused: frozenset[str] = frozenset()
-    """Topics that are read no further for now (D10)."""
+    """Topics that this partition has paused."""
 
 
 def audit_state(
     settings: Settings, agent: str, state_topic: str, partition: int, bar: Bar, clickhouse: ClickHouse | None = None
-) -> Audited:
+) -> PartitionAudit:
     """Compare the rows of one partition with the fold of its journal up to the slice that wrote them last.
 
-    With ``clickhouse`` the outputs of the fold, too. Of what other code than this one has decided on nothing is said (D5). Raises
-    UserError where the log does not reach back, or the sink is behind.
+    With ``clickhouse`` the outputs of the fold, too. Debtors on whom another version of the code has decided are not judged: what
+    it came to need not follow from this one. Raises UserError where the log does not reach back, or the sink is behind.
     """
     holder = f"{agent} {partition}"
     outputs = None if clickhouse is None else Outputs(settings, clickhouse, agent, partition)
-    written = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
-    standing = read_standing(written)
+    stored = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
+    checkpoint = read_checkpoint(stored)
     if outputs is not None:
         outputs.wait(bar)
         bar.say(f"folding {holder}")
     rows: dict[str, bytes] = {}
-    told = Audited(paused=standing.paused)
+    audit = PartitionAudit(paused=checkpoint.paused)
     reached: dict[str, int] = {}
-    others = _OtherCode(holder)
-    for one in refold(settings, agent, partition, until=standing.number) if standing.number else ():
-        take_rows(rows, one.folded.rows)
-        told.found += _joins(reached, one.journal.runs, holder, one.number)
-        events = one.journal.applied + one.journal.duplicates + one.journal.rejected
-        told.counts.update(slices=1, events=events, outputs=len(one.folded.outputs))
-        others.look(one)
-        if not others.versions:  # what follows from rows of other code is not asserted either
-            told.found += _counted(agent, partition, one.journal, one.folded, len(one.rejected))
+    foreign = _ForeignCode(holder)
+    for slice_ in recompute(settings, agent, partition, until=checkpoint.number) if checkpoint.number else ():
+        apply_changes(rows, slice_.result.rows)
+        audit.differences += _check_runs(reached, slice_.journal.runs, holder, slice_.number)
+        events = slice_.journal.applied + slice_.journal.duplicates + slice_.journal.rejected
+        audit.compared.update(slices=1, events=events, outputs=len(slice_.result.outputs))
+        foreign.add(slice_)
+        if not foreign.versions:  # what follows from rows of other code is not judged either
+            audit.differences += _check_counts(holder, slice_.journal, slice_.result, len(slice_.rejected))
         if outputs is not None:
-            told.found += outputs.compare(one.folded.outputs, others.judges)
+            audit.differences += outputs.compare(slice_.result.outputs, foreign.can_judge)
         bar.advance(events)
     if outputs is not None:
-        told.found += outputs.rest(others.judges)
-        told.counts["outputs in ClickHouse"] += outputs.judged
-        if outputs.passed:
-            told.outputs_unclear[f"against ClickHouse: {others.why}"] += outputs.passed
-    kept = {key: value for key, value in written.items() if not key.startswith("\x00")}
-    told.counts["rows"] += len(kept)
-    differ, told.unclear = others.told_apart(compare_rows(rows, kept, holder))
-    told.found += differ
-    told.found += _stands(standing, reached, holder)
-    return told
+        _finish_outputs(audit, outputs, foreign)
+    brain_rows = {key: value for key, value in stored.items() if not is_engine_key(key)}
+    audit.compared["rows"] += len(brain_rows)
+    certain, audit.debtors_not_judged = foreign.split(compare_rows(rows, brain_rows, holder))
+    audit.differences += certain
+    audit.differences += _check_positions(checkpoint, reached, holder)
+    return audit
 
 
-class _OtherCode:
-    """Who was decided on by another version of the code than this one: a fold by this one need not give the same.
+def _finish_outputs(audit: PartitionAudit, outputs: Outputs, foreign: _ForeignCode) -> None:
+    audit.differences += outputs.finish(foreign.can_judge)
+    audit.compared["outputs in ClickHouse"] += outputs.judged
+    if outputs.not_judged:
+        audit.outputs_not_judged[f"against ClickHouse: {foreign.reason}"] = outputs.not_judged
 
-    ``holder``: of rows of no debtor.
+
+class _ForeignCode:
+    """Debtors on whom another version of the code has decided: this version need not come to the same.
+
+    ``holder``: the subject of rows that belong to no debtor.
     """
 
     def __init__(self, holder: str) -> None:
         self.versions: set[str] = set()
         self._holder = holder
-        self._touched: set[str] = set()
+        self._subjects: set[str] = set()
 
     @property
-    def why(self) -> str:
-        """In words."""
+    def reason(self) -> str:
+        """Why nothing can be said of these debtors, for people."""
         return f"version {', '.join(sorted(self.versions))} of the code decided on them, this is {CODE_VERSION}"
 
-    def look(self, one: RecomputedSlice) -> None:
-        """At a slice."""
-        if one.journal.code_version != CODE_VERSION:
-            self.versions.add(one.journal.code_version)
-            self._touched.update(_split(key)[0] or self._holder for key in one.folded.rows)
-            self._touched.update(arrived.event.customer_id or self._holder for arrived in one.arrived)
+    def add(self, slice_: RecomputedSlice) -> None:
+        """Note the debtors of a slice that another version of the code has applied."""
+        if slice_.journal.code_version != CODE_VERSION:
+            self.versions.add(slice_.journal.code_version)
+            self._subjects.update(_split(key)[0] or self._holder for key in slice_.result.rows)
+            self._subjects.update(received.event.customer_id or self._holder for received in slice_.received)
 
-    def judges(self, subject: str) -> bool:
-        """Whether only this code has decided on a debtor so far."""
-        return subject not in self._touched
+    def can_judge(self, subject: str) -> bool:
+        """Whether only this version of the code has decided on a debtor so far."""
+        return subject not in self._subjects
 
-    def told_apart(self, found: Iterable[Difference]) -> tuple[list[Difference], Counter[str]]:
-        """The differences that stand, and how many debtors the others are of."""
-        told = list(found)
-        unclear = {one.subject for one in told} & self._touched
-        counted = Counter({f"against the log: {self.why}": len(unclear)} if unclear else {})
-        return [one for one in told if one.subject not in unclear], counted
+    def split(self, differences: Iterable[Difference]) -> tuple[list[Difference], Counter[str]]:
+        """The differences that are certain, and how many debtors the others are about."""
+        differences = list(differences)
+        unclear = {difference.subject for difference in differences} & self._subjects
+        counts = Counter({f"against the log: {self.reason}": len(unclear)} if unclear else {})
+        return [difference for difference in differences if difference.subject not in unclear], counts
 
 
-def _joins(reached: dict[str, int], runs: Iterable[Run], subject: str, number: int) -> Iterator[Difference]:
-    """Each run begins where the one before ended: nothing was passed over, nothing was applied twice."""
+def _check_runs(reached: dict[str, int], runs: Iterable[Run], subject: str, number: int) -> Iterator[Difference]:
+    """Each run begins where the one before ended: nothing was left out, nothing was applied twice."""
     for run in runs:
-        before = reached.get(run.topic, 0)
-        if run.start != before:
-            yield Difference("journal", subject, f"slice {number}", f"{run.topic}.start", str(before), str(run.start))
+        expected = reached.get(run.topic, 0)
+        if run.start != expected:
+            yield Difference("journal", subject, f"slice {number}", f"{run.topic}.start", str(expected), str(run.start))
         reached[run.topic] = run.end
 
 
-def _counted(agent: str, partition: int, told: SliceCommitted, folded: FoldResult, rejected: int) -> Iterator[Difference]:
-    """The journal's own figures against those of the fold."""
-    again = {
-        "applied": folded.applied,
-        "duplicates": folded.duplicates,
+def _check_counts(holder: str, entry: SliceCommitted, result: FoldResult, rejected: int) -> Iterator[Difference]:
+    """The figures in the journal against those of the fold."""
+    expected = {
+        "applied": result.applied,
+        "duplicates": result.duplicates,
         "rejected": rejected,
-        "outputs": len(folded.outputs),
+        "outputs": len(result.outputs),
     }
-    for name, count in again.items():
-        if getattr(told, name) != count:
-            yield Difference(
-                "journal", f"{agent} {partition}", f"slice {told.number}", name, str(count), str(getattr(told, name))
-            )
+    for name, count in expected.items():
+        if getattr(entry, name) != count:
+            yield Difference("journal", holder, f"slice {entry.number}", name, str(count), str(getattr(entry, name)))
 
 
-def _stands(standing: Checkpoint, reached: Mapping[str, int], subject: str) -> Iterator[Difference]:
+def _check_positions(checkpoint: Checkpoint, reached: Mapping[str, int], subject: str) -> Iterator[Difference]:
     """The positions in the state against the last runs of the journal."""
     for topic, end in reached.items():
-        if standing.positions.get(topic) != end:
-            yield Difference("journal", subject, "positions", topic, str(end), str(standing.positions.get(topic, ABSENT)))
+        if checkpoint.positions.get(topic) != end:
+            yield Difference("journal", subject, "positions", topic, str(end), str(checkpoint.positions.get(topic, ABSENT)))
 
 
 def _split(key: str) -> tuple[str, str]:
-    """Debtor and row key; rows of no debtor have none, such as the learner's."""
+    """Debtor and row key; rows that belong to no debtor have none, such as the learner's."""
     return split_key(key) if SEPARATOR in key else ("", key)
 
 
-def compare_rows(expected: Mapping[str, bytes], found: Mapping[str, bytes], holder: str) -> Iterator[Difference]:
-    """What the fold makes of each row against what is in the state topic, field by field. ``holder``: of rows of no debtor."""
-    for key in sorted(expected.keys() | found.keys()):
-        ours, theirs = expected.get(key), found.get(key)
-        if ours == theirs:
+def compare_rows(expected: Mapping[str, bytes], stored: Mapping[str, bytes], holder: str) -> Iterator[Difference]:
+    """Each row of the fold against the row in the state topic, field by field. ``holder``: of rows that belong to no debtor."""
+    for key in sorted(expected.keys() | stored.keys()):
+        before, after = expected.get(key), stored.get(key)
+        if before == after:
             continue
         customer, row_key = _split(key)
-        fields = list(compare_fields(read_json(ours), read_json(theirs)))
+        fields = list(compare_fields(read_json(before), read_json(after)))
         # The same values in other bytes are a difference, too: nobody but us writes there.
-        for name, before, after in fields or [("bytes", repr(ours), repr(theirs))]:
-            yield Difference("state", customer or holder, row_key or "header", name, shown(before), shown(after))
+        for name, value, actual in fields or [("bytes", repr(before), repr(after))]:
+            yield Difference("state", customer or holder, row_key or "header", name, display(value), display(actual))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from agents.debtor.alerts.types import EARLY_WARNINGS
 from streams.backtest.challengers import booster_is_here, fit
 from streams.backtest.history import Table
 from streams.backtest.lead_times import ANY, Lead, leads
@@ -24,8 +25,8 @@ FOLDS = 5
 REFIT_DAYS = 28
 LEAST_LABELS, LEAST_DEFAULTS = 500, 5
 """What a booster needs before its first fit."""
-EARLY = ("weak", "score_drop", "cash_flow_shock", "insolvency")
-"""What calls a debtor bad; an overdue invoice or an exceeded limit calls itself by its name."""
+EARLY = ("weak", *EARLY_WARNINGS)
+"""What calls a debtor bad before an overdue invoice or an exceeded limit does: its band, and these alerts."""
 RATIO = "ratio of the areas; the goal is 0.9"
 WARMED_UP_DAYS = 120
 """From here on debtors are judged at the beginning of each month."""

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.debtor.keys import SEPARATOR
+from agents.debtor.keys import features_key, state_key
 from agents.debtor.scoring.calendar import day_class
-from agents.debtor.scoring.default import CERTAIN, levels
+from agents.debtor.scoring.default import STAGE_FLOORS, levels
 from agents.debtor.scoring.state import Features
 from agents.score_model import UNIT
 from schemas.events.customers import CustomerUpdated
@@ -139,7 +139,7 @@ class History:
         self._bad(fact.customer_id, fact.written_off_on)
 
     def _insolvent(self, fact: InsolvencyMatched) -> None:
-        if fact.stage in CERTAIN and fact.match == "certain":
+        if fact.stage in STAGE_FLOORS and fact.match == "certain":
             self._bad(fact.customer_id, fact.published_on)
 
     def _bad(self, customer_id: str, day: date) -> None:
@@ -184,7 +184,7 @@ class History:
     def look(self, rows: Mapping[str, bytes]) -> None:
         """After each step: the risk classes of the invoices scored in it, which only their rows tell."""
         for key, invoice in islice(self.invoices.items(), self._looked, None):
-            row = rows.get(f"{key[0]}{SEPARATOR}f/{key[1]}")
+            row = rows.get(state_key(key[0], features_key(key[1])))
             if row is not None:
                 invoice.risk = msgspec.json.decode(row, type=Features).risk
         self._looked = len(self.invoices)

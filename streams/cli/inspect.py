@@ -1,4 +1,4 @@
-"""Look after it: what a running deployment is asked and told."""
+"""Commands that look into a deployment: audit and explain."""
 
 # ruff: noqa: D301 - \b is how click is told to leave the lines of a paragraph alone
 
@@ -9,17 +9,7 @@ from pathlib import Path
 
 import click
 
-from streams.cli.options import (
-    FILE,
-    Configured,
-    asked_clickhouse,
-    asked_options,
-    data_option,
-    deployment,
-    deployment_options,
-    options,
-    written_option,
-)
+from streams.cli.options import Configured, asked_options, data_option, deployment, deployment_options, written_option
 
 
 @click.command(cls=Configured)
@@ -27,16 +17,16 @@ from streams.cli.options import (
 @data_option
 @written_option
 @click.option("--no-clickhouse", is_flag=True, help="Compare the state with the log only.")
-@click.option("--sample", metavar="N", type=click.IntRange(1), help="Only N partitions, another choice each time.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show so many differences at most.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--every", metavar="SPAN", help="Again and again, such as every 1h, until Ctrl-C.")
+@click.option("--sample", metavar="N", type=click.IntRange(1), help="Only N partitions, picked at random.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show at most this many differences.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--every", metavar="SPAN", help="Repeat until Ctrl-C, such as every 1h.")
 @click.option(
     "--metrics-port",
     default=9107,
     show_default=True,
     type=click.IntRange(1, 65_535),
-    help="With --every: where the outcome is served to Prometheus.",
+    help="With --every: the port on which Prometheus finds the outcome.",
 )
 def audit(
     *,
@@ -51,15 +41,15 @@ def audit(
     every: str | None,
     metrics_port: int,
 ) -> None:
-    """Hold a deployment against itself, row by row.
+    """Check a deployment against its own log, row by row.
 
-    For the ops team and auditors: what has been applied is folded again from the log and compared with the state, bit for bit;
-    state and log are compared with ClickHouse, to the cent, and so is what went out: scores, alerts, limit changes, labels. It
-    only reads, and the deployment may go on meanwhile. Each difference names the debtor, the field and both values. Topics that
+    For the ops team and auditors: what has been applied is recomputed from the log and compared with the state, bit for bit;
+    state and log are compared with ClickHouse, to the cent, and so are published scores, alerts, limit changes and labels. It
+    only reads, and the deployment may keep running. Each difference names the debtor, the field and both values. Topics that
     are paused are named, too. Exit status 1 where anything differs.
 
-    What a demo or replay on the embedded broker has left has no log any more: its events in ClickHouse are folded again, and what
-    follows from them is compared with what ClickHouse says.
+    A demo or replay on the embedded broker leaves no log: its events in ClickHouse are recomputed, and the results are compared
+    with what ClickHouse holds.
 
     \b
     Examples:
@@ -75,14 +65,14 @@ def audit(
     settings = deployment(kafka, prefix)
     if every is not None and data is not None and "bootstrap" not in settings.model_fields_set:
         raise UsageError(
-            "--every looks at a deployment that goes on, and no Kafka is named: name it with --kafka or DUEWATCH_BOOTSTRAP. What"
-            f" a demo or replay has left in {data} stays as it is: once is enough, duewatch audit --data {data}"
+            "--every is for a running deployment, and no Kafka is named: name it with --kafka or DUEWATCH_BOOTSTRAP. What a demo"
+            f" or replay has left in {data} does not change: one audit is enough, duewatch audit --data {data}"
         )
-    asked = None if no_clickhouse else clickhouse_of(settings, data, clickhouse)
+    client = None if no_clickhouse else clickhouse_of(settings, data, clickhouse)
     if every is not None:
-        run_every(settings, asked, sample, seconds_of(every), metrics_port)
-    told, is_clean = run_audit(settings, asked, sample, limit, as_json=as_json)
-    click.echo(told, nl=not as_json)
+        run_every(settings, client, sample, seconds_of(every), metrics_port)
+    text, is_clean = run_audit(settings, client, sample, limit, json=as_json)
+    click.echo(text, nl=not as_json)
     sys.exit(0 if is_clean else 1)
 
 
@@ -90,15 +80,15 @@ def audit(
 @click.argument("decision_id", metavar="DECISION_ID")
 @deployment_options
 @asked_options
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def explain(
     decision_id: str, kafka: str | None, prefix: str | None, data: Path | None, clickhouse: str | None, as_json: bool
 ) -> None:
-    """Make a past decision again, and show why it was made.
+    """Recompute a past decision, and show why it was made.
 
     For whoever has to answer for a score, an alert or a limit: the debtor before, the event or deadline, the debtor after, what
-    the score looked at, and the policy's rule. The decision is made again from the debtor's events in Kafka, and compared bit for
-    bit with the one that went out; what a demo or replay on the embedded broker decided, from ClickHouse, column by column.
+    the score looked at, and the policy's rule. The decision is recomputed from the debtor's events in Kafka, and compared bit for
+    bit with the published one; decisions of a demo or replay on the embedded broker from ClickHouse, column by column.
     DECISION_ID is the id of an event in scores, alerts, limit_changes or limit_proposals, or an alert_id or limit_change_id.
     Exit status 1 where it differs.
 
@@ -111,213 +101,6 @@ def explain(
     from streams.explain.run import run_explain
 
     settings = deployment(kafka, prefix)
-    told, is_equal = run_explain(settings, decision_id, data, clickhouse, as_json=as_json)
-    click.echo(told, nl=not as_json)
+    text, is_equal = run_explain(settings, decision_id, data, clickhouse, as_json=as_json)
+    click.echo(text, nl=not as_json)
     sys.exit(0 if is_equal else 1)
-
-
-@click.group()
-def review() -> None:
-    """See what waits for a person, and answer.
-
-    For the credit team: a sudden change of cash flow or a petition holds new exposure until somebody has looked, or the hold
-    lapses.
-
-    \b
-    Example:
-      duewatch review list --data ./demo
-    """
-
-
-@review.command("list")
-@asked_options
-def review_list(data: Path | None, clickhouse: str | None) -> None:
-    """Debtors whose limit is on hold, and why.
-
-    \b
-    Example:
-      duewatch review list --data ./demo
-    """
-    from streams.reviews.answers import list_reviews
-
-    click.echo(list_reviews(asked_clickhouse(data, clickhouse)))
-
-
-_answer = options(
-    click.argument("customer", metavar="CUSTOMER"),
-    click.option("--owner", required=True, help="Who decides."),
-    click.option("--reason", help="Why, in words; kept with the decision."),
-    deployment_options,
-)
-
-
-@review.command("confirm")
-@_answer
-def review_confirm(customer: str, owner: str, reason: str | None, kafka: str | None, prefix: str | None) -> None:
-    """The concern is right: the limit is cut.
-
-    \b
-    Example:
-      DUEWATCH_BOOTSTRAP=broker:9092 duewatch review confirm C-4711 --owner jane --reason "bank confirms"
-    """
-    from streams.reviews.answers import answer
-
-    click.echo(answer(deployment(kafka, prefix), customer, "confirm", owner, reason))
-
-
-@review.command("reject")
-@_answer
-def review_reject(customer: str, owner: str, reason: str | None, kafka: str | None, prefix: str | None) -> None:
-    """There is no reason for concern: the hold ends.
-
-    \b
-    Example:
-      DUEWATCH_BOOTSTRAP=broker:9092 duewatch review reject C-4711 --owner jane --reason "one-off payment of a machine"
-    """
-    from streams.reviews.answers import answer
-
-    click.echo(answer(deployment(kafka, prefix), customer, "reject", owner, reason))
-
-
-@click.group("dead-letters")
-def dead_letters() -> None:
-    """See, mend and send again what could not be applied.
-
-    For the ops team: nothing is dropped. A record that is broken lies here with its reason and its bytes.
-
-    \b
-    Example:
-      duewatch dead-letters list --data ./demo
-    """
-
-
-_like = options(
-    click.option("--topic", help="Only those of this topic, such as payments."),
-    click.option("--reason", metavar="TEXT", help="Only those whose reason contains this text."),
-    click.option("--field", help="Only those where this field is to blame."),
-)
-
-
-@dead_letters.command("list")
-@asked_options
-@_like
-@click.option("--open", "only_open", is_flag=True, help="Leave out what was replayed.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Show so many at most, the latest first.")
-def dead_letters_list(
-    data: Path | None,
-    clickhouse: str | None,
-    topic: str | None,
-    reason: str | None,
-    field: str | None,
-    only_open: bool,
-    limit: int,
-) -> None:
-    """Where each lies (TOPIC/PARTITION/OFFSET), why it was not applied, and what became of it.
-
-    After them, unless some are chosen, the deadlines on which duewatch itself failed; each is tried again every day.
-
-    \b
-    Examples:
-      duewatch dead-letters list --data ./demo --limit 20
-      duewatch dead-letters list --open --topic payments --reason "not above zero"
-    """
-    from streams.dead_letters.listing import Selection, list_deadlines, list_letters
-
-    choice, asked = Selection((), topic, reason, field, "open" if only_open else None), asked_clickhouse(data, clickhouse)
-    click.echo(list_letters(choice, asked, limit))
-    if not (topic or reason or field) and (failed := list_deadlines(asked, limit, only_open=only_open)):
-        click.echo(failed)
-
-
-@dead_letters.command("show")
-@click.argument("place", metavar="TOPIC/PARTITION/OFFSET")
-@asked_options
-@click.option("--raw", is_flag=True, help="Only the bytes, as they came: to be mended in a file.")
-def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw: bool) -> None:
-    """One of them, whole.
-
-    \b
-    Example:
-      duewatch dead-letters show payments/3/1742 --data ./demo --raw > mended.json
-    """
-    from streams.dead_letters.listing import show_letter
-
-    click.echo(show_letter(place, asked_clickhouse(data, clickhouse), raw=raw), nl=not raw)
-
-
-@dead_letters.command("replay", cls=Configured)
-@click.argument("named", metavar="[TOPIC/PARTITION/OFFSET]...", nargs=-1)
-@_like
-@click.option("--all", "every", is_flag=True, help="All that are open: after an update that takes what was refused.")
-@click.option("--set", "fields", metavar="FIELD=TEXT", multiple=True, help="Mend a field; FIELD:=JSON for what is no text.")
-@click.option("--attribute", "attributes", metavar="NAME=TEXT", multiple=True, help="Mend an attribute, such as recordedtime.")
-@click.option("--key", help="Another key (the customer), where the key was wrong.")
-@click.option("--value", type=FILE, help="The mended record, where one is named.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and what would still be refused.")
-@deployment_options
-@asked_options
-def dead_letters_replay(
-    *,
-    named: tuple[str, ...],
-    topic: str | None,
-    reason: str | None,
-    field: str | None,
-    every: bool,
-    fields: tuple[str, ...],
-    attributes: tuple[str, ...],
-    key: str | None,
-    value: Path | None,
-    dry_run: bool,
-    kafka: str | None,
-    prefix: str | None,
-    data: Path | None,
-    clickhouse: str | None,
-) -> None:
-    """Send some again to the topics that they came from, mended or (after an update) as they came.
-
-    Each is applied once, also when this is run twice, or was killed half-way: what was sent before is passed over. What is still
-    refused is not sent. A mended record keeps its event id; where the id is known with other content, give it another one
-    (--attribute id=...). Exit status 1 where something is still refused.
-
-    \b
-    Examples:
-      duewatch dead-letters replay payments/3/1742 --set amount=12.50 --clickhouse URL
-      duewatch dead-letters replay --reason "no currency" --set currency=EUR --dry-run
-      duewatch dead-letters replay payments/3/1742 --value mended.json
-      duewatch dead-letters replay --all
-    """
-    from streams.dead_letters.listing import Selection
-    from streams.dead_letters.resend import Correction, parse_attribute, parse_set, resend
-    from streams.errors import UsageError
-
-    if not (named or topic or reason or field or every):
-        raise UsageError("nothing is chosen: name places, or choose by --topic, --reason, --field, or --all")
-    # Those that are named are told of whatever became of them; of the others only the open ones are meant.
-    choice = Selection(named, topic, reason, field, None if named else "open")
-    mended = None if value is None else value.read_bytes().rstrip(b"\n")
-    mend = Correction(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, mended)
-    lines, is_done = resend(deployment(kafka, prefix), choice, mend, asked_clickhouse(data, clickhouse), dry_run=dry_run)
-    click.echo("\n".join(lines))
-    sys.exit(0 if is_done else 1)
-
-
-@dead_letters.command("resume")
-@click.argument("topic", metavar="TOPIC")
-@click.argument("partition", metavar="PARTITION", type=int)
-@click.option("--owner", required=True, help="Who decides.")
-@click.option("--reason", help="Why, in words; kept with the decision.")
-@deployment_options
-def dead_letters_resume(
-    topic: str, partition: int, owner: str, reason: str | None, kafka: str | None, prefix: str | None
-) -> None:
-    """Read a topic's partition on that was paused because too much of it was broken.
-
-    For the ops team, once its sender is mended: it goes on where it stopped, and what is still broken becomes a dead letter.
-
-    \b
-    Example:
-      DUEWATCH_BOOTSTRAP=broker:9092 duewatch dead-letters resume payments 3 --owner jane --reason "gateway mended"
-    """
-    from streams.dead_letters.resume import resume
-
-    click.echo(resume(deployment(kafka, prefix), topic, partition, owner, reason))

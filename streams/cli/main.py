@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from streams.cli import deploy, explore, inspect
+from streams.cli import dead_letters, deploy, explore, inspect, reviews
 from streams.errors import UserError, expected_errors
 
 # No command imports what does its work before it is called: `duewatch --help` answers at once, and `sql` needs no Kafka.
@@ -48,7 +48,7 @@ def duewatch() -> None:
 for command in (
     *(explore.demo, explore.simulate, explore.replay, explore.backtest, explore.sql),
     *(deploy.topics, deploy.migrate, deploy.worker, deploy.sink),
-    *(inspect.audit, inspect.explain, inspect.review, inspect.dead_letters),
+    *(inspect.audit, inspect.explain, reviews.review, dead_letters.dead_letters),
 ):
     duewatch.add_command(command)
 

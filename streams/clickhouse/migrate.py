@@ -115,7 +115,7 @@ def _note(client: Client, database: str, migration: Migration, status: str) -> N
 
 def run_migrate(settings: Settings, *, dry_run: bool = False) -> Iterator[str]:
     """Migrate the database of the settings, telling line by line what was done; with ``dry_run`` the SQL that would run."""
-    client = open_client(settings.clickhouse.get_secret_value())
+    client = open_client(settings.clickhouse.get_secret_value(), "default")  # its own is made here; the statements name it
     try:
         if dry_run:
             yield from _told(pending(client, settings.database, read_migrations()), settings.database)

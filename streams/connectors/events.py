@@ -16,8 +16,8 @@ Progress = Callable[[int, int], None]
 """Called now and then with (bytes read, bytes in all)."""
 
 PROGRESS_EVERY = 20_000
-LONE_SHARE = 0.01
-LONE_GAP = timedelta(days=400)
+OUTLIER_SHARE = 0.01
+OUTLIER_GAP = timedelta(days=400)
 """Less than this share of a file's lines, further than this from all others in time: their ``recordedtime`` is a typing error.
 
 A replay's clock runs to the last record, so one line of the year 2199 would otherwise let every invoice fall overdue.
@@ -28,10 +28,10 @@ class _Line(NamedTuple):
     number: int
     raw: bytes
     attributes: dict[str, Any] | None
-    """None = no CloudEvent that could be read."""
+    """The event's attributes; None = no CloudEvent that could be read."""
     data: Any
     topic: str | None
-    """None = its type names no source topic."""
+    """The topic of the event's type; None = its type belongs to no source topic."""
     day: date | None
 
 
@@ -39,16 +39,16 @@ def read_jsonl(path: Path, progress: Progress | None = None) -> list[Record]:
     """Each line as a record for the topic of its event's type, else for the topic that the file is named after.
 
     A line that cannot be read is sent as it is, at the place in time (and, in a file named after no topic, to the topic) of the
-    line before it. Empty lines are skipped. Raises SourceError when no topic can be told for any line.
+    line before it. Empty lines are skipped. Raises SourceError when no line has a topic.
     """
     size = path.stat().st_size
-    done = 0
+    bytes_read = 0
     lines: list[_Line] = []
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            done += len(raw)
+            bytes_read += len(raw)
             if progress and number % PROGRESS_EVERY == 0:
-                progress(done, size)
+                progress(bytes_read, size)
             text = raw.rstrip(b"\r\n")
             if text.strip():
                 lines.append(_read_line(number, text))
@@ -65,8 +65,8 @@ def _read_line(number: int, raw: bytes) -> _Line:
     if not isinstance(event, dict) or "data" not in event:
         return _Line(number, raw, None, None, None, None)
     data = event.pop("data")
-    kind = event.get("type")
-    topic = SOURCE_OF_TYPE.get(kind) if isinstance(kind, str) else None
+    event_type = event.get("type")
+    topic = SOURCE_OF_TYPE.get(event_type) if isinstance(event_type, str) else None
     return _Line(number, raw, event, data, topic, _recorded_day(event))
 
 
@@ -86,9 +86,9 @@ def _place(path: Path, lines: list[_Line]) -> list[Record]:
     own = path.stem if path.stem in SOURCE_TOPICS else None
     first, last = _plausible_span([line.day for line in lines if line.day])
     day = next((line.day for line in lines if line.day and first <= line.day <= last), None)
-    before = own or next((line.topic for line in lines if line.topic), None)
-    if lines and (day is None or before is None):
-        missing = "a time that can be read" if before else f"the type of an event, and {path.stem!r} is no source topic"
+    last_topic = own or next((line.topic for line in lines if line.topic), None)
+    if lines and (day is None or last_topic is None):
+        missing = "a time that can be read" if last_topic else f"the type of an event, and {path.stem!r} is not a source topic"
         raise SourceError(
             f"{path}: no line has {missing}. Give it lines of structured CloudEvents (JSON), "
             f"or name the file after its topic: {', '.join(sorted(SOURCE_TOPICS))}"
@@ -97,27 +97,27 @@ def _place(path: Path, lines: list[_Line]) -> list[Record]:
     for line in lines:
         if line.day and first <= line.day <= last:
             day = line.day
-        topic = line.topic or own or before
+        topic = line.topic or own or last_topic
         assert topic is not None and day is not None  # noqa: PT018, S101 - said above, for the type checker
         origin = origin_of(path, line.number)
         if line.attributes is None:
             records.append(raw_record(topic, line.raw, day, origin))
         else:
             records.append(record_of(topic, line.attributes, line.data, day, origin))
-        before = topic
+        last_topic = topic
     return records
 
 
 def _plausible_span(days: list[date]) -> tuple[date, date]:
-    """First and last day, without a few lone ones that lie more than a year off (see LONE_SHARE)."""
+    """First and last day, without a few outliers that lie more than a year off (see OUTLIER_SHARE)."""
     if not days:
         return date.min, date.max
     days.sort()
-    lone = int(len(days) * LONE_SHARE)
+    outliers = int(len(days) * OUTLIER_SHARE)
     low, high = 0, len(days) - 1
-    for i in range(lone):
-        if days[i + 1] - days[i] > LONE_GAP:
+    for i in range(outliers):
+        if days[i + 1] - days[i] > OUTLIER_GAP:
             low = i + 1
-        if days[-1 - i] - days[-2 - i] > LONE_GAP:
+        if days[-1 - i] - days[-2 - i] > OUTLIER_GAP:
             high = len(days) - 2 - i
     return days[low], days[high]

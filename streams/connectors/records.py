@@ -1,4 +1,4 @@
-"""A record that is to be sent, and the order in which a replay sends records (D3)."""
+"""A record that is to be sent, the order in which a replay sends records, and the partition where one belongs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,22 @@ from urllib.parse import quote
 
 import orjson
 
+from agents.debtor.event_order import OTHER_RANK, rank_of
 from schemas.registry import TOPIC_OF_TYPE, TOPICS
 from streams.errors import UserError
+from streams.kafka.codec import partition_of
 from streams.kafka.headers import FAULT, ORIGIN
 
 Headers = list[tuple[str, bytes]]
 
-# Master data first, so that a debtor's first invoice is scored with its group; then D3: invoices, payments, the rest as it was
-# recorded. What a day's payments tell is not known to the invoices of that day: bank statements come in the evening.
-RANK_CONTEXT, RANK_CUSTOMER, RANK_INVOICE, RANK_PAYMENT, RANK_OTHER = range(5)
-_SHOWN = "".join(c for c in map(chr, range(32, 127)) if c != "%")
-_LONGEST_NAME = 200
+CONTEXT_TYPES = frozenset({"duewatch.policy.published.v1", "duewatch.rates.published.v1"})
+CONTEXT_RANK = -1
+"""Policies and rates are in force for the whole day: they come before all that is decided under them."""
+_PLAIN_CHARACTERS = "".join(c for c in map(chr, range(32, 127)) if c != "%")
+_MAX_NAME_LENGTH = 200
 _JSON = ("content-type", b"application/json")
 _SHARED = frozenset({"specversion", "type", "source", "subject", "partitionkey"})
 """Attributes that many events have alike: one header serves them all."""
-_RANKS = {
-    "duewatch.policy.published.v1": RANK_CONTEXT,
-    "duewatch.rates.published.v1": RANK_CONTEXT,
-    "duewatch.customer.updated.v1": RANK_CUSTOMER,
-    "duewatch.invoice.issued.v1": RANK_INVOICE,
-    "duewatch.payment.received.v1": RANK_PAYMENT,
-}
 
 SOURCE_TOPICS: frozenset[str] = frozenset(name for name, topic in TOPICS.items() if topic.direction == "in")
 """Where records may be sent: never to a topic that we write ourselves."""
@@ -40,7 +35,7 @@ SOURCE_OF_TYPE: dict[str, str] = {kind: topic for kind, topic in TOPIC_OF_TYPE.i
 
 
 class SourceError(UserError):
-    """A file cannot be read as it was said to be; the message names file, place, and the mend."""
+    """A file cannot be read as it should be; the message names file, place, and how to fix it."""
 
 
 class Record(NamedTuple):
@@ -56,14 +51,22 @@ class Record(NamedTuple):
     """Within the day: rank of the kind; when it was recorded, where the kind keeps that; a hash that knows no file order."""
 
 
-def order_within_day(attributes: dict[str, Any], data: dict[str, Any]) -> tuple[int, str, bytes]:
-    """Rank and tie-break of D3: a hash of the id with amount and due date, never the id's magnitude or the file's order.
+def partition_for(record: Record, partitions: int) -> int:
+    """The partition where a record belongs; one without a key goes where its bytes say, in every run to the same."""
+    key = record.key if record.key is not None else blake2b(record.value, digest_size=8).digest()
+    return partition_of(key, TOPICS[record.topic].partitions or partitions)
 
-    The debtor agent sorts a step again, by the same ranks (agents/debtor/event_order.py), since topics arrive beside each other.
+
+def order_within_day(attributes: dict[str, Any], data: dict[str, Any]) -> tuple[int, str, bytes]:
+    """The ranks of ``agents.debtor.event_order``, with policies and rates before all; then a hash that no file order enters.
+
+    This is where a record lies in its topic, and whether it can be decoded is not known yet: the hash takes id, amount and due
+    date as they come. The order of decisions is ``event_order.order_key``, by which the debtor's agent sorts each step.
     """
-    rank = _RANKS.get(str(attributes.get("type")), RANK_OTHER)
+    event_type = str(attributes.get("type"))
+    rank = CONTEXT_RANK if event_type in CONTEXT_TYPES else rank_of(event_type)
     text = f"{attributes.get('id')}\x1f{data.get('amount')}\x1f{data.get('due_on')}"
-    recorded = str(attributes.get("recordedtime")) if rank == RANK_OTHER else ""
+    recorded = str(attributes.get("recordedtime")) if rank == OTHER_RANK else ""
     return rank, recorded, blake2b(text.encode(), digest_size=8).digest()
 
 
@@ -73,7 +76,7 @@ def _shared_header(name: str, text: str) -> tuple[str, bytes]:
 
 
 def origin_of(path: Path, line: int) -> bytes:
-    """The place of a line in words, in ASCII; the file's name alone, since a path would tell of the machine.
+    """File and line as text, in ASCII; the file's name alone, since a path would tell of the machine.
 
     >>> origin_of(Path("ledgers/März.csv"), 207)
     b'M%C3%A4rz.csv line 207'
@@ -83,8 +86,8 @@ def origin_of(path: Path, line: int) -> bytes:
 
 @lru_cache(maxsize=16)
 def _plain_name(name: str) -> str:
-    # Spaces and the like are kept; what is no UTF-8 on the disk is escaped byte by byte.
-    return quote(os.fsencode(name), safe=_SHOWN)[:_LONGEST_NAME]
+    # Spaces and the like are kept; what is not UTF-8 on the disk is escaped byte by byte.
+    return quote(os.fsencode(name), safe=_PLAIN_CHARACTERS)[:_MAX_NAME_LENGTH]
 
 
 def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date, origin: bytes = b"") -> Record:
@@ -108,11 +111,11 @@ def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date, orig
 
 
 def raw_record(topic: str, value: bytes, day: date, origin: bytes = b"", fault: str = "") -> Record:
-    """Bytes that are no CloudEvent, to be sent as they are: they end as a dead letter that somebody can mend.
+    """Bytes that are not a CloudEvent, to be sent as they are: they end as a dead letter that somebody can fix.
 
-    ``fault``: what is wrong with them, in words, where the bytes alone do not tell.
+    ``fault``: what is wrong with them, for people, where the bytes alone do not tell.
     """
-    # Declared structured, so that the reason is "no JSON" or "data is missing" rather than "headers are missing".
+    # Declared structured, so that the reason is "not valid JSON" or "data is missing" rather than "headers are missing".
     headers: Headers = [("content-type", b"application/cloudevents+json")]
-    headers += [(name, told) for name, told in ((ORIGIN, origin), (FAULT, fault.encode())) if told]
-    return Record(topic, None, value, headers, day, (RANK_OTHER, "", blake2b(value, digest_size=8).digest()))
+    headers += [(name, text) for name, text in ((ORIGIN, origin), (FAULT, fault.encode())) if text]
+    return Record(topic, None, value, headers, day, (OTHER_RANK, "", blake2b(value, digest_size=8).digest()))

@@ -9,11 +9,12 @@ from decimal import Decimal
 from statistics import median
 from typing import Any
 
+from agents.debtor.alerts.types import BY_CODE
+
 Row = Mapping[str, Any]
 
 EARLY = timedelta(days=180)
 """An alert that came sooner than this before a default warned of something else."""
-CAUSES = ("overdue", "score_drop", "over_limit", "cash_flow_shock", "insolvency")
 
 ALERTS = """SELECT customer_id, alert_type, toString(toDate(raised_at)) AS day FROM alerts WHERE state = 'raised'
 ORDER BY raised_at, customer_id, alert_type"""
@@ -78,7 +79,7 @@ def warned(alerts: Iterable[Row], customers: Iterable[Row]) -> list[Warned]:
     ('any', 1, 30, 10, 0)
     """
     truth = {str(row["customer_id"]): row for row in customers}
-    days: dict[str, dict[str, list[date]]] = {kind: {} for kind in (*CAUSES, "any")}
+    days: dict[str, dict[str, list[date]]] = {kind: {} for kind in (*BY_CODE, "any")}
     for alert in alerts:
         if alert["customer_id"] in truth:
             for kind in (alert["alert_type"], "any"):

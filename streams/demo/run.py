@@ -15,7 +15,7 @@ from schemas.registry import TOPICS
 from streams.demo import findings
 from streams.kafka.topics import full_name
 from streams.replay.local_stack import Stack
-from streams.replay.run import ReplayStoppedError, Source, Summary, Target, ask, drive, started
+from streams.replay.run import ReplayStoppedError, Source, Summary, Target, ask, drive, start_stack
 from streams.simulate import simulate
 from streams.terminal.progress import progress_bar
 from streams.terminal.tables import plain_console, print_line, share, table_of
@@ -35,7 +35,7 @@ def run_demo(target: Target, *, seed: int, debtors: int, days: int, keep: bool) 
     )
     source = Source([portfolio])
     try:
-        with started(target, source.prefix()) as stack:
+        with start_stack(target, source.prefix()) as stack:
             given = source.read()
             with progress_bar("replay", given.records) as bar:
                 summary = drive(stack, given, target, bar)
@@ -191,7 +191,7 @@ def _keep(console: Console, stack: Stack, target: Target) -> None:
     print_line(console, f"\nLogs: {stack.logs}. Ctrl-C stops everything.")
     try:
         while True:
-            stack.tend()
+            stack.supervise()
             time.sleep(0.5)
     except KeyboardInterrupt:
         print_line(console, "\nstopping")

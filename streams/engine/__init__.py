@@ -1,1 +1,1 @@
-"""The engine: slices over the source topics of a partition, each applied in one transaction (D3, D4, D5)."""
+"""The engine: slices over the source topics of a partition, each applied in one transaction. README.md says why and how."""

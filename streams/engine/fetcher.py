@@ -1,6 +1,6 @@
-"""Read what the tenures of an agent are to apply: read-committed, by librdkafka, in a thread of its own.
+"""Read what the partition tasks of an agent are to apply: read-committed, by librdkafka, in a thread of its own.
 
-Faust's consumer only says who has which partitions. What is read here belongs to a tenure from its first record to its end: it
+Faust's consumer only says who has which partitions. What is read here belongs to a task from its first record to its end: it
 goes on while the group rebalances, and no seek is needed that a fetch could race with.
 """
 
@@ -18,25 +18,23 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from streams.kafka.consumer import Consumer
 from streams.kafka.headers import read_headers
+from streams.kafka.read import Place, is_end
 from streams.process.affinity import everywhere
 
 log = structlog.get_logger()
-
-Place = tuple[str, int]
-"""A topic as the broker calls it, and a partition."""
 
 POLL_S = 0.05
 BATCH = 1_000
 GATHER_S = 0.001
 """What comes within it is handed over at once: an answer of the broker reaches the queue topic by topic."""
-UNDELIVERED = 2
+MAX_UNDELIVERED = 2
 CLOSE_S = 10.0
 CONSUMER = {
     "group.id": "duewatch-reader",  # librdkafka wants one; nothing is committed under it
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",
-    "enable.partition.eof": True,  # tells a position behind markers, which no record ever reaches
+    "enable.partition.eof": True,  # reports a position behind markers, which no record ever reaches
     "auto.offset.reset": "error",  # records that are gone must not be passed over in silence
     # The broker gathers for so long, or until an answer is worth while: to ask for and hand over each record by itself costs more
     # than the record's own work (at 1,000 a second a quarter of a core of the broker).
@@ -45,14 +43,14 @@ CONSUMER = {
     "fetch.queue.backoff.ms": 10,
     # After an outage of the broker, be back soon.
     "reconnect.backoff.max.ms": 1_000,
-    # What lies in librdkafka's queue, at most; what the tenures hold is bounded by their rules.
+    # What lies in librdkafka's queue, at most; what the tasks hold is bounded by their rules.
     "queued.min.messages": 20_000,
     "queued.max.messages.kbytes": 16_384,
 }
 
 
-class Record:
-    """A fetched record: a ``slicing.Record`` whose headers become Python values only when they are read."""
+class FetchedRecord:
+    """A ``KafkaRecord`` from the broker, whose headers become Python values only when they are read."""
 
     __slots__ = ("_message", "offset")
 
@@ -81,7 +79,7 @@ class Arrival(NamedTuple):
 
     owner: object
     topic: str
-    records: list[Record]
+    records: list[FetchedRecord]
     after: int
     size: int = 0
     """Bytes of the records' values."""
@@ -89,7 +87,7 @@ class Arrival(NamedTuple):
 
 @dataclass(slots=True)
 class _Reading:
-    """A place that is read for ``owner``, which knows it as ``topic``. ``after``: where what was handed over ends."""
+    """A partition that is read for ``owner``, which knows it as ``topic``. ``after``: where what was handed over ends."""
 
     owner: object
     topic: str
@@ -98,30 +96,28 @@ class _Reading:
 
 
 class Fetcher:
-    """Hands arrivals to ``arrived`` and errors to ``failed``, both called in ``loop``; its methods may be called from there.
+    """Hands arrivals to ``on_arrivals`` and errors to ``on_error``, both called in ``loop``; its methods are called from there.
 
-    ``kafka``: librdkafka's settings, which go before those of ``CONSUMER``.
-
-    An error without an owner is the end of the thread: nothing is read any more.
-
-    ``owner`` tells to whom a record belongs: after ``close`` nothing more arrives for it, except what is on its way already.
+    ``kafka``: librdkafka's settings, which go before those of ``CONSUMER``. Every partition is read for an *owner*: after
+    ``close`` nothing more arrives for it, except what is on its way already. An error without an owner is the end of the thread:
+    nothing is read any more.
     """
 
     def __init__(
         self,
         kafka: Mapping[str, str],
-        arrived: Callable[[list[Arrival]], None],
-        failed: Callable[[object | None, Exception], None],
+        on_arrivals: Callable[[list[Arrival]], None],
+        on_error: Callable[[object | None, Exception], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._config = {**CONSUMER, **kafka}
-        self._consumer = self._made()
-        self._arrived, self._failed, self._loop = arrived, failed, loop
+        self._consumer = self._new_consumer()
+        self._on_arrivals, self._on_error, self._loop = on_arrivals, on_error, loop
         self._readings: dict[Place, _Reading] = {}
         self._ends: dict[Place, int] = {}
         self._commands: deque[Callable[[], None]] = deque()
         # The thread may not run ahead of the loop: what is handed over and not taken yet is bounded, too.
-        self._room = Semaphore(UNDELIVERED)
+        self._room = Semaphore(MAX_UNDELIVERED)
         self._ended = Event()
         self._thread = Thread(target=self._run, name="fetcher", daemon=True)
         self._thread.start()
@@ -132,14 +128,14 @@ class Fetcher:
 
     def close(self, owner: object) -> None:
         """Read no more for ``owner``."""
-        self._commands.append(lambda: self._close([place for place, one in self._readings.items() if one.owner is owner]))
+        self._commands.append(lambda: self._close([place for place, reading in self._readings.items() if reading.owner is owner]))
 
     def pause(self, owner: object, place: Place) -> None:
         """Hold what is not read yet; what is on its way still arrives."""
-        self._commands.append(lambda: self._flow(owner, place, paused=True))
+        self._commands.append(lambda: self._set_paused(owner, place, paused=True))
 
     def resume(self, owner: object, place: Place) -> None:
-        self._commands.append(lambda: self._flow(owner, place, paused=False))
+        self._commands.append(lambda: self._set_paused(owner, place, paused=False))
 
     def end(self) -> None:
         """Stop reading, for good. Blocks until the thread has ended."""
@@ -148,12 +144,12 @@ class Fetcher:
         self._thread.join(CLOSE_S)
 
     def lags(self, positions: Mapping[Place, int]) -> dict[Place, int]:
-        """Records between these positions and the ends as of the last call; places whose end is not known are left out."""
+        """Records between these positions and the ends as of the last call; partitions whose end is not known are left out."""
         ends = self._ends
-        self._commands.append(self._look)
+        self._commands.append(self._note_ends)
         return {place: max(0, ends[place] - position) for place, position in positions.items() if place in ends}
 
-    def _made(self) -> Consumer:
+    def _new_consumer(self) -> Consumer:
         with everywhere():
             return Consumer(self._config)
 
@@ -169,37 +165,37 @@ class Fetcher:
                     self._ended.wait(GATHER_S)
                     # consume() with a time-out would wait for a full batch.
                     self._hand_over([first, *self._consumer.consume(BATCH, 0)])
-                if self._consumer.lost:
+                if self._consumer.is_lost:
                     self._renew()
         except Exception as error:
             log.exception("fetcher.failed")
-            self._loop.call_soon_threadsafe(self._failed, None, error)
+            self._loop.call_soon_threadsafe(self._on_error, None, error)
         finally:
             self._consumer.close()
 
     def _open(self, owner: object, positions: dict[Place, int], names: Mapping[str, str], paused: set[Place]) -> None:
         self._close([place for place in positions if place in self._readings])
-        opened = {place: _Reading(owner, names[place[0]], offset, place in paused) for place, offset in positions.items()}
-        self._readings.update(opened)
-        self._assign(opened)
+        readings = {place: _Reading(owner, names[place[0]], offset, place in paused) for place, offset in positions.items()}
+        self._readings.update(readings)
+        self._assign(readings)
 
     def _assign(self, readings: Mapping[Place, _Reading]) -> None:
         if readings:
-            self._consumer.incremental_assign([TopicPartition(*place, one.after) for place, one in readings.items()])
-        if paused := [TopicPartition(*place) for place, one in readings.items() if one.paused]:
+            self._consumer.incremental_assign([TopicPartition(*place, reading.after) for place, reading in readings.items()])
+        if paused := [TopicPartition(*place) for place, reading in readings.items() if reading.paused]:
             self._consumer.pause(paused)
 
     def _renew(self) -> None:
         """Go on with a new consumer, behind what was handed over."""
         log.warning("fetcher.renewed", places=len(self._readings))
         self._consumer.close(0.0)
-        self._consumer = self._made()
+        self._consumer = self._new_consumer()
         self._assign(self._readings)
 
-    def _look(self) -> None:
-        """Note the ends that the last fetches told. Here, because the client locks up when two threads use it at once."""
-        known = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True) for place in self._readings}
-        self._ends = {place: ends[1] for place, ends in known.items() if ends[1] >= 0}
+    def _note_ends(self) -> None:
+        """Note the ends that the last fetches brought. Here, because the client locks up when two threads use it at once."""
+        marks = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), cached=True) for place in self._readings}
+        self._ends = {place: end for place, (_, end) in marks.items() if end >= 0}
 
     def _close(self, places: list[Place]) -> None:
         if places:
@@ -207,7 +203,7 @@ class Fetcher:
         for place in places:
             del self._readings[place]
 
-    def _flow(self, owner: object, place: Place, *, paused: bool) -> None:
+    def _set_paused(self, owner: object, place: Place, *, paused: bool) -> None:
         reading = self._readings.get(place)
         if reading is not None and reading.owner is owner:
             reading.paused = paused
@@ -215,31 +211,31 @@ class Fetcher:
             change([TopicPartition(*place)])
 
     def _hand_over(self, messages: list[Message]) -> None:
-        arrivals = self._sorted(messages)
+        arrivals = self._by_partition(messages)
         if arrivals:
             self._room.acquire()
             if not self._ended.is_set():
-                self._loop.call_soon_threadsafe(self._take, arrivals)
+                self._loop.call_soon_threadsafe(self._deliver, arrivals)
 
-    def _take(self, arrivals: list[Arrival]) -> None:
+    def _deliver(self, arrivals: list[Arrival]) -> None:
         self._room.release()
-        self._arrived(arrivals)
+        self._on_arrivals(arrivals)
 
-    def _sorted(self, messages: list[Message]) -> list[Arrival]:
-        by_place: dict[Place, tuple[list[Record], int, int]] = {}
+    def _by_partition(self, messages: list[Message]) -> list[Arrival]:
+        by_place: dict[Place, tuple[list[FetchedRecord], int, int]] = {}
         for message in messages:
             place = (message.topic() or "", message.partition() or 0)
             records, after, size = by_place.get(place) or ([], 0, 0)
             offset = message.offset() or 0
             error = message.error()
             if error is None:
-                records.append(Record(message, offset))
+                records.append(FetchedRecord(message, offset))
                 after = offset + 1
                 size += len(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the library spells it
+            elif is_end(error):
                 after = max(after, offset)
             else:
-                self._tell(place, error)
+                self._report(place, error)
                 continue
             by_place[place] = (records, after, size)
         arrivals: list[Arrival] = []
@@ -250,8 +246,8 @@ class Fetcher:
                 arrivals.append(Arrival(reading.owner, reading.topic, records, after, size))
         return arrivals
 
-    def _tell(self, place: Place, error: KafkaError) -> None:
+    def _report(self, place: Place, error: KafkaError) -> None:
         log.warning("fetch.failed", topic=place[0], partition=place[1], error=error.str()[:300])
         reading = self._readings.get(place)
         if reading is not None:
-            self._loop.call_soon_threadsafe(self._failed, reading.owner, KafkaException(error))
+            self._loop.call_soon_threadsafe(self._on_error, reading.owner, KafkaException(error))

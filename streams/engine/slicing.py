@@ -1,4 +1,7 @@
-"""Decide what may be applied next: positions, slices and the cut of a tick, on plain values and without I/O."""
+"""Decide what may be applied next: positions, slices and the cut of a tick, on plain values and without I/O.
+
+"A tick is a cut" and "The order of a replay" in the README say which rules hold here.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from schemas.events.clock import ContextSet, SourceResumed, Ticked
+from streams.kafka.record import KafkaRecord
 
 Order = Literal["arrival", "replay"]
-
-
-class Record(Protocol):
-    """A fetched record, as both Kafka clients' shapes can be read."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Any: ...
-    @property
-    def timestamp(self) -> int: ...
+ClockMessage = Ticked | ContextSet | SourceResumed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +27,11 @@ class Run:
     topic: str
     start: int
     end: int
-    records: Sequence[Record]
+    records: Sequence[KafkaRecord]
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedTick:
     """The tick in force."""
 
     number: int
@@ -64,27 +54,28 @@ class Slice:
     resumed: tuple[str, ...] = ()
 
     def ends(self, clock: str) -> dict[str, int]:
-        """The positions that it moves."""
-        moved = {run.topic: run.end for run in self.runs}
+        """Topic -> the position after the slice, of the topics that it reads; ``clock``: the topic of the ticks."""
+        positions = {run.topic: run.end for run in self.runs}
         if self.clock_end is not None:
-            moved[clock] = self.clock_end
-        return moved
+            positions[clock] = self.clock_end
+        return positions
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """``arrival``: records as they come, ``most`` in a slice; ``replay``: nothing beyond a tick's cut before the tick.
+    """How records become slices, and how many may be held meanwhile.
 
-    ``lazy``: a tick makes no slice by itself, it comes with the next records. Beyond ``held`` records, or ``held_bytes`` of
-    their values, a topic-partition is not fetched until half of them are applied. ``with_tick``: records wait for a tick, unless
-    a slice is full: for an agent whose answers nobody reads before the next one.
+    ``order``: ``arrival`` = records as they come, at most ``max_slice`` in a slice; ``replay`` = nothing beyond a tick's cut
+    before the tick. ``lazy``: a tick makes no slice by itself, it comes with the next records. Beyond ``max_held`` records, or
+    ``max_held_bytes`` of their values, a topic-partition is not fetched until half of them are applied. ``with_tick``: records
+    wait for a tick, unless a slice is full: for an agent whose answers nobody reads before the next one.
     """
 
     order: Order = "arrival"
     lazy: bool = False
-    most: int = 500
-    held: int = 5_000
-    held_bytes: int = 4 << 20
+    max_slice: int = 500
+    max_held: int = 5_000
+    max_held_bytes: int = 4 << 20
     with_tick: bool = False
 
 
@@ -94,21 +85,23 @@ class GapError(Exception):
 
 @dataclass
 class SliceBuffer:
-    """What has arrived for one partition and is not applied yet. Changed by ``arrived``, ``ticked``, ``take`` and ``pause`` only.
+    """What has arrived for one partition and is not applied yet, and which of it may be applied next.
 
-    A topic that is paused (D10) keeps what is held of it: it is neither fetched nor taken, and no tick waits for it.
+    Changed by ``add_records``, ``add_tick``, ``next_slice`` and ``pause`` only. A topic that is paused (README, "Nothing is
+    dropped") keeps what is held of it: it is neither fetched nor applied, and no tick waits for it.
     """
 
     sources: tuple[str, ...]
     rules: Rules
     positions: dict[str, int]
     """Where the next slice begins, per source topic."""
-    applied: Applied | None = None
+    tick: AppliedTick | None = None
+    """The tick that was applied last."""
     knows_context: bool = False
     paused: set[str] = field(default_factory=set)
     fetched: dict[str, int] = field(init=False)
-    records: dict[str, deque[Record]] = field(init=False)
-    clock: deque[tuple[int, Ticked | ContextSet | SourceResumed]] = field(init=False, default_factory=deque)
+    records: dict[str, deque[KafkaRecord]] = field(init=False)
+    clock: deque[tuple[int, ClockMessage]] = field(init=False, default_factory=deque)
     _bytes: dict[str, int] = field(init=False)
     _resumed: tuple[str, ...] = field(init=False, default=())
     _context: ContextSet | None = field(init=False, default=None)
@@ -119,7 +112,7 @@ class SliceBuffer:
         self.records = {topic: deque() for topic in self.sources}
         self._bytes = dict.fromkeys(self.sources, 0)
 
-    def arrived(self, topic: str, records: Sequence[Record], before: int, after: int, size: int | None = None) -> None:
+    def add_records(self, topic: str, records: Sequence[KafkaRecord], before: int, after: int, size: int | None = None) -> None:
         """Take what one fetch returned, which moved the fetch position from ``before`` to ``after``. Raises GapError.
 
         ``size``: bytes of the records' values, where the caller knows them.
@@ -131,40 +124,42 @@ class SliceBuffer:
         self._bytes[topic] += sum(len(record.value or b"") for record in records) if size is None else size
         self.fetched[topic] = after
 
-    def ticked(self, offset: int, record: Ticked | ContextSet | SourceResumed) -> None:
-        self.clock.append((offset, record))
+    def add_tick(self, offset: int, message: ClockMessage) -> None:
+        """Take a tick, a context or a resumption, in the order of the clock's topic."""
+        self.clock.append((offset, message))
 
     def pause(self, topics: Iterable[str]) -> None:
-        """Leave these topics alone until the clock says that they are resumed (D10)."""
+        """Leave these topics alone until the clock says that they are resumed."""
         self.paused.update(topics)
 
-    def wants(self, topic: str, *, resting: bool = False) -> bool:
+    def wants_more(self, topic: str, *, throttled: bool = False) -> bool:
         """Whether more of a topic is to be fetched: not when enough is held, except what a replay's next tick waits for.
 
         A replay applies a step as a whole; live, what is held is applied without the tick, and makes room.
-        ``resting``: it is not fetched at present; then half as much is enough, so that it does not stop and go.
+        ``throttled``: it is not fetched at present; then half as much is enough, so that it does not stop and go.
         """
         if topic in self.paused:
             return False
-        share = 2 if resting else 1
-        if len(self.records[topic]) * share < self.rules.held and self._bytes[topic] * share < self.rules.held_bytes:
+        share = 2 if throttled else 1
+        if len(self.records[topic]) * share < self.rules.max_held and self._bytes[topic] * share < self.rules.max_held_bytes:
             return True
         tick = self._next_tick() if self.rules.order == "replay" else None
         return tick is not None and self.fetched[topic] < tick.ends.get(topic, 0)
 
-    def waits(self) -> bool:
-        """Whether there is anything that ``take`` might give; cheap, and sometimes wrongly yes."""
+    def has_work(self) -> bool:
+        """Whether ``next_slice`` might give one; cheap, and sometimes wrongly yes."""
         return bool(self.clock or self._context or self._resumed or any(self.records.values()))
 
-    def held(self) -> int:
+    def record_count(self) -> int:
+        """How many records are held."""
         return sum(map(len, self.records.values()))
 
-    def take(self, *, more: bool = False) -> Slice | None:
-        """The next slice, or None when nothing may be applied now. ``more``: deadlines of the applied tick are left."""
+    def next_slice(self, *, more: bool = False) -> Slice | None:
+        """Take the next slice out, None when nothing may be applied now. ``more``: deadlines of the applied tick are left."""
         self._skip_to_tick()
         if not self.knows_context:
             return None
-        return self._take_step() if self.rules.order == "replay" else self._take_arrived(more=more)
+        return self._next_step() if self.rules.order == "replay" else self._next_arrivals(more=more)
 
     def _next_tick(self) -> Ticked | None:
         return next((record for _, record in self.clock if isinstance(record, Ticked)), None)
@@ -179,45 +174,62 @@ class SliceBuffer:
                 if record.topic in self.paused:
                     self.paused.discard(record.topic)
                     self._resumed += (record.topic,)
-            elif self.applied is None or (record.number > self.applied.number and record.time > self.applied.time):
+            elif self.tick is None or (record.number > self.tick.number and record.time > self.tick.time):
                 return
             self.clock.popleft()
             self._clock_end = offset + 1
 
-    def _take_arrived(self, *, more: bool) -> Slice | None:
-        runs = self._arrived_runs()
-        reached = self.positions | {run.topic: run.end for run in runs}
-        tick = self._reached_tick(reached)
-        # A lazy tick waits for records, but not if a topic resumes behind it: none may come before.
-        waits = self.rules.lazy and not any(isinstance(record, SourceResumed) for _, record in self.clock)
-        by_clock = bool(tick or self._context) and not waits
-        if not (by_clock or more or self._resumed or any(run.records for run in runs)):
-            return None
-        if self.rules.with_tick and not (tick or more or self._resumed) and self.held() < self.rules.most:
+    def _next_arrivals(self, *, more: bool) -> Slice | None:
+        runs = self._arrival_runs()
+        tick = self._reached_tick(self.positions | {run.topic: run.end for run in runs})
+        if not self._is_due(runs, tick, more=more):
             return None
         for run in runs:
-            held = self.records[run.topic]
+            queue = self.records[run.topic]
             for _ in run.records:
-                held.popleft()
+                queue.popleft()
         return self._slice(runs, tick)
+
+    def _is_due(self, runs: Sequence[Run], tick: Ticked | None, *, more: bool) -> bool:
+        """Whether there is a slice now, in the order of arrival: the first line that fits decides.
+
+        ================================================================  ===================================
+        a topic is resumed, or deadlines are left of the applied tick     yes
+        the agent waits for ticks: none is reached, the slice not full    no
+        there are records                                                 yes
+        there is neither a reached tick nor a new context                 no
+        ticks are not lazy                                                yes
+        behind the tick, on the clock, a topic is resumed                 yes: no record may come before it
+        nothing of all this                                               no
+        ================================================================  ===================================
+        """
+        if more or self._resumed:
+            return True
+        if self.rules.with_tick and tick is None and self.record_count() < self.rules.max_slice:
+            return False
+        if any(run.records for run in runs):
+            return True
+        if tick is None and self._context is None:
+            return False
+        return not self.rules.lazy or any(isinstance(message, SourceResumed) for _, message in self.clock)
 
     def _open_sources(self) -> Sequence[str]:
         return [topic for topic in self.sources if topic not in self.paused] if self.paused else self.sources
 
-    def _arrived_runs(self) -> list[Run]:
+    def _arrival_runs(self) -> list[Run]:
         topics = self._open_sources()
-        counts = oldest_first({topic: self.records[topic] for topic in topics}, self.rules.most)
+        counts = oldest_first({topic: self.records[topic] for topic in topics}, self.rules.max_slice)
         runs = []
         for topic in topics:
-            held, count = self.records[topic], counts[topic]
-            records = list(islice(held, count))
+            queue, count = self.records[topic], counts[topic]
+            records = list(islice(queue, count))
             # All that was fetched is taken: the run reaches beyond its last record, over markers and holes.
-            end = self.fetched[topic] if count == len(held) else records[-1].offset + 1 if records else self.positions[topic]
+            end = self.fetched[topic] if count == len(queue) else records[-1].offset + 1 if records else self.positions[topic]
             if end > self.positions[topic]:
                 runs.append(Run(topic, self.positions[topic], end, records))
         return runs
 
-    def _take_step(self) -> Slice | None:
+    def _next_step(self) -> Slice | None:
         tick = self._reached_tick(self.fetched)
         if tick is None:
             return None
@@ -228,11 +240,11 @@ class SliceBuffer:
                 runs.append(Run(topic, self.positions[topic], end, pop_below(self.records[topic], end)))
         return self._slice(runs, tick)
 
-    def _reached_tick(self, reached: Mapping[str, int]) -> Ticked | None:
+    def _reached_tick(self, positions: Mapping[str, int]) -> Ticked | None:
         if not self.clock:
             return None
         _, tick = self.clock[0]
-        return tick if isinstance(tick, Ticked) and is_reached(tick, reached, self.paused) else None
+        return tick if isinstance(tick, Ticked) and is_reached(tick, positions, self.paused) else None
 
     def _slice(self, runs: Sequence[Run], tick: Ticked | None) -> Slice:
         for run in runs:
@@ -244,42 +256,42 @@ class SliceBuffer:
         if tick:
             offset, _ = self.clock.popleft()
             self._clock_end = offset + 1
-            self.applied = Applied(tick.number, tick.time, tick.step)
-        made = Slice(tuple(runs), self._context, tick, offset, self._clock_end, self._resumed)
+            self.tick = AppliedTick(tick.number, tick.time, tick.step)
+        slice_ = Slice(tuple(runs), self._context, tick, offset, self._clock_end, self._resumed)
         self._context = self._clock_end = None
         self._resumed = ()
-        return made
+        return slice_
 
 
 def is_reached(tick: Ticked, positions: Mapping[str, int], paused: set[str]) -> bool:
-    """Whether the positions have reached the cut; topics that are paused, or not ours, do not matter."""
+    """Whether the positions have reached the tick's cut; topics that are paused, or of other agents, do not matter."""
     return all(positions[topic] >= end for topic, end in tick.ends.items() if topic in positions and topic not in paused)
 
 
-def pop_below(records: deque[Record], end: int) -> list[Record]:
+def pop_below(records: deque[KafkaRecord], end: int) -> list[KafkaRecord]:
     """Take the records with offsets below ``end`` off the head."""
-    taken = []
+    head = []
     while records and records[0].offset < end:
-        taken.append(records.popleft())
-    return taken
+        head.append(records.popleft())
+    return head
 
 
-def oldest_first(waiting: Mapping[str, Collection[Record]], room: int) -> dict[str, int]:
-    """How many of each topic's waiting records are taken: those that were written first, by the records' time stamps.
+def oldest_first(backlog: Mapping[str, Collection[KafkaRecord]], room: int) -> dict[str, int]:
+    """How many records to take of each topic: those that were written first, by the records' time stamps.
 
     So a backlog is read as it came: a topic with few records does not run weeks ahead of one with many. The first record of each
     topic finds room whatever its time stamp says, so that a wrong one delays its topic, and stops it never.
     """
-    if sum(map(len, waiting.values())) <= room:
-        return {topic: len(records) for topic, records in waiting.items()}
-    written = [(record.timestamp, topic) for topic, records in waiting.items() for record in islice(records, 1, room)]
-    written.sort(key=itemgetter(0))
-    firsts = [topic for topic, records in waiting.items() if records][:room]
-    taken = Counter(firsts)
-    taken.update(topic for _, topic in written[: room - len(firsts)])
-    return {topic: taken[topic] for topic in waiting}
+    if sum(map(len, backlog.values())) <= room:
+        return {topic: len(records) for topic, records in backlog.items()}
+    stamps = [(record.timestamp, topic) for topic, records in backlog.items() for record in islice(records, 1, room)]
+    stamps.sort(key=itemgetter(0))
+    firsts = [topic for topic, records in backlog.items() if records][:room]
+    counts = Counter(firsts)
+    counts.update(topic for _, topic in stamps[: room - len(firsts)])
+    return {topic: counts[topic] for topic in backlog}
 
 
-def continues(made: Slice, positions: Mapping[str, int]) -> bool:
+def continues(slice_: Slice, positions: Mapping[str, int]) -> bool:
     """Whether every run begins exactly where the partition stands: only then may the slice be applied."""
-    return all(run.start == positions[run.topic] for run in made.runs)
+    return all(run.start == positions[run.topic] for run in slice_.runs)

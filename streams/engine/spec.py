@@ -1,9 +1,10 @@
-"""What an agent is to the engine."""
+"""What an agent is to the engine in one deployment, and what the engine asks of the app that it runs in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from agents.brain import Brain
 from streams.engine.slicing import Order
@@ -11,7 +12,7 @@ from streams.engine.slicing import Order
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """Topics without prefix."""
+    """An agent as a deployment runs it (``agents.registry.Agent`` is what it is in all of them). Topics without prefix."""
 
     name: str
     sources: tuple[str, ...]
@@ -23,10 +24,36 @@ class AgentSpec:
     """Of the deployment: an agent may apply what arrives in a replay, too, and tell its steps apart by itself."""
     brain: Callable[[], Brain]
     with_tick: bool = False
-    """See ``plan.Rules``."""
-    most: int | None = None
+    """See ``slicing.Rules``."""
+    max_slice: int | None = None
     """Records of a slice at most, where that is fewer than the deployment's."""
 
     @property
     def topics(self) -> tuple[str, ...]:
+        """All that it reads."""
         return (*self.sources, self.clock)
+
+
+class Gauges(Protocol):
+    """Something with gauges that the app has set every few seconds."""
+
+    def measure(self) -> None:
+        """Set them; called in the event loop."""
+
+
+class HostApp(Protocol):
+    """The app that an engine runs in: in a worker Faust's (``worker.membership.SliceApp``), in tests a simulated one."""
+
+    receivers: list[Gauges]
+    on_partitions_assigned: Any
+    on_before_shutdown: Any
+
+    def channel(self, *, maxsize: int | None = None) -> Any:
+        """A queue to an agent; ``maxsize`` 0 = without a bound."""
+
+    @property
+    def consumer_generation_id(self) -> int:
+        """Number of the group's last rebalance."""
+
+    async def crash(self, reason: BaseException) -> None:
+        """End the worker."""

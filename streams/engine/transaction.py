@@ -1,8 +1,7 @@
-"""Compose what a slice writes, and write it in one transaction."""
+"""Compose what a slice writes, and write it in one transaction ("A slice is a transaction" in the README)."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,11 +16,14 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Output, Rejection
 from schemas.events.models import StepEnded
 from schemas.ids import stable_id
-from schemas.outputs.operations import RecordRejected, Run, SliceCommitted, SourcePauseChanged, kept
+from schemas.outputs.operations import Run, SliceCommitted, SourcePauseChanged
 from streams.engine.circuit_breaker import CircuitBreaker
-from streams.engine.partition_task import CONTEXT, PAUSED, POSITIONS, Checkpoint
-from streams.engine.slicing import Order, Record, Slice
+from streams.engine.dead_letter import Origin, dead_letter
+from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
+from streams.engine.partition_task import Checkpoint
+from streams.engine.slicing import Order, Slice
 from streams.kafka.codec import encode
+from streams.kafka.record import KafkaRecord
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -29,14 +31,14 @@ if TYPE_CHECKING:
 COMMIT_TIMEOUT_S = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MS = 7_258_118_400_000
-"""The year 2200: a later time stamp of a record is none."""
+"""The year 2200: a record with a later time stamp counts as one without."""
 
 Stage = Callable[[str], None]
-"""Called with ``before``, ``written`` and ``committed``: tests raise here what a broker or a kill would do."""
+"""Called with ``before``, ``written`` and ``committed``, as a transaction goes on: tests fail here like a broker or a kill."""
 
 
 class OutgoingRecord(NamedTuple):
-    """``topic`` without prefix; ``partition`` -1 = by the key."""
+    """A message as it is produced; ``topic`` without prefix, ``partition`` -1 = by the key."""
 
     topic: str
     value: bytes
@@ -59,13 +61,13 @@ class Rejected:
     """A record that is not applied, and why."""
 
     topic: str
-    record: Record
+    record: KafkaRecord
     rejection: Rejection
 
 
 @dataclass(frozen=True, slots=True)
 class WriterId:
-    """Who writes: quoted in everything that the engine itself sends."""
+    """Who writes a slice: named in everything that the engine itself sends."""
 
     agent: str
     partition: int
@@ -90,23 +92,23 @@ def _as_row(context: ContextSet) -> bytes:
 
 
 def compose(
-    origin: WriterId, made: Slice, after: Checkpoint, before: Checkpoint, folded: FoldResult, rejected: Sequence[Rejected]
+    writer: WriterId, slice_: Slice, after: Checkpoint, before: Checkpoint, folded: FoldResult, rejected: Sequence[Rejected]
 ) -> SliceWrites:
     """All that one slice writes: changed rows, the engine's rows, outputs, dead letters, the step's end, the journal."""
     rows = {**folded.rows, POSITIONS: after.position_row()}
-    if made.context:
-        rows[CONTEXT] = _as_row(made.context)
-    time = after.applied.time if after.applied else EPOCH
+    if slice_.context:
+        rows[CONTEXT] = _as_row(slice_.context)
+    time = after.tick.time if after.tick else EPOCH
     messages: list[OutgoingRecord] = []
-    if after.paused != before.paused or made.resumed:
+    if after.paused != before.paused or slice_.resumed:
         rows[PAUSED] = orjson.dumps(sorted(after.paused))
-        messages += _pause_changes(origin, made, after, before, time)
+        messages += _pause_changes(writer, slice_, after, before, time)
     messages += [_output(output) for output in folded.outputs]
-    messages += [_dead_letter(origin, one, time) for one in rejected]
-    if made.tick and origin.order == "replay":
-        messages.append(_step_ended(origin, made.tick.step, time))
-    messages.append(_journal(origin, made, after, folded, len(rejected), time))
-    return SliceWrites(origin.state_topic, origin.partition, rows, messages)
+    messages += [_dead_letter(writer, entry, time) for entry in rejected]
+    if slice_.tick and writer.order == "replay":
+        messages.append(_step_ended(writer, slice_.tick.step, time))
+    messages.append(_journal(writer, slice_, after, folded, len(rejected), time))
+    return SliceWrites(writer.state_topic, writer.partition, rows, messages)
 
 
 def _output(output: Output, partition: int = -1) -> OutgoingRecord:
@@ -114,99 +116,92 @@ def _output(output: Output, partition: int = -1) -> OutgoingRecord:
     return OutgoingRecord(output.topic, value, output.key.encode() or None, partition, cast("Any", headers))
 
 
-def _own(topic: str, key: str, name: str, output_id: str, time: datetime, data: Contract, partition: int = -1) -> OutgoingRecord:
+def _engine_output(
+    topic: str, key: str, name: str, output_id: str, time: datetime, data: Contract, partition: int = -1
+) -> OutgoingRecord:
     return _output(Output(topic=topic, key=key, type=name, id=output_id, time=time, recorded=time, data=data), partition)
 
 
-def _dead_letter(origin: WriterId, one: Rejected, time: datetime) -> OutgoingRecord:
-    record = one.record
+def _dead_letter(writer: WriterId, rejected: Rejected, time: datetime) -> OutgoingRecord:
+    record = rejected.record
     # A sender may put anything into a time stamp.
     recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if 0 < (record.timestamp or 0) < LATEST_MS else None
-    key, headers, value = kept(record.key, record.headers or (), record.value)
-    is_cut = len(value) < len(record.value or b"")
-    data = RecordRejected(
-        topic=one.topic,
-        partition=origin.partition,
-        offset=record.offset,
-        reason=one.rejection.reason[:1900] + (f" (of it the first {len(value)} bytes are kept)" if is_cut else ""),
-        field=one.rejection.field,
-        raw=b64encode(value).decode(),
-        key=None if key is None else b64encode(key).decode(),
-        headers=tuple((name, b64encode(text).decode()) for name, text in headers),
-        recorded_at=recorded_at,
-        code_version=origin.code_version,
-    )
-    letter_id = stable_id("dead-letter", origin.prefix, one.topic, origin.partition, record.offset)
-    return _own("dead-letters", "", "duewatch.record.rejected.v1", letter_id, recorded_at or time, data)
+    origin = Origin(writer.prefix, rejected.topic, writer.partition, record.offset)
+    letter = dead_letter(origin, record.key, record.headers, record.value, rejected.rejection, recorded_at=recorded_at, now=time)
+    return _output(letter)
 
 
 def _pause_changes(
-    origin: WriterId, made: Slice, after: Checkpoint, before: Checkpoint, time: datetime
+    writer: WriterId, slice_: Slice, after: Checkpoint, before: Checkpoint, time: datetime
 ) -> Iterator[OutgoingRecord]:
-    """Alerts for whoever runs the system, on ``dead-letters``: who reads there is who can mend what is broken."""
-    for topic in made.resumed:
-        yield _pause_change(origin, topic, "resumed", after, before, time)
-    for topic in sorted(after.paused - (before.paused - set(made.resumed))):
-        yield _pause_change(origin, topic, "paused", after, after, time)
+    """Alerts for whoever runs the system, on ``dead-letters``: who reads there can fix what is broken."""
+    for topic in slice_.resumed:
+        yield _pause_change(writer, topic, "resumed", after, before, time)
+    for topic in sorted(after.paused - (before.paused - set(slice_.resumed))):
+        yield _pause_change(writer, topic, "paused", after, after, time)
 
 
 def _pause_change(
-    origin: WriterId, topic: str, state: Literal["paused", "resumed"], after: Checkpoint, judged: Checkpoint, time: datetime
+    writer: WriterId, topic: str, state: Literal["paused", "resumed"], after: Checkpoint, judged: Checkpoint, time: datetime
 ) -> OutgoingRecord:
-    outcomes = judged.outcomes.get(topic, CircuitBreaker())
-    resume = f"duewatch dead-letters resume {topic} {origin.partition} --owner NAME"
-    action = f"see `duewatch dead-letters list`, have the sender mended, then `{resume}`" if state == "paused" else "none"
+    breaker = judged.breakers.get(topic, CircuitBreaker())
+    resume = f"duewatch dead-letters resume {topic} {writer.partition} --owner NAME"
+    action = (
+        f"find the fault with `duewatch dead-letters list`, have it fixed at the sender, then `{resume}`"
+        if state == "paused"
+        else "none"
+    )
     data = SourcePauseChanged(
         topic=topic,
-        partition=origin.partition,
-        agent=origin.agent,
+        partition=writer.partition,
+        agent=writer.agent,
         state=state,
         offset=judged.positions[topic],
-        broken=outcomes.broken,
-        judged=outcomes.count,
+        broken=breaker.broken_count,
+        judged=breaker.count,
         recommended_action=action,
-        code_version=origin.code_version,
+        code_version=writer.code_version,
     )
-    change_id = stable_id("pause", origin.prefix, topic, origin.partition, state, after.number)
-    return _own("dead-letters", "", "duewatch.source.pause_changed.v1", change_id, time, data)
+    change_id = stable_id("pause", writer.prefix, topic, writer.partition, state, after.number)
+    return _engine_output("dead-letters", "", "duewatch.source.pause_changed.v1", change_id, time, data)
 
 
-def _step_ended(origin: WriterId, step: int, time: datetime) -> OutgoingRecord:
-    data = StepEnded(step=step, partition=origin.partition, partitions=origin.partitions)
-    marker_id = stable_id("step", origin.partition, step)
-    return _own("training-examples", str(origin.partition), "duewatch.step.ended.v1", marker_id, time, data)
+def _step_ended(writer: WriterId, step: int, time: datetime) -> OutgoingRecord:
+    data = StepEnded(step=step, partition=writer.partition, partitions=writer.partitions)
+    marker_id = stable_id("step", writer.partition, step)
+    return _engine_output("training-examples", str(writer.partition), "duewatch.step.ended.v1", marker_id, time, data)
 
 
 def _journal(
-    origin: WriterId, made: Slice, after: Checkpoint, folded: FoldResult, rejected: int, time: datetime
+    writer: WriterId, slice_: Slice, after: Checkpoint, folded: FoldResult, rejected: int, time: datetime
 ) -> OutgoingRecord:
     data = SliceCommitted(
-        agent=origin.agent,
-        partition=origin.partition,
+        agent=writer.agent,
+        partition=writer.partition,
         number=after.number,
-        runs=tuple(Run(topic=run.topic, start=run.start, end=run.end) for run in made.runs),
-        order=origin.order,
-        tick=made.tick.number if made.tick else None,
-        tick_offset=made.tick_offset,
+        runs=tuple(Run(topic=run.topic, start=run.start, end=run.end) for run in slice_.runs),
+        order=writer.order,
+        tick=slice_.tick.number if slice_.tick else None,
+        tick_offset=slice_.tick_offset,
         context_version=after.context.version if after.context else "none",
-        code_version=origin.code_version,
+        code_version=writer.code_version,
         applied=folded.applied,
         duplicates=folded.duplicates,
         rejected=rejected,
         outputs=len(folded.outputs),
         paused=tuple(sorted(after.paused)),
-        resumed=made.resumed,
+        resumed=slice_.resumed,
     )
-    slice_id = stable_id("slice", origin.prefix, origin.agent, origin.partition, after.number)
-    return _own("journal", str(origin.partition), "duewatch.slice.committed.v1", slice_id, time, data, origin.partition)
+    slice_id = stable_id("slice", writer.prefix, writer.agent, writer.partition, after.number)
+    return _engine_output("journal", str(writer.partition), "duewatch.slice.committed.v1", slice_id, time, data, writer.partition)
 
 
-def commit(producer: Producer, written: SliceWrites, names: Mapping[str, str], stage: Stage | None = None) -> None:
+def commit(producer: Producer, writes: SliceWrites, names: Mapping[str, str], stage: Stage | None = None) -> None:
     """One transaction with all of it. Whatever it raises, the outcome counts as unknown."""
     if stage:
         stage("before")
     producer.begin_transaction()
-    _produce(producer, written, names)
+    _produce(producer, writes, names)
     if stage:
         producer.flush()
         stage("written")
@@ -215,16 +210,16 @@ def commit(producer: Producer, written: SliceWrites, names: Mapping[str, str], s
         stage("committed")
 
 
-def _produce(producer: Producer, written: SliceWrites, names: Mapping[str, str]) -> None:
+def _produce(producer: Producer, writes: SliceWrites, names: Mapping[str, str]) -> None:
     """Queue all messages. By position: the library takes three times as long to find arguments by their names."""
-    produce, state, partition = producer.produce, names[written.state], written.partition
-    for key, value in written.rows.items():
+    produce, state, partition = producer.produce, names[writes.state], writes.partition
+    for key, value in writes.rows.items():
         try:
             produce(state, value, key, partition)
         except BufferError:
             _produce_later(producer, state, value, key, partition)
-    for topic, body, own_key, own_partition, headers in written.messages:
-        message = (names[topic], body, own_key, own_partition, None, None, 0, headers)
+    for topic, body, message_key, message_partition, headers in writes.messages:
+        message = (names[topic], body, message_key, message_partition, None, None, 0, headers)
         try:
             produce(*message)
         except BufferError:

@@ -1,4 +1,4 @@
-"""What is told of a decision: before, cause, after, what the rule looked at, contributions, parameters, equality."""
+"""Describe a decision: before, cause, after, what the rule looked at, contributions, parameters, equality."""
 
 from __future__ import annotations
 
@@ -8,141 +8,139 @@ from typing import Any
 import msgspec
 import orjson
 
-from agents.debtor import outputs
-from agents.debtor.keys import SCORE
-from agents.debtor.state import Header, Row
+from agents.debtor import views
+from agents.debtor.alerts.types import BY_CODE
+from agents.debtor.keys import (
+    CELL,
+    FEATURES,
+    HEADER,
+    ITEM,
+    PAYMENT,
+    PENDING,
+    SALES,
+    SCORE,
+    SEEN,
+    features_key,
+    kind_of,
+)
+from agents.debtor.limits.rules import REASONS
+from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from agents.version import CODE_VERSION
 from schemas.events.clock import ContextSet
 from schemas.outputs.alerts import AlertChanged
 from schemas.outputs.scores import ScoreComputed
-from streams.explain.reproduce import Decided, Explained, RecordedDecision
+from streams.explain.find import Decision
+from streams.explain.reproduce import Reproduction
 from streams.kafka.codec import encode
+from streams.recompute.decisions import RecordedDecision
 from streams.recompute.difference import compare_fields
 from streams.recompute.journal import RecomputedSlice
 
-_LIMIT_PARAMETERS = {
-    "opening_limit": ("limits.opening_limit", "limits.terms_days", "limits.review_days"),
-    "generation": ("action",),
-    "petition": ("limits.hold_days",),
-    "insolvency_over": ("limits.opening_limit", "limits.round_to"),
-    "overdue": ("alerts.overdue_days", "alerts.overdue_amount", "limits.weak_factor", "limits.weak_terms_days"),
-    "band_weak": ("bands.late_weak_from", "bands.default_weak_from", "limits.weak_factor", "limits.weak_terms_days"),
-    "cash_flow_shock": ("alerts.shock_threshold", "alerts.shock_warm_up_weeks", "limits.hold_days"),
-    "hold_lapsed": ("limits.hold_days",),
-    "review_confirmed": ("limits.weak_factor", "limits.weak_terms_days"),
-    "terms": ("limits.strong_terms_days", "limits.terms_days", "limits.weak_terms_days"),
-}
-_FOLLOWING = (
-    "limits.cover_days", "limits.strong_factor", "limits.medium_factor", "limits.weak_factor", "limits.step_up",
-    "limits.deadband", "limits.round_to", "limits.review_days",
-)  # fmt: skip
-"""What a limit that follows the sales depends on."""
-_ALERT_PARAMETERS = {
-    "overdue": ("alerts.overdue_days", "alerts.overdue_amount", "alerts.cool_down_days"),
-    "score_drop": ("alerts.score_drop", "alerts.cool_down_days"),
-    "over_limit": ("alerts.over_limit_share", "alerts.cool_down_days"),
-    "cash_flow_shock": ("alerts.shock_threshold", "alerts.shock_warm_up_weeks", "alerts.cool_down_days"),
-    "insolvency": (),
-}
 
-
-def parameters(context: ContextSet, data: Decided) -> dict[str, str]:
+def parameters(context: ContextSet, data: Decision) -> dict[str, str]:
     """The policy's values that bear on a decision."""
-    if isinstance(data, ScoreComputed):
-        names: Iterable[str] = (*(f"bands.{name}" for name in type(context.policy.bands).model_fields), "loss_given_default")
-    elif isinstance(data, AlertChanged):
-        names = _ALERT_PARAMETERS[data.alert_type]
-    else:
-        codes = [reason.code for reason in data.reasons]
-        names = dict.fromkeys(name for code in codes for name in _LIMIT_PARAMETERS.get(code, _FOLLOWING))
-    told = {}
-    for name in names:
+    values = {}
+    for name in _parameter_names(context, data):
         value: Any = context.policy
         for part in name.split("."):
             value = getattr(value, part)
-        told[name] = str(value)
-    return told
+        values[name] = str(value)
+    return values
 
 
-def looked_at(seen: RecordedDecision, data: Decided) -> dict[str, Any]:
-    """What the rule looked at, after the cause: features of a score, facts of an alert, standing of a limit."""
-    after = seen.after
+def _parameter_names(context: ContextSet, data: Decision) -> Iterable[str]:
     if isinstance(data, ScoreComputed):
-        features = after.get(f"f/{data.invoice_id}") if data.invoice_id else None
-        if features is not None:
-            told = {name: getattr(features, name) for name in features.__struct_fields__}
-        else:
-            score = after.get(SCORE)
-            told = {} if score is None else {name: getattr(score, name) for name in score.__struct_fields__}
-        return {name: plain(value) for name, value in told.items()}
-    case = UnitOfWork(data.customer_id, after, seen.cause, seen.context, seen.day)
-    header = seen.before.get("")
-    if isinstance(header, Header):
-        case.started_with = header
-    facts = outputs.alert_facts(case) if isinstance(data, AlertChanged) else outputs.standing(case)
-    return {name: plain(value) for name, value in facts._asdict().items()}
+        return (*(f"bands.{name}" for name in type(context.policy.bands).model_fields), "loss_given_default")
+    if isinstance(data, AlertChanged):
+        return BY_CODE[data.alert_type].policy_values
+    reasons = (REASONS[reason.code] for reason in data.reasons if reason.code in REASONS)
+    # A dict keeps the order and drops what several reasons have in common.
+    return dict.fromkeys(name for reason in reasons for name in reason.policy_values)
 
 
-def plain(value: Any) -> Any:
-    """As JSON has it; amounts are texts."""
+def rule_inputs(recorded: RecordedDecision, data: Decision) -> dict[str, Any]:
+    """What the rule looked at, after the cause: the features of a score, the inputs of an alert or a limit."""
+    if isinstance(data, ScoreComputed):
+        row: Any = recorded.after.get(features_key(data.invoice_id)) if data.invoice_id else None
+        if row is None:
+            row = recorded.after.get(SCORE)
+        if row is None:
+            return {}
+        stored_names = zip(row.__struct_fields__, row.__struct_encode_fields__, strict=True)
+        return {stored: as_json(getattr(row, name)) for name, stored in stored_names}
+    work = _work_after(recorded, data.customer_id)
+    inputs = views.alert_inputs(work) if isinstance(data, AlertChanged) else views.limit_inputs(work)
+    return {name: as_json(value) for name, value in inputs._asdict().items()}
+
+
+def _work_after(recorded: RecordedDecision, customer_id: str) -> UnitOfWork:
+    """The debtor's unit of work as the cause left it."""
+    work = UnitOfWork(customer_id, recorded.before, recorded.cause, recorded.context, recorded.day, recorded.paused)
+    for row_key, row in recorded.reaction.changes.items():
+        work.put(row_key, row)
+    work.header = work.get("") or work.header
+    return work
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it; amounts are texts."""
     return orjson.loads(msgspec.json.encode(value))
 
 
-def as_dict(made: Explained) -> dict[str, Any]:
-    """Everything, for programs and for ``as_text``. Days in rows are ordinals, as they are kept."""
-    emitted, seen = made.emitted, made.seen
-    told: dict[str, Any] = {
-        "id": emitted.id,
-        "type": emitted.type,
-        "place": emitted.place,
-        "customer_id": emitted.data.customer_id,
-        "decision": emitted.data.model_dump(mode="json"),
+def as_dict(reproduction: Reproduction) -> dict[str, Any]:
+    """Everything, for programs and for ``render``. Days in rows are ordinals, as they are stored."""
+    published, recorded = reproduction.published, reproduction.recorded
+    explanation: dict[str, Any] = {
+        "id": published.id,
+        "type": published.type,
+        "place": published.place,
+        "customer_id": published.data.customer_id,
+        "decision": published.data.model_dump(mode="json"),
         "made_again": {
-            "equal": made.is_equal,
-            "reproduced": seen is not None,
-            "differs": [{"field": f, "went_out": a, "now": b} for f, a, b in made.differs],
+            "equal": reproduction.is_equal,
+            "reproduced": recorded is not None,
+            "differs": [{"field": f, "went_out": a, "now": b} for f, a, b in reproduction.differences],
             "code_version": CODE_VERSION,
-            "decided_by": sorted(made.versions),
+            "decided_by": sorted(reproduction.versions),
         },
     }
-    if seen is None:
-        return told
-    told |= {
-        "slice": None if made.slice_ is None else _slice(made.slice_),
-        "cause": _cause(seen, made.slice_),
-        "before": _state(seen.before, seen.reaction.changes),
-        "after": [{"row": r, "field": f, "before": a, "after": b} for r, f, a, b in changes(seen)],
-        "looked_at": looked_at(seen, emitted.data),
-        "contributions": _contributions(emitted.data, seen),
+    if recorded is None:
+        return explanation
+    return explanation | {
+        "slice": None if reproduction.slice_ is None else _describe_slice(reproduction.slice_),
+        "cause": _describe_cause(recorded, reproduction.slice_),
+        "before": _describe_state(recorded.before, recorded.reaction.changes),
+        "after": [{"row": r, "field": f, "before": a, "after": b} for r, f, a, b in changes(recorded)],
+        "looked_at": rule_inputs(recorded, published.data),
+        "contributions": _contributions(published.data, recorded),
         "rule": {
-            "policy_version": seen.context.policy.version,
-            "model_version": seen.context.model.version,
-            "reasons": [{"code": r.code, "text": r.text} for r in emitted.data.reasons],
-            "parameters": parameters(seen.context, emitted.data),
+            "policy_version": recorded.context.policy.version,
+            "model_version": recorded.context.model.version,
+            "reasons": [{"code": r.code, "text": r.text} for r in published.data.reasons],
+            "parameters": parameters(recorded.context, published.data),
         },
     }
-    return told
 
 
-def _slice(one: RecomputedSlice) -> dict[str, Any]:
+def _describe_slice(slice_: RecomputedSlice) -> dict[str, Any]:
     return {
-        "partition": one.journal.partition,
-        "number": one.number,
-        "order": one.journal.order,
-        "tick": one.tick.number if one.tick else None,
-        "time": one.tick.time.isoformat() if one.tick else None,
-        "context_version": one.context.version,
-        "code_version": one.journal.code_version,
+        "partition": slice_.journal.partition,
+        "number": slice_.number,
+        "order": slice_.journal.order,
+        "tick": slice_.tick.number if slice_.tick else None,
+        "time": slice_.tick.time.isoformat() if slice_.tick else None,
+        "context_version": slice_.context.version,
+        "code_version": slice_.journal.code_version,
     }
 
 
-def _cause(seen: RecordedDecision, one: RecomputedSlice | None) -> dict[str, Any]:
-    cause = seen.cause
+def _describe_cause(recorded: RecordedDecision, slice_: RecomputedSlice | None) -> dict[str, Any]:
+    cause = recorded.cause
     if isinstance(cause, Deadline):
-        return {"kind": "deadline", "id": seen.output.causation_id, "row": row_name(cause.row_key), "day": cause.day}
-    arrived = one.arrived if one is not None else ()
-    place = next((f"{a.topic}/{a.partition}/{a.offset}" for a in arrived if a.event.id == cause.id), None)
+        return {"kind": "deadline", "id": recorded.output.causation_id, "row": row_name(cause.row_key), "day": cause.day}
+    received = slice_.received if slice_ is not None else ()
+    place = next((f"{r.topic}/{r.partition}/{r.offset}" for r in received if r.event.id == cause.id), None)
     return {
         "kind": "event",
         "id": cause.id,
@@ -153,43 +151,48 @@ def _cause(seen: RecordedDecision, one: RecomputedSlice | None) -> dict[str, Any
     }
 
 
-def _state(rows: Mapping[str, Row], touched: Iterable[str]) -> dict[str, Any]:
+def _describe_state(rows: Mapping[str, Row], touched: Iterable[str]) -> dict[str, Any]:
     """The header, the rows that the cause touched, and how many of each kind there are."""
     kinds: dict[str, int] = {}
     for key in rows:
-        kinds[_KINDS.get(key[:1], key[:1])] = kinds.get(_KINDS.get(key[:1], key[:1]), 0) + 1
-    shown = [key for key in ("", *touched) if key in rows]
-    return {"rows": kinds, **{row_name(key): plain(rows[key]) for key in dict.fromkeys(shown)}}
+        kind = _KINDS.get(kind_of(key), kind_of(key))
+        kinds[kind] = kinds.get(kind, 0) + 1
+    row_keys = [key for key in (HEADER, *touched) if key in rows]
+    return {"rows": kinds, **{row_name(key): as_json(rows[key]) for key in dict.fromkeys(row_keys)}}
 
 
 _KINDS = {
-    "": "header", "i": "invoices", "p": "payments", "w": "waiting money", "s": "days of sales", "f": "features",
-    "x": "amount cells", "n": "stubs",
+    HEADER: "header", ITEM: "invoices", PAYMENT: "payments", PENDING: "waiting money", SALES: "days of sales",
+    FEATURES: "features", CELL: "amount cells", SEEN: "stubs",
 }  # fmt: skip
+"""First letter of a row's key -> what such rows hold."""
 
 
 def row_name(row_key: str) -> str:
-    """The row's key; the header has none."""
+    """A name for a row: its key; the header has none.
+
+    >>> row_name("i/I-1"), row_name("")
+    ('i/I-1', 'header')
+    """
     return row_key or "header"
 
 
-def changes(seen: RecordedDecision) -> Iterator[tuple[str, str, Any, Any]]:
+def changes(recorded: RecordedDecision) -> Iterator[tuple[str, str, Any, Any]]:
     """(row, field, before, after) of all that the cause changed."""
-    for key, row in sorted(seen.reaction.changes.items()):
-        was = seen.before.get(key)
-        before, after = (None if one is None else plain(one) for one in (was, row))
-        # A row that comes or goes is told field by field.
+    for key, row in sorted(recorded.reaction.changes.items()):
+        before, after = (None if value is None else as_json(value) for value in (recorded.before.get(key), row))
+        # A row that comes or goes is described field by field.
         empty: Any = {} if isinstance(before, dict) or isinstance(after, dict) else None
         for name, old, new in compare_fields(empty if before is None else before, empty if after is None else after):
             yield row_name(key), name, old, new
 
 
-def _contributions(data: Decided, seen: RecordedDecision) -> list[dict[str, Any]]:
-    """Of the score itself, or of the debtor's last one, which a limit or an alert looks at."""
+def _contributions(data: Decision, recorded: RecordedDecision) -> list[dict[str, Any]]:
+    """The contributions to the score itself, or to the debtor's last one, which a limit or an alert looks at."""
     if isinstance(data, ScoreComputed):
         score = data
-    elif seen.score is None:
+    elif recorded.score is None:
         return []
     else:  # what the brain sends has a contract's fields, and need not be the contract itself
-        score = ScoreComputed.model_validate_json(encode(seen.score)[0])
+        score = ScoreComputed.model_validate_json(encode(recorded.score)[0])
     return [{"code": r.code, "contribution": r.contribution, "text": r.text} for r in score.reasons]

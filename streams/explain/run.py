@@ -1,4 +1,4 @@
-"""Make one past decision again from its debtor's events, show why it came out so, and hold it against what went out (D5)."""
+"""The command ``explain``: recompute one past decision, show why it came out so, and compare it with what was published."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from streams.audit.sink_wait import deployed
 from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.query import ClickHouse, clickhouse_or_left
-from streams.engine.restore import offsets
 from streams.errors import UserError
 from streams.explain.describe import as_dict
-from streams.explain.from_clickhouse import explain_replayed
-from streams.explain.render import rendered
-from streams.explain.reproduce import Explained, explain, find
+from streams.explain.find import find
+from streams.explain.from_clickhouse import reproduce_from_clickhouse
+from streams.explain.render import render
+from streams.explain.reproduce import Reproduction, reproduce
 from streams.kafka.admin import KafkaAwayError, require_kafka
 from streams.kafka.codec import partition_of
-from streams.kafka.topics import full_name
+from streams.kafka.read import offsets
+from streams.kafka.topics import deployed, full_name
 from streams.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,34 +26,36 @@ if TYPE_CHECKING:
 
 
 def run_explain(
-    settings: Settings, wanted: str, data: Path | None, clickhouse: str | None, *, as_json: bool = False
+    settings: Settings, decision_id: str, data: Path | None, clickhouse: str | None, *, as_json: bool = False
 ) -> tuple[str, bool]:
-    """The explanation as text, and whether nothing speaks against the decision. Raises UserError.
+    """The explanation as text, and whether the decision is as it should be, as far as can be said. Raises UserError.
 
-    From the log; where no Kafka answers, from what a replay has left in ClickHouse.
+    From the log; where Kafka does not answer, from what a replay has left in ClickHouse.
     """
     try:
         require_kafka(settings)
-    except KafkaAwayError as away:
-        made = _from_clickhouse(clickhouse_or_left(settings, data, clickhouse), wanted, away)
+    except KafkaAwayError as error:
+        reproduction = _from_clickhouse(clickhouse_or_left(settings, data, clickhouse), decision_id, error)
     else:
-        asked = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
-        made = _from_the_log(deployed(settings), wanted, asked)
-    good = made.is_equal is not False
+        client = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
+        reproduction = _from_the_log(deployed(settings), decision_id, client)
+    is_good = reproduction.is_equal is not False
     if as_json:
-        return orjson.dumps(as_dict(made), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode(), good
-    return rendered(made), good
+        explanation = as_dict(reproduction)
+        return orjson.dumps(explanation, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode(), is_good
+    return render(reproduction), is_good
 
 
-def _from_clickhouse(asked: ClickHouse, wanted: str, away: KafkaAwayError) -> Explained:
+def _from_clickhouse(clickhouse: ClickHouse, decision_id: str, why_not_kafka: KafkaAwayError) -> Reproduction:
     try:
-        return explain_replayed(asked, wanted, str(away))
+        return reproduce_from_clickhouse(clickhouse, decision_id, str(why_not_kafka))
     except ClickHouseError as error:
-        raise UserError(f"{away}. And {error}") from None
+        raise UserError(f"{why_not_kafka}. And {error}") from None
 
 
-def _from_the_log(settings: Settings, wanted: str, clickhouse: ClickHouse | None) -> Explained:
-    emitted = find(settings, wanted, clickhouse)
-    place = (full_name(settings.prefix, "journal"), partition_of(emitted.data.customer_id.encode(), settings.partitions))
-    with progress_bar("explain", offsets(settings.for_librdkafka(), [place])[place], "slices") as bar:
-        return explain(settings, emitted, bar.advance)
+def _from_the_log(settings: Settings, decision_id: str, clickhouse: ClickHouse | None) -> Reproduction:
+    published = find(settings, decision_id, clickhouse)
+    partition = partition_of(published.data.customer_id.encode(), settings.partitions)
+    journal = (full_name(settings.prefix, "journal"), partition)
+    with progress_bar("explain", offsets(settings.for_librdkafka(), [journal])[journal], "slices") as bar:
+        return reproduce(settings, published, bar.advance)

@@ -1,4 +1,4 @@
-"""librdkafka's consumer, which also knows when it has lost its cluster."""
+"""librdkafka's consumer, with the one thing that it does not say: that it has lost its cluster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOSE_S = 5.0
 
 
 class Consumer(confluent_kafka.Consumer):
-    """As confluent_kafka's, but ``lost`` once it may never hear of its brokers again.
+    """As confluent_kafka's, but ``is_lost`` once it may never hear of its brokers again.
 
     A broker that shuts down answers, if it is asked, that there are no brokers. Then librdkafka forgets the last one that it
     knows. Mostly it begins again with ``bootstrap.servers``; but where this answer and the end of the connection meet, it stops
@@ -33,7 +33,7 @@ class Consumer(confluent_kafka.Consumer):
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._is_down = False
         self._made_at = self._heard_at = monotonic()
-        super().__init__({**config, "error_cb": self._told}, logger=logging.getLogger(LIBRDKAFKA))
+        super().__init__({**config, "error_cb": self._on_error}, logger=logging.getLogger(LIBRDKAFKA))
 
     def poll(self, timeout: float = -1.0) -> Message | None:
         message = super().poll(timeout)
@@ -48,8 +48,8 @@ class Consumer(confluent_kafka.Consumer):
         return messages
 
     @property
-    def lost(self) -> bool:
-        """Whether it is to be given up: all brokers were down at the same time, or none answers. May block for PROBE_S."""
+    def is_lost(self) -> bool:
+        """Whether to give it up for a new one: all brokers were down at the same time, or none answers. May block for PROBE_S."""
         now = monotonic()
         if self._is_down:
             return now - self._made_at > KEPT_S
@@ -73,7 +73,7 @@ class Consumer(confluent_kafka.Consumer):
         closing.start()
         closing.join(wait_s)
 
-    def _told(self, error: KafkaError) -> None:
-        # All else the library mends, or tells with a message.
+    def _on_error(self, error: KafkaError) -> None:
+        # All else the library repairs, or reports with a message.
         if error.code() == _ALL_DOWN:
             self._is_down = True

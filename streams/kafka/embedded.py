@@ -10,8 +10,8 @@ from typing import Self
 from uuid import uuid4
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from streams.kafka.admin import admin_client
 from streams.process.children import Child, ChildFailedError, accepts, free_port, spawn
 
 START_TIMEOUT_S = 15.0
@@ -32,7 +32,7 @@ def answers(bootstrap: str) -> bool:
     if not accepts(host, int(port)):
         return False  # asked first: librdkafka would print every refused connection
     try:
-        return bool(AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=2).brokers)
+        return bool(admin_client({"bootstrap.servers": bootstrap}).list_topics(timeout=2).brokers)
     except KafkaException:
         return False
 

@@ -1,92 +1,62 @@
-"""Fold what a partition has applied again, from the journal and the logs that it names: what its state must be (D5).
+"""Recompute what a partition has applied, from the journal and the logs that it refers to: what its state must be.
 
-The journal tells in which slices records, ticks and contexts were applied, so the same brain gives the same rows and outputs, bit
-for bit. Only Kafka is read, read-committed, and nothing is written. Audit, explain and the chaos tests judge by it.
+The journal says in which slices records, ticks and contexts were applied, so the same brain gives the same rows and outputs, bit
+for bit (streams/engine/README.md, "The journal makes it repeatable"). Only Kafka is read, read-committed, and nothing is written.
+Audit, explain and the chaos tests compare with what comes out here.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Self
-
-import msgspec
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from typing import TYPE_CHECKING, Self
 
 from agents.brain import Brain, FoldResult, Received
-from agents.debtor.brain import DebtorBrain
-from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet, Ticked
 from schemas.outputs.operations import Run, SliceCommitted
-from streams.engine.apply import ALL_WAKES, WAKES, decoded
-from streams.engine.restore import reader
+from streams.engine.agents import agent_specs
+from streams.engine.apply import decode_runs
+from streams.engine.fold import fold_slice
 from streams.engine.spec import AgentSpec
 from streams.engine.transaction import Rejected
-from streams.errors import UsageError, UserError
-from streams.kafka.headers import read_headers
+from streams.errors import UsageError
+from streams.kafka.log import Log, LogError, LoggedRecord
 from streams.kafka.topics import full_name
-from streams.worker.app import specs
+from streams.recompute.clock_log import ClockLog
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from streams.settings import Settings
 
-BATCH = 2_000
-POLL_S = 0.03
-SILENCE_S = 60.0
-QUEUED_KBYTES = "16384"
-"""Read ahead per topic: an agent's topics are read side by side, and memory stays bounded."""
-TICK, CONTEXT, SLICE = (
-    ("ce_type", f"duewatch.{name}.v1".encode()) for name in ("clock.ticked", "context.set", "slice.committed")
-)
+SLICE_TYPE = ("ce_type", b"duewatch.slice.committed.v1")
 
-
-class RefoldError(UserError):
-    """The logs do not hold what the journal names; the message says where."""
-
-
-class LoggedRecord(NamedTuple):
-    """A record as the log holds it (``streams.engine.slicing.Record``)."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    timestamp: int
-
-    @classmethod
-    def of(cls, message: Message) -> LoggedRecord:
-        """What a consumer got."""
-        return cls(message.offset() or 0, message.key(), message.value(), read_headers(message), message.timestamp()[1])
+RunRecords = Sequence[tuple[Run, Sequence[LoggedRecord]]]
+"""The runs of a slice, each with its records."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecomputedSlice:
-    """One slice, folded again. Its rows are in the brain once the next one is asked for.
+    """One slice, recomputed. Its rows are in the brain once the next one is asked for.
 
-    ``rejected``: what could not be decoded, then what the brain refused. ``at_ms``: when the journal record was written, by the
-    clock of the worker.
+    ``rejected``: what could not be decoded, then what the brain rejected. ``written_ms``: when the journal record was written, by
+    the clock of the worker.
     """
 
     journal: SliceCommitted
-    folded: FoldResult
+    result: FoldResult
     rejected: Sequence[Rejected]
-    arrived: Sequence[Received]
+    received: Sequence[Received]
     tick: Ticked | None
     """The tick in force after the slice."""
     context: ContextSet
-    at_ms: int
+    written_ms: int
 
     @property
     def number(self) -> int:
-        """Of the slice, from 1."""
+        """The slice's number in its partition, from 1."""
         return self.journal.number
 
 
-def refold(
+def recompute(
     settings: Settings,
     agent: str,
     partition: int,
@@ -95,39 +65,35 @@ def refold(
     until: int | None = None,
     brain: Brain | None = None,
 ) -> Iterator[RecomputedSlice]:
-    """Fold the slices of one partition of an agent again, from the first one to ``until`` or the journal's present end.
+    """Recompute the slices of one partition of an agent, from the first one to ``until`` or the journal's present end.
 
     ``customers``: apply only records with these keys; others are skipped before they are decoded. Live, a slice fires at most 500
     deadlines, so a debtor folded without the others may meet its deadline a slice earlier. ``brain``: instead of the agent's own.
-    Raises RefoldError where the logs no longer hold what is needed, UsageError for an unknown agent, KafkaException.
+    Raises LogError where the logs no longer hold what is needed, UsageError for an unknown agent, KafkaException.
     """
     spec = _spec(settings, agent)
-    fold = _Fold(spec, partition, brain or spec.brain(), None if customers is None else {key.encode() for key in customers})
-    with _Logs(settings, partition) as logs:
+    keys = None if customers is None else {customer.encode() for customer in customers}
+    with PartitionLogs(settings, partition) as logs:
+        fold = _JournalFold(spec, partition, brain or spec.brain(), keys, logs)
         last = 0
-        for at_ms, told in _slices(logs, spec.name, partition):
-            if told.number != last + 1:
-                raise _broken_journal(logs, told, last)
-            yield fold.again(logs, told, at_ms)
-            last = told.number
+        for written_ms, entry in _journal_entries(logs, spec.name, partition):
+            if entry.number != last + 1:
+                raise _journal_gap(logs, entry, last)
+            yield fold.recompute(entry, written_ms)
+            last = entry.number
             if until is not None and last >= until:
                 return
     if until is not None:
-        raise RefoldError(f"the journal of {agent} {partition} ends with slice {last}, before {until}")
+        raise LogError(f"the journal of {agent} {partition} ends with slice {last}, before {until}")
 
 
-def take_rows(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -> None:
+def apply_changes(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -> None:
     """Lay a slice's changes over the rows before it."""
     for key, value in changes.items():
         if value is None:
             rows.pop(key, None)
         else:
             rows[key] = value
-
-
-def agent_specs(settings: Settings) -> tuple[AgentSpec, ...]:
-    """The agents of a deployment."""
-    return specs(settings, DebtorBrain, LearnerBrain)
 
 
 def _spec(settings: Settings, agent: str) -> AgentSpec:
@@ -137,96 +103,112 @@ def _spec(settings: Settings, agent: str) -> AgentSpec:
     return known[agent]
 
 
-def _slices(logs: _Logs, agent: str, partition: int) -> Iterator[tuple[int, SliceCommitted]]:
-    """The slices in the journal, with the time of each. An agent of one partition journals beside partition 0 of the other."""
-    while (record := logs["journal"].next()) is not None:
-        if SLICE in record.headers and record.value:
-            told = SliceCommitted.model_validate_json(record.value)
-            if (told.agent, told.partition) == (agent, partition):
-                yield record.timestamp, told
+def _journal_entries(logs: PartitionLogs, agent: str, partition: int) -> Iterator[tuple[int, SliceCommitted]]:
+    """The agent's slices in the journal, with the time of each; an agent of one partition shares partition 0 with another."""
+    while (record := logs["journal"].next_record()) is not None:
+        if SLICE_TYPE in record.headers and record.value:
+            entry = SliceCommitted.model_validate_json(record.value)
+            if (entry.agent, entry.partition) == (agent, partition):
+                yield record.timestamp, entry
 
 
-def _broken_journal(logs: _Logs, told: SliceCommitted, last: int) -> RefoldError:
-    name = logs["journal"].place
+def _journal_gap(logs: PartitionLogs, entry: SliceCommitted, last: int) -> LogError:
+    label = logs["journal"].label
     if last == 0:
-        first = logs["journal"].first()
-        return RefoldError(
-            f"retention has taken the first slices of {told.agent} {told.partition}: {name} begins at offset {first},"
-            f" with slice {told.number}. What was decided since cannot be made again"
+        first = logs["journal"].first_offset()
+        return LogError(
+            f"retention has deleted the first slices of {entry.agent} {entry.partition}: {label} begins at offset {first},"
+            f" with slice {entry.number}. What was decided since then cannot be recomputed"
         )
-    return RefoldError(f"{name}: slice {told.number} of {told.agent} follows on {last}: the journal is damaged")
+    return LogError(f"{label}: slice {entry.number} of {entry.agent} follows slice {last}: the journal is damaged")
 
 
-class _Fold:
-    """The memory of the fold: brain, tick and context in force."""
+class _JournalFold:
+    """The memory of a recomputation: the brain, and what is in force."""
 
-    def __init__(self, spec: AgentSpec, partition: int, brain: Brain, keys: set[bytes] | None) -> None:
-        self._spec, self._partition, self._brain, self._keys = spec, partition, brain, keys
+    def __init__(self, spec: AgentSpec, partition: int, brain: Brain, keys: set[bytes] | None, logs: PartitionLogs) -> None:
+        self._spec, self._partition, self._brain, self._keys, self._logs = spec, partition, brain, keys, logs
+        self._clock = ClockLog(logs[spec.clock])
         self._context: ContextSet | None = None
         self._tick: Ticked | None = None
-        self._before: FoldResult | None = None
         self._paused: frozenset[str] = frozenset()
+        self._previous: FoldResult | None = None
 
-    def again(self, logs: _Logs, told: SliceCommitted, at_ms: int) -> RecomputedSlice:
-        """As ``Engine`` folds: decode, fold with what was in force; kept when the next slice comes."""
-        if self._before is not None:
-            self._brain.keep(self._before)
-        clock = logs.clock(self._spec.clock)
-        before = self._tick.time if self._tick else None
-        if told.tick_offset is not None:
-            self._tick = clock.tick(told.tick_offset)
-        if self._context is None or self._context.version != told.context_version:
-            self._context = clock.context(told.context_version)
-        # The learner applies what arrives in a replay too: there the ticks tell one from a live deployment.
-        replay = told.order == "replay" or (self._tick.step >= 0 if self._tick else clock.begins_a_replay())
-        records = [(run, logs[run.topic].take(run.start, run.end)) for run in told.runs]
-        _check_count(logs, told, records)
-        keys = self._keys
-        wanted = ((run.topic, [one for one in read if keys is None or one.key in keys]) for run, read in records)
-        arrived, rejected = decoded(wanted, self._partition, self._spec.partitions)
-        folded = self._brain.fold(
-            arrived,
-            self._tick.time if self._tick else None,
-            self._context,
-            replay=replay,
-            step=self._tick.step if self._tick and told.tick_offset is not None else -1,
-            wakes=ALL_WAKES if replay else WAKES,
-            paused=self._paused - set(told.resumed),
+    def recompute(self, entry: SliceCommitted, written_ms: int) -> RecomputedSlice:
+        """As the engine does it: decode, then fold with what was in force; kept when the next slice comes."""
+        if self._previous is not None:
+            self._brain.on_committed(self._previous)
+        before = self._tick
+        tick = None if entry.tick_offset is None else self._clock.tick_at(entry.tick_offset)
+        self._tick = tick or before
+        context = self._context_of(entry)
+        runs = [(run, list(self._logs[run.topic].records(run.start, run.end))) for run in entry.runs]
+        _check_count(self._logs, entry, runs)
+        received, rejected = decode_runs(self._selected(runs), self._partition, self._spec.partitions)
+        result = fold_slice(
+            self._brain,
+            received,
+            context,
             before=before,
+            tick=tick,
+            replay=self._is_replay(entry),
+            paused=self._paused,
+            resumed=entry.resumed,
         )
-        raw = {(run.topic, record.offset): record for run, read in records for record in read} if folded.rejected else {}
-        rejected += [Rejected(one.topic, raw[one.topic, one.offset], reason) for one, reason in folded.rejected]
-        self._before, self._paused = folded, frozenset(told.paused)
-        return RecomputedSlice(told, folded, rejected, arrived, self._tick, self._context, at_ms)
+        rejected += _rejected_by_brain(runs, result)
+        self._previous, self._paused = result, frozenset(entry.paused)
+        return RecomputedSlice(entry, result, rejected, received, self._tick, context, written_ms)
+
+    def _context_of(self, entry: SliceCommitted) -> ContextSet:
+        if self._context is None or self._context.version != entry.context_version:
+            self._context = self._clock.context(entry.context_version)
+        return self._context
+
+    def _is_replay(self, entry: SliceCommitted) -> bool:
+        """The learner applies records as they arrive also in a replay: there the ticks tell one from a live deployment."""
+        if entry.order == "replay":
+            return True
+        return self._tick.step >= 0 if self._tick else self._clock.starts_a_replay()
+
+    def _selected(self, runs: RunRecords) -> Iterator[tuple[str, Iterable[LoggedRecord]]]:
+        """Topic and records of each run, without those of other customers than the ones asked for."""
+        keys = self._keys
+        for run, records in runs:
+            yield run.topic, records if keys is None else [record for record in records if record.key in keys]
 
 
-def _check_count(logs: _Logs, told: SliceCommitted, records: Sequence[tuple[Run, Sequence[LoggedRecord]]]) -> None:
-    """A slice tells of how many records it consisted: fewer are left where retention or compaction was there since."""
-    there, were = sum(len(read) for _, read in records), told.applied + told.duplicates + told.rejected
-    if there == were:
+def _rejected_by_brain(runs: RunRecords, result: FoldResult) -> list[Rejected]:
+    if not result.rejected:
+        return []
+    raw = {(run.topic, record.offset): record for run, records in runs for record in records}
+    return [Rejected(received.topic, raw[received.topic, received.offset], reason) for received, reason in result.rejected]
+
+
+def _check_count(logs: PartitionLogs, entry: SliceCommitted, runs: RunRecords) -> None:
+    """A journal entry says of how many records the slice consisted: retention or compaction may have left fewer."""
+    actual, expected = sum(len(records) for _, records in runs), entry.applied + entry.duplicates + entry.rejected
+    if actual == expected:
         return
-    for run in told.runs:
-        first = logs[run.topic].first()
+    for run in entry.runs:
+        first = logs[run.topic].first_offset()
         if first > run.start:
-            raise RefoldError(
-                f"retention has taken records that slice {told.number} of {told.agent} {told.partition} applied:"
-                f" {logs[run.topic].place} begins at offset {first}, and {run.start} is needed"
+            raise LogError(
+                f"retention has deleted records that slice {entry.number} of {entry.agent} {entry.partition} applied:"
+                f" {logs[run.topic].label} begins at offset {first}, and {run.start} is needed"
             )
-    places = ", ".join(f"{logs[run.topic].place} [{run.start}, {run.end})" for run in told.runs)
-    raise RefoldError(
-        f"slice {told.number} of {told.agent} {told.partition} applied {were} records, and {there} are there: {places}."
-        " A compacted topic loses what was replaced since: `duewatch topics` tells which keeps it for too short a time"
+    ranges = ", ".join(f"{logs[run.topic].label} [{run.start}, {run.end})" for run in entry.runs)
+    raise LogError(
+        f"slice {entry.number} of {entry.agent} {entry.partition} applied {expected} records, and {actual} are left in {ranges}."
+        " A compacted topic loses records that were replaced since: `duewatch topics` shows which topics keep theirs too briefly"
     )
 
 
-# -- reading
-class _Logs:
+class PartitionLogs:
     """The topics of one partition, each read once from its start to its end. A context manager."""
 
     def __init__(self, settings: Settings, partition: int) -> None:
         self._settings, self._partition = settings, partition
         self._logs: dict[str, Log] = {}
-        self._clock: _Clock | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -239,130 +221,3 @@ class _Logs:
         if topic not in self._logs:
             self._logs[topic] = Log(self._settings, full_name(self._settings.prefix, topic), self._partition)
         return self._logs[topic]
-
-    def clock(self, topic: str) -> _Clock:
-        """The clock's topic."""
-        if self._clock is None:
-            self._clock = _Clock(self[topic])
-        return self._clock
-
-
-class Log:
-    """One partition of a topic, read-committed and in order. ``name`` with the prefix. A context manager."""
-
-    def __init__(self, settings: Settings, name: str, partition: int, start: int = 0) -> None:
-        self.name, self.partition = name, partition
-        self._consumer = reader({**settings.for_librdkafka(), "queued.max.messages.kbytes": QUEUED_KBYTES})
-        self._consumer.assign([TopicPartition(self.name, partition, start)])
-        self._records: deque[LoggedRecord] = deque()
-        self._end = -1
-        """Where the log ended when its end was last met."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def place(self) -> str:
-        """For messages."""
-        return f"{self.name}/{self.partition}"
-
-    def close(self) -> None:
-        self._consumer.close()
-
-    def first(self) -> int:
-        """The oldest offset that the log still has."""
-        return self._consumer.get_watermark_offsets(TopicPartition(self.name, self.partition), timeout=10.0)[0]
-
-    def take(self, start: int, end: int) -> list[LoggedRecord]:
-        """The records in [start, end); ranges must ascend. Raises RefoldError when they do not come."""
-        return list(self.each(start, end))
-
-    def each(self, start: int, end: int) -> Iterator[LoggedRecord]:
-        """The same, one by one."""
-        while start < end and (record := self.next(end)) is not None:
-            if record.offset >= end:
-                self._records.appendleft(record)
-                return
-            if record.offset >= start:
-                yield record
-
-    def next(self, end: int = 0) -> LoggedRecord | None:
-        """The next record; None where the log ends at or behind ``end``. Raises RefoldError when the broker is silent."""
-        deadline = monotonic() + SILENCE_S
-        while not self._records:
-            if self._end >= end:
-                return None
-            for message in self._consumer.consume(BATCH, POLL_S):
-                self._take(message)
-            if not self._records and monotonic() > deadline:
-                raise RefoldError(
-                    f"{self.place} brings nothing beyond offset {self._end}, and {end} is needed: the broker is silent,"
-                    " or the end of the log was lost"
-                )
-        return self._records.popleft()
-
-    def _take(self, message: Message) -> None:
-        error = message.error()
-        if error is None:
-            self._records.append(LoggedRecord.of(message))
-        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's spelling
-            self._end = message.offset() or 0
-        else:
-            raise KafkaException(error)
-
-
-class _Named(msgspec.Struct):
-    """Of a context only its version: it is large, and most were never in force."""
-
-    version: str
-
-
-class _Clock:
-    """Ticks and contexts in their order."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._ahead: deque[LoggedRecord] = deque()
-        self._contexts: dict[str, bytes] = {}
-
-    def tick(self, offset: int) -> Ticked:
-        """Go to the tick at an offset. Raises RefoldError when it is not there."""
-        while (record := self._next(offset + 1)) is not None and record.offset <= offset:
-            self._note(record)
-            if record.offset == offset and TICK in record.headers:
-                return Ticked.model_validate_json(record.value or b"")
-        raise self._missing(f"the tick at offset {offset}")
-
-    def context(self, version: str) -> ContextSet:
-        """The context of that name that came last, or comes next. Raises RefoldError when there is none."""
-        while version not in self._contexts:
-            record = self._next(0)
-            if record is None:
-                raise self._missing(f"the context {version}")
-            self._note(record)
-        found = self._contexts[version]
-        self._contexts.clear()
-        return ContextSet.model_validate_json(found)
-
-    def begins_a_replay(self) -> bool:
-        """Whether the next tick is a replay's."""
-        while (record := self._log.next(0)) is not None:
-            self._ahead.append(record)
-            if TICK in record.headers:
-                return Ticked.model_validate_json(record.value or b"").step >= 0
-        return False
-
-    def _next(self, end: int) -> LoggedRecord | None:
-        return self._ahead.popleft() if self._ahead else self._log.next(end)
-
-    def _note(self, record: LoggedRecord) -> None:
-        if CONTEXT in record.headers and record.value:
-            self._contexts[msgspec.json.decode(record.value, type=_Named).version] = record.value
-
-    def _missing(self, what: str) -> RefoldError:
-        return RefoldError(
-            f"{self._log.place} does not hold {what}, which the journal names: it begins at offset {self._log.first()}"
-        )

@@ -1,4 +1,4 @@
-"""The parts of a replay on this machine: broker, worker and sink as child processes, watched, and stopped in the end."""
+"""The processes of a replay on this machine: broker, worker and sink as children, supervised, and stopped in the end."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from streams.kafka.embedded import EmbeddedBroker
 from streams.process.children import Child, free_port, spawn
 from streams.settings import Settings
 
-RESTARTS = 5
+MAX_RESTARTS = 5
 STOP_S = 20.0
 READY_S = 60.0
-LOOK_EVERY_S = 0.2
+CHECK_EVERY_S = 0.2
 
 
 class PartFailedError(UserError):
-    """A part keeps ending; the message holds the end of its log."""
+    """A process keeps ending; the message holds the end of its log."""
 
 
 @dataclass(slots=True)
 class _Part:
     name: str
-    """Also the command that runs it."""
+    """Its name, which is also the command that runs it."""
     child: Child
     settings: Settings
     restarts: int = 0
-    began: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
 class Stack:
-    """Worker and sink of one prefix, and the broker when it is the embedded one. A context manager: nothing outlives it."""
+    """Worker and sink of one prefix, and the embedded broker where there is one. A context manager: no child outlives it."""
 
     settings: Settings
     logs: Path
     broker: EmbeddedBroker | None = None
-    notice: Callable[[str], None] = print
+    notify: Callable[[str], None] = print
     _parts: list[_Part] = field(default_factory=list)
-    _looked: float = 0.0
-    _interrupted: bool = False
-    _stopping: bool = False
+    _checked_at: float = 0.0
+    _is_interrupted: bool = False
+    _is_stopping: bool = False
     _handlers: dict[signal.Signals, Any] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -67,9 +67,9 @@ class Stack:
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         # Not raised here: a KeyboardInterrupt inside a call of librdkafka ends as a SystemError ("returned NULL").
-        if self._interrupted and not self._stopping:
+        if self._is_interrupted and not self._is_stopping:
             raise KeyboardInterrupt
-        self._interrupted = True
+        self._is_interrupted = True
 
     def start(self) -> None:
         """Start worker and sink; they become ready by themselves."""
@@ -82,56 +82,56 @@ class Stack:
         argv = [sys.executable, "-m", "streams.cli", command]
         return spawn(argv, settings.as_environment(), self.logs / f"{command}.log", name=f"the {command}")
 
-    def tend(self) -> None:
-        """Start again what has ended. Raises KeyboardInterrupt after Ctrl-C, PartFailedError when a part keeps ending."""
-        if self._interrupted:
+    def supervise(self) -> None:
+        """Restart what has ended. Raises KeyboardInterrupt after Ctrl-C, PartFailedError when a process keeps ending."""
+        if self._is_interrupted:
             raise KeyboardInterrupt
         now = time.monotonic()
-        if now - self._looked < LOOK_EVERY_S:
+        if now - self._checked_at < CHECK_EVERY_S:
             return
-        self._looked = now
+        self._checked_at = now
         if self.broker is not None and not self.broker.running:
             raise PartFailedError(f"the embedded broker has ended; its log is {self.logs / 'broker.log'}")
         for part in self._parts:
-            # One that ends at once is given time: what it lacks may come.
-            if not part.child.running and now - part.began > part.restarts:
-                self._again(part)
+            # One that ends at once is given time: what it needs may become available.
+            if not part.child.running and now - part.started_at > part.restarts:
+                self._restart(part)
 
-    def _again(self, part: _Part) -> None:
+    def _restart(self, part: _Part) -> None:
         log = self.logs / f"{part.name}.log"
-        ended = f"the {part.name} ended unexpectedly (status {part.child.returncode})"
-        if part.restarts >= RESTARTS:
-            raise PartFailedError(f"{ended}, {RESTARTS + 1} times. Its log {log} ends:\n{part.child.log_tail()}")
+        what = f"the {part.name} ended unexpectedly (status {part.child.returncode})"
+        if part.restarts >= MAX_RESTARTS:
+            raise PartFailedError(f"{what}, {MAX_RESTARTS + 1} times. Its log {log} ends:\n{part.child.log_tail()}")
         part.restarts += 1
-        self.notice(f"{ended}: starting it again ({part.restarts} of {RESTARTS}); see {log}")
+        self.notify(f"{what}: restarting it ({part.restarts} of {MAX_RESTARTS}); see {log}")
         part.child.kill()
         part.child = self._spawn(part.name, part.settings)
-        part.began = time.monotonic()
+        part.started_at = time.monotonic()
 
     def wait_until_ready(self) -> None:
         """Wait until the worker has its partitions: joining a group takes seconds, in which nothing moves."""
         deadline = time.monotonic() + READY_S
-        while time.monotonic() < deadline and not self._ready():
-            self.tend()
+        while time.monotonic() < deadline and not self._is_ready():
+            self.supervise()
             time.sleep(0.05)
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         port = next(part.settings.web_port for part in self._parts if part.name == "worker")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-                told = json.loads(answer.read())
+                status = json.loads(answer.read())
         except (OSError, ValueError):
             return False
         # A worker that nothing has been assigned to yet calls itself ready too.
-        return bool(told["ready"] and told["partitions"].get("debtor"))
+        return bool(status["ready"] and status["partitions"].get("debtor"))
 
     def pid(self, name: str) -> int:
-        """Of a part, as it runs now."""
+        """The process id of the worker or the sink, as it runs now."""
         return next(part.child.pid for part in self._parts if part.name == name)
 
     def stop(self, *, graceful: bool = True) -> None:
         """Stop the worker, then the sink, then the broker. May be repeated."""
-        self._stopping = True
+        self._is_stopping = True
         for part in sorted(self._parts, key=lambda part: part.name, reverse=True):
             # The embedded broker forgets everything: a worker need not leave its group there.
             if graceful and (part.name == "sink" or self.broker is None):

@@ -1,4 +1,4 @@
-"""Real input through the real pipeline: sends it step by step, waits until all of it is in ClickHouse, says what came out."""
+"""Run a replay: send the input step by step, wait until all results are in ClickHouse, and say what came out."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ from streams.kafka.admin import require_kafka
 from streams.kafka.embedded import EmbeddedBroker
 from streams.kafka.topics import create_topics
 from streams.logs import LIBRDKAFKA
+from streams.replay.clock import Ends, ReplayClock
 from streams.replay.context import replay_context
-from streams.replay.driver import Driver, Ends
 from streams.replay.local_stack import Stack
-from streams.replay.sources import Step, read_sources, sources_hash, steps
+from streams.replay.sources import read_sources, sources_hash
+from streams.replay.steps import Step, cut_into_weeks
 from streams.settings import Settings, load_settings, with_options
 from streams.terminal.progress import Bar, progress_bar
 
@@ -40,14 +41,14 @@ _URL_PASSWORD = re.compile(r"(?<!:)(?<!/):[^/@]*@")
 
 
 class ReplayStoppedError(UserError):
-    """Ctrl-C; the message says how to go on."""
+    """Stopped by Ctrl-C; the message says how to continue."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a replay runs: a Kafka and a ClickHouse of the user's, or the embedded ones; ``data`` is where those lie."""
+    """Where a replay runs: a Kafka and a ClickHouse of the user's, or the embedded ones; ``data`` is the folder of those."""
 
     kafka: str | None = None
     clickhouse: str | None = None
@@ -59,7 +60,7 @@ class Target:
 
     @property
     def option(self) -> str:
-        """How `duewatch sql` is told to ask there; a password is not shown."""
+        """The option by which other commands find this ClickHouse; a password is not shown."""
         if self.clickhouse:
             return f"--clickhouse {_URL_PASSWORD.sub(':PASSWORD@', self.clickhouse)}"
         return f"--data {shlex.quote(str(self.data or DEFAULT_DATA))}"
@@ -67,7 +68,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is to be replayed: files, how to read them, up to which day, under which policy."""
+    """The input of a replay: files, how to read them, up to which day, under which policy."""
 
     paths: Sequence[Path]
     mapping: str | None = None
@@ -75,22 +76,22 @@ class Source:
     policy: Path | None = None
 
     def prefix(self) -> str:
-        """``replay-`` and a hash of all that decides what comes out: the same again goes on, anything else runs beside it."""
+        """``replay-`` and a hash of all that decides what comes out: the same input continues, another one runs beside it."""
         name = sources_hash(self.paths, self.mapping)
         if self.until is not None or self.policy is not None:
-            told = f"{name}{self.until}".encode() + (self.policy.read_bytes() if self.policy else b"")
-            name = blake2b(told, digest_size=5).hexdigest()
+            content = f"{name}{self.until}".encode() + (self.policy.read_bytes() if self.policy else b"")
+            name = blake2b(content, digest_size=5).hexdigest()
         return f"replay-{name}"
 
     def read(self) -> Input:
-        """Raises UserError with what to mend."""
+        """Read the files. Raises UserError with what to fix."""
         records: list[Record] = read_sources(self.paths, self.mapping, self.until)
-        return Input(replay_context(records, self.policy), list(steps(records, self.until)), len(records))
+        return Input(replay_context(records, self.policy), list(cut_into_weeks(records, self.until)), len(records))
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What is replayed, and what is in force before its first event."""
+    """What a replay sends, and the context in force before its first event."""
 
     context: ContextSet
     steps: Sequence[Step]
@@ -99,7 +100,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """``seconds``: from the first record sent until all was in ClickHouse; ``spent`` tells what they went into."""
+    """What a replay came to. ``seconds``: from the first record sent until all was in ClickHouse; ``spent``: by activity."""
 
     events: int
     seconds: float
@@ -108,7 +109,7 @@ class Summary:
 
 
 def settings_for(target: Target, prefix: str, broker: EmbeddedBroker | None) -> Settings:
-    """Those of the environment, with what a replay must have otherwise. Raises UserError and pydantic.ValidationError."""
+    """The settings of the environment, changed to what a replay needs. Raises UserError and pydantic.ValidationError."""
     settings = load_settings().changed(
         prefix=prefix, mode="replay", clock="replay", data_dir=target.folder, log_format="console", **_clickhouse(target)
     )
@@ -118,7 +119,7 @@ def settings_for(target: Target, prefix: str, broker: EmbeddedBroker | None) -> 
 
 
 def _clickhouse(target: Target) -> dict[str, object]:
-    """Database ``duewatch``, unless the URL names another."""
+    """The settings of the ClickHouse: database ``duewatch``, unless the URL names another."""
     if target.clickhouse is None:
         return {"clickhouse": f"chdb://{target.folder / 'clickhouse'}", "database": "duewatch"}
     url = urlsplit(target.clickhouse)
@@ -130,9 +131,9 @@ def _clickhouse(target: Target) -> dict[str, object]:
 
 
 @contextmanager
-def started(target: Target, prefix: str) -> Iterator[Stack]:
+def start_stack(target: Target, prefix: str) -> Iterator[Stack]:
     """Broker (where none is named), topics, worker and sink of a prefix; all stopped in the end."""
-    # What librdkafka tells while the broker stops is no news; what matters is raised.
+    # What librdkafka logs while the broker stops is expected; what matters is raised.
     logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL)
     if running_sink(target.folder) is not None:
         raise UserError(f"another duewatch is running on {target.folder}: stop it first, or use another --data")
@@ -147,29 +148,29 @@ def started(target: Target, prefix: str) -> Iterator[Stack]:
         if broker is not None:
             broker.stop()
         raise
-    with Stack(settings, logs, broker, notice=lambda line: click.echo(line, err=True)) as stack:
+    with Stack(settings, logs, broker, notify=lambda line: click.echo(line, err=True)) as stack:
         stack.start()
         yield stack
 
 
-def drive(stack: Stack, given: Input, target: Target, bar: Bar) -> Summary:
-    """Send everything, and wait until all that it led to is in ClickHouse. Raises UserError."""
-    stack.notice = bar.notice
+def drive(stack: Stack, source_input: Input, target: Target, bar: Bar) -> Summary:
+    """Send everything, and wait until all results are in ClickHouse. Raises UserError."""
+    stack.notify = bar.notice
     bar.say("starting")
     stack.wait_until_ready()
     bar.say("")
     began = time.perf_counter()
-    driver = Driver(stack.settings, given.context, given.steps, stack.tend)
-    for done in driver.run():
-        bar.advance(done)
-        stack.tend()
-    bar.say("until it is in ClickHouse")
-    decided = time.perf_counter()
-    wait_until_sunk(stack, driver.ends, len(given.steps) - 1)
+    clock = ReplayClock(stack.settings, source_input.context, source_input.steps, stack.supervise)
+    for count in clock.run():
+        bar.advance(count)
+        stack.supervise()
+    bar.say("waiting until it is in ClickHouse")
+    decided_at = time.perf_counter()
+    wait_until_sunk(stack, clock.ends, len(source_input.steps) - 1)
     seconds = time.perf_counter() - began
-    driver.spent["sinking"] = time.perf_counter() - decided
+    clock.seconds["sinking"] = time.perf_counter() - decided_at
     counts = {name: int(count) for name, count in ask(target, COUNTS)[0].items()}
-    return Summary(given.records, seconds, counts, dict(driver.spent))
+    return Summary(source_input.records, seconds, counts, dict(clock.seconds))
 
 
 def wait_until_sunk(stack: Stack, ends: Ends, last: int) -> None:
@@ -177,39 +178,39 @@ def wait_until_sunk(stack: Stack, ends: Ends, last: int) -> None:
 
     Raises PartFailedError when the sink keeps ending.
     """
-    agreed = 0
-    while agreed < 2:
-        stack.tend()
+    confirmations = 0
+    while confirmations < 2:
+        stack.supervise()
         time.sleep(POLL_S)
-        told = sink_progress(stack.settings)
-        agreed = agreed + 1 if told is not None and _has_all(told, ends, last) else 0
+        progress = sink_progress(stack.settings)
+        confirmations = confirmations + 1 if progress is not None and _has_all(progress, ends, last) else 0
 
 
 def sink_progress(settings: Settings) -> dict[str, Any] | None:
-    """What the sink says of itself, None while it does not answer."""
+    """The sink's own report of its progress, None while it does not answer."""
     port = running_sink(settings.data_dir)
     if port is None:
         return None
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=10) as answer:
-            told: dict[str, Any] = orjson.loads(answer.read())
+            progress: dict[str, Any] = orjson.loads(answer.read())
     except (OSError, orjson.JSONDecodeError):
         return None
-    return told
+    return progress
 
 
-def _has_all(told: dict[str, Any], ends: Ends, last: int) -> bool:
-    reached = all(
-        told["topics"].get(topic, {}).get(str(partition), {}).get("next_offset", 0) >= end
+def _has_all(progress: dict[str, Any], ends: Ends, last: int) -> bool:
+    has_sources = all(
+        progress["topics"].get(topic, {}).get(str(partition), {}).get("next_offset", 0) >= end
         for partition, own in ends.items()
         for topic, end in own.items()
     )
-    ticked = all(told["ticks"].get(str(partition), {}).get("number", -1) >= last for partition in ends)
-    return bool(told["drained"]) and reached and ticked
+    has_ticks = all(progress["ticks"].get(str(partition), {}).get("number", -1) >= last for partition in ends)
+    return bool(progress["drained"]) and has_sources and has_ticks
 
 
 def ask(target: Target, sql: str) -> list[dict[str, Any]]:
-    """Rows of a question to the ClickHouse of a replay. Raises ClickHouseError."""
+    """The rows of a query to the ClickHouse of a replay. Raises ClickHouseError."""
     answer = query(sql, target.folder, target.clickhouse, "JSONEachRow")
     return [orjson.loads(line) for line in answer.splitlines() if line]
 
@@ -219,34 +220,34 @@ COUNTS = """SELECT (SELECT count() FROM alerts WHERE state = 'raised') AS alerts
 
 
 def run_replay(source: Source, target: Target) -> Summary:
-    """Replay the source, print what came out. Raises UserError, ReplayStoppedError on Ctrl-C."""
+    """Replay the source and print what came out. Raises UserError, ReplayStoppedError on Ctrl-C."""
     try:
         # Worker and sink start while the files are read.
-        with started(target, source.prefix()) as stack:
-            given = source.read()
-            with progress_bar("replay", given.records) as bar:
-                summary = drive(stack, given, target, bar)
+        with start_stack(target, source.prefix()) as stack:
+            source_input = source.read()
+            with progress_bar("replay", source_input.records) as bar:
+                summary = drive(stack, source_input, target, bar)
     except KeyboardInterrupt:
-        raise ReplayStoppedError(how_to_go_on(target)) from None
-    click.echo(told(summary, target, source.prefix()))
+        raise ReplayStoppedError(how_to_continue(target)) from None
+    click.echo(as_text(summary, target, source.prefix()))
     return summary
 
 
-def how_to_go_on(target: Target) -> str:
+def how_to_continue(target: Target) -> str:
+    """What to do after Ctrl-C, for people."""
     if target.kafka is None:
-        return "stopped. The embedded broker keeps nothing: the same command begins anew, and what is in ClickHouse stays right."
-    return "stopped. The same command goes on where this one stopped."
+        return "stopped. The embedded broker keeps nothing: the same command starts over, and ClickHouse stays correct."
+    return "stopped. The same command continues where this one stopped."
 
 
-def told(summary: Summary, target: Target, prefix: str) -> str:
+def as_text(summary: Summary, target: Target, prefix: str) -> str:
     """What came out, and how to ask about it."""
     rate = summary.events / summary.seconds
     counts = ", ".join(f"{count:,} {name}" for name, count in summary.counts.items())
-    where = "elsewhere" if target.clickhouse else f"in {target.folder}"
+    where = "at the given URL" if target.clickhouse else f"in {target.folder}"
     question = shlex.quote("select * from debtors order by exposure desc limit 10")
     return (
         f"{summary.events:,} events in {summary.seconds:.1f} s ({rate:,.0f}/s). ClickHouse, {where}, now has {counts}.\n"
-        f"Ask it: duewatch sql {question} {target.option}\n"
-        f"Hold it against itself: duewatch audit {target.option}"
-        + (f" --kafka {target.kafka} --prefix {prefix}" if target.kafka else "")
+        f"Query it: duewatch sql {question} {target.option}\n"
+        f"Audit it: duewatch audit {target.option}" + (f" --kafka {target.kafka} --prefix {prefix}" if target.kafka else "")
     )

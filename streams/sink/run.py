@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from schemas.clickhouse.rows import TOPICS_READ, Record, Row, Rows, position_row, rows_of
 from streams.clickhouse.client import open_client, patiently, quoted
 from streams.clickhouse.migrate import migrate
 from streams.errors import UserError
+from streams.kafka.admin import ERRORS, admin_client
 from streams.kafka.consumer import Consumer
 from streams.kafka.headers import read_headers
+from streams.kafka.read import is_end
 from streams.kafka.topics import full_name
 from streams.logs import configure_logs
 from streams.metrics import Metrics
@@ -33,6 +34,7 @@ from streams.sink.writer import Batch, Writer
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+    from confluent_kafka.admin import AdminClient
 
     from streams.settings import Settings
 
@@ -95,7 +97,7 @@ class Sink:
 
     def open(self) -> None:
         """Find the topics, and go to where the last run got to. Raises SinkError when they are not there in time."""
-        admin = AdminClient({**self.settings.for_librdkafka(), "log_level": 3})
+        admin = admin_client(self.settings.for_librdkafka(), ERRORS)
         partitions = self._await_topics(admin)
         self._cluster_id = str(admin.list_topics(timeout=METADATA_TIMEOUT_S).cluster_id)
         self._topic_ids = _topic_ids(admin, list(partitions))
@@ -146,7 +148,7 @@ class Sink:
             raise RuntimeError("the sink is not open")
         self._take(self._consumer.consume(POLL_RECORDS, poll_s))
         self._measure(self._consumer)
-        if self._consumer.lost:
+        if self._consumer.is_lost:
             self._renew(self._consumer)
         is_full = self._batch.count >= BATCH_ROWS
         if is_full or self._is_idle():
@@ -200,7 +202,7 @@ class Sink:
                 name = self._named[str(topic)]
                 self._batch.add(self._rows(name, partition, offset, message))
                 self.progress.read(name, partition, offset + 1)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the only name that the library has for it
+            elif is_end(error):
                 self.progress.at_end(self._named[str(topic)], partition, offset)
             elif error.fatal():
                 raise KafkaException(error)
@@ -336,8 +338,11 @@ def run(settings: Settings, metrics_port: int | None = None) -> int:
 
 
 def _open(settings: Settings, stop: threading.Event) -> Client:
-    """A server may be away for a while; the engine in this process is there, or says why not."""
+    """A server may be away for a while; the engine in this process is there, or says why not.
+
+    Not on the sink's own database, which may not be there yet: the statements name it.
+    """
     dsn = settings.clickhouse.get_secret_value()
     if dsn.startswith("chdb:"):
         return open_client(dsn)
-    return patiently(lambda: open_client(dsn), stop, _told)
+    return patiently(lambda: open_client(dsn, "default"), stop, _told)

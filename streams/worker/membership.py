@@ -1,12 +1,12 @@
 """Faust's Kafka transport, as a membership: it says who has which partitions, and hands over no records.
 
-What a partition's tenure applies is read by ``streams.engine.fetcher``, from positions that no rebalance forgets.
+What a partition's task applies is read by ``streams.engine.fetcher``, from positions that no rebalance forgets.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from aiokafka.errors import ConsumerStoppedError
@@ -16,22 +16,18 @@ from faust.transport.drivers.aiokafka import Consumer as AIOKafkaDriver
 from faust.transport.drivers.aiokafka import Transport as AIOKafkaTransport
 from faust.types import TP
 
+from streams.engine.spec import Gauges
+
 if TYPE_CHECKING:
     from mode.types import ServiceT
 
 MEASURE_EVERY_S = 2.0
 
 
-class Receiver(Protocol):
-    """What an engine is to the transport."""
-
-    def measure(self) -> None: ...
-
-
 class SliceApp(faust.App):
-    """A Faust app whose records are read by its engines."""
+    """A Faust app whose records are read by its engines (``engine.spec.HostApp``)."""
 
-    receivers: list[Receiver]
+    receivers: list[Gauges]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

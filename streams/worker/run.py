@@ -25,8 +25,9 @@ log = structlog.get_logger()
 
 
 class _Worker(faust.Worker):
-    """Faust's, but for the signals with which it shows its inside: its tracebacks hold all values, secrets among them (SIGUSR1),
-    and it would stop for a debugger that nobody has (SIGUSR2).
+    """Faust's worker, but for its debugging signals.
+
+    The tracebacks that it prints at SIGUSR1 hold all values, secrets among them, and at SIGUSR2 it would stop for a debugger.
     """
 
     def _install_signal_handlers_unix(self) -> None:
@@ -51,14 +52,14 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    made = build() if build else build_app(settings)
+    wired = build() if build else build_app(settings)
     # The command line of Faust would do these three.
-    made.app.finalize()
-    made.app.worker_init()
-    made.app.worker_init_post_autodiscover()
+    wired.app.finalize()
+    wired.app.worker_init()
+    wired.app.worker_init_post_autodiscover()
     log.info("worker.started", prefix=settings.prefix, mode=settings.mode, clock=settings.clock)
     worker = _Worker(
-        made.app,
+        wired.app,
         loop=loop,
         loglevel=settings.log_level,
         logging_config=logging_config(settings.log_format, settings.log_level),
@@ -69,6 +70,6 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     )
     try:
         worker.execute_from_commandline()
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as status:
+        return int(status.code or 0)
     return 0

@@ -16,11 +16,11 @@ import click
 import orjson
 
 from streams.process.children import STACK_LINES, spawn
-from tests.bench.figures import KEYS, RATES, better, note_round, with_ratios
+from tests.bench.figures import KEYS, RATES, better_round, note_round, with_ratios
 from tests.bench.kafka import shared_broker
-from tests.bench.machine import described, stolen_s, yardstick_us
+from tests.bench.machine import describe, stolen_s, yardstick_us
 from tests.bench.picture import draw
-from tests.bench.report import printed
+from tests.bench.report import as_text
 from tests.bench.workload import QUICK, Size, build, save
 
 HERE = Path(__file__).parent
@@ -40,7 +40,7 @@ PARTS = {
     "where": "where the time goes",
 }
 WITHOUT_BROKER = {"react", "restore", "flat"}
-"""Parts that need none, or one of their own."""
+"""Parts that need no broker, or start one of their own."""
 PART_S = 600.0
 
 
@@ -63,7 +63,7 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
       make bench
       make bench ARGS="--only react,pipeline"
     """
-    names = _chosen(only)
+    names = _chosen_parts(only)
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise click.BadParameter(f"{keep} is not empty: what an earlier run left there would be taken for this one's")
     size = QUICK if quick else Size()
@@ -73,32 +73,32 @@ def main(*, only: str | None, quick: bool, debtors: int | None, days: int | None
     is_whole = not quick and names == list(PARTS)
     target = HERE if is_whole else ROOT / ".cache" / "bench"
     target.mkdir(parents=True, exist_ok=True)
-    began, stolen = time.perf_counter(), stolen_s()
-    machine = described()
+    began, stolen_before = time.perf_counter(), stolen_s()
+    machine = describe()
     with tempfile.TemporaryDirectory(prefix="duewatch-bench-") as temporary:
         folder = keep.absolute() if keep else Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         click.echo(f"{machine}\nsimulating {size.debtors} debtors, {size.days} days", err=True)
         save(build(size), size, folder)
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             if set(names) - WITHOUT_BROKER:
                 click.echo(f"starting Kafka, {size.warm_up_s:g} s of warm-up", err=True)
-                opened.enter_context(shared_broker(folder, size.warm_up_s))
-            measured, why = _measure(in_order(names, size.rounds), folder)
+                stack.enter_context(shared_broker(folder, size.warm_up_s))
+            figures_by_part, why = _measure(in_order(names, size.rounds), folder)
     took = time.perf_counter() - began
-    measured |= {"machine": machine, "minutes": round(took / 60, 1)}
-    measured |= {"stolen_percent": round(100 * (stolen_s() - stolen) / took / (os.cpu_count() or 1), 1)}
+    figures_by_part |= {"machine": machine, "minutes": round(took / 60, 1)}
+    figures_by_part |= {"stolen_percent": round(100 * (stolen_s() - stolen_before) / took / (os.cpu_count() or 1), 1)}
     if why:
-        measured["why"] = why
-    found = with_ratios(measured)
-    (target / "bench.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
-    (target / "bench.svg").write_text(draw(found))
-    click.echo(printed(found))
+        figures_by_part["why"] = why
+    figures = with_ratios(figures_by_part)
+    (target / "bench.json").write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    (target / "bench.svg").write_text(draw(figures))
+    click.echo(as_text(figures))
     click.echo(f"written: {target / 'bench.json'}, {target / 'bench.svg'}", err=True)
     sys.exit(1 if why else 0)
 
 
-def _chosen(only: str | None) -> list[str]:
+def _chosen_parts(only: str | None) -> list[str]:
     names = [name.strip() for name in only.split(",")] if only else list(PARTS)
     for name in names:
         if name not in PARTS:
@@ -108,7 +108,7 @@ def _chosen(only: str | None) -> list[str]:
 
 def _measure(order: list[tuple[int, str]], folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """What the parts measured, and why some did not."""
-    found: dict[str, dict[str, Any]] = {}
+    by_part: dict[str, dict[str, Any]] = {}
     why: dict[str, str] = {}
     rounds: dict[int, dict[str, Any]] = {}
     speeds: list[float] = []
@@ -117,33 +117,34 @@ def _measure(order: list[tuple[int, str]], folder: Path) -> tuple[dict[str, Any]
         speeds.append(yardstick_us())
         began = time.perf_counter()
         try:
-            measured = _run(name, folder)
+            figures = _run(name, folder)
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             why[f"{name} in round {turn}" if name in RATES else name] = str(error)
-            told = f"not measured: {str(error).strip().splitlines()[-1][:200]}"
+            outcome = f"not measured: {str(error).strip().splitlines()[-1][:200]}"
         else:
-            found[name] = better(name, found.get(name), measured)
+            by_part[name] = better_round(name, by_part.get(name), figures)
             if name in RATES:
-                note_round(rounds, turn, name, measured, speeds[-1])
-            told = ", ".join(f"{key} {measured[key]:,}" for key in KEYS if measured.get(key) is not None)
-        click.echo(f"{time.perf_counter() - began:.0f} s, yardstick {speeds[-1]} us. {told}", err=True)
-    whole = {key: value for part in found.values() for key, value in part.items()}
-    return whole | {"rounds": list(rounds.values()), "yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}, why
+                note_round(rounds, turn, name, figures, speeds[-1])
+            outcome = ", ".join(f"{key} {figures[key]:,}" for key in KEYS if figures.get(key) is not None)
+        click.echo(f"{time.perf_counter() - began:.0f} s, yardstick {speeds[-1]} us. {outcome}", err=True)
+    figures_of_run = {key: value for part in by_part.values() for key, value in part.items()}
+    figures_of_run |= {"rounds": list(rounds.values()), "yardstick_us": min(speeds), "yardstick_slowest_us": max(speeds)}
+    return figures_of_run, why
 
 
 def in_order(names: list[str], rounds: int) -> list[tuple[int, str]]:
-    """The parts as they are measured, each with the number of its round: those that are compared in turns, then the others.
+    """The order of measurement, each part with the number of its round: those that are compared in turns, then the others.
 
     >>> in_order(["react", "pipeline", "flat"], 2)
     [(1, 'react'), (1, 'pipeline'), (2, 'react'), (2, 'pipeline'), (1, 'flat')]
     """
     compared = [name for name in names if name in RATES]
-    rest = [(1, name) for name in names if name not in RATES]
-    return [(turn, name) for turn in range(1, rounds + 1) for name in compared] + rest
+    single = [(1, name) for name in names if name not in RATES]
+    return [(turn, name) for turn in range(1, rounds + 1) for name in compared] + single
 
 
 def _run(name: str, folder: Path) -> dict[str, Any]:
-    """One part. Raises RuntimeError with the end of what it said, when it failed."""
+    """Run one part in a process of its own. Raises RuntimeError with the end of its log when it failed."""
     log = folder / f"{name}.log"
     argv = [sys.executable, "-W", "ignore", "-m", "tests.bench.part", name, os.fspath(folder)]
     with spawn(argv, log_path=log, name=f"the part {name}") as child:
@@ -153,8 +154,8 @@ def _run(name: str, folder: Path) -> dict[str, Any]:
             raise RuntimeError(f"not done after {PART_S:g} s. Its log ends:\n{child.log_tail()}") from None
     if child.returncode:
         raise RuntimeError(child.log_tail(STACK_LINES) or f"ended with status {child.returncode}")
-    found: dict[str, Any] = orjson.loads((folder / f"{name}.json").read_bytes())
-    return found
+    figures: dict[str, Any] = orjson.loads((folder / f"{name}.json").read_bytes())
+    return figures
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ KEYS = (
     "sink_rows_s",
     "machine",
 )
-"""In bench.json always, ratios first; null where the part that measures it was left out or failed (``why`` tells)."""
+"""Keys that bench.json always has, ratios first; null where the part that measures it was left out or failed (see ``why``)."""
 
 RATIOS = {
     "pipeline_to_react": ("pipeline_events_s", "react_events_s"),
@@ -40,7 +40,7 @@ RATIOS = {
     "pipeline_to_ceiling": ("pipeline_events_s", "ceiling_events_s"),
     "pipeline_to_react_cpu": ("react_cpu_us", "worker_cpu_us"),
 }
-"""The last is of processor time: it tells the same on a machine that does other things too."""
+"""Ratio -> (dividend, divisor). The last is of processor time, so other load on the machine does not change it."""
 
 RATES = {
     "react": "react_events_s",
@@ -50,7 +50,7 @@ RATES = {
     "stock_faust": "stock_faust_events_s",
     "ceiling": "ceiling_events_s",
 }
-"""Part -> its rate: those that are compared with each other."""
+"""Part -> the key of its rate; these parts are compared with each other."""
 
 
 class Commit(NamedTuple):
@@ -85,7 +85,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def spread(costs: Sequence[float]) -> float:
-    """How flat: the dearest by the cheapest, 1.0 = the same.
+    """The highest cost divided by the lowest: 1.0 is perfectly flat.
 
     >>> spread([80.0, 88.0, 84.0])
     1.1
@@ -93,8 +93,8 @@ def spread(costs: Sequence[float]) -> float:
     return max(costs) / min(costs)
 
 
-def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """All of KEYS, ratios computed where both sides are there, then whatever else was measured.
+def with_ratios(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each of KEYS, with ratios where both sides were measured, then all other figures.
 
     A ratio is the middle one of those of the rounds: in a round both sides were measured within minutes of each other, while the
     best of either may come from an hour in which the machine was twice as fast.
@@ -103,32 +103,32 @@ def with_ratios(measured: Mapping[str, Any]) -> dict[str, Any]:
     >>> with_ratios({"rounds": [*rounds, {"pipeline_events_s": 8, "react_events_s": 10}]})["pipeline_to_react"]
     0.75
     """
-    found = dict(measured)
-    for name, (one, other) in RATIOS.items():
-        ratios = [row[one] / row[other] for row in found.get("rounds", ()) if row.get(one) and row.get(other)]
-        if not ratios and found.get(one) and found.get(other):
-            ratios = [found[one] / found[other]]  # measured once, or of processor time, which rounds do not tell
+    result = dict(figures)
+    for name, (dividend, divisor) in RATIOS.items():
+        ratios = [row[dividend] / row[divisor] for row in result.get("rounds", ()) if row.get(dividend) and row.get(divisor)]
+        if not ratios and result.get(dividend) and result.get(divisor):
+            ratios = [result[dividend] / result[divisor]]  # measured once, or of processor time, which rounds do not tell
         if ratios:
-            found[name] = round(median(ratios), 3)
-    costs = costs_of(found)
+            result[name] = round(median(ratios), 3)
+    costs = costs_of(result)
     if costs is not None:
-        found["cpu_us_per_event"] = costs._asdict()
-        found["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
-    return {name: found.pop(name, None) for name in KEYS} | found
+        result["cpu_us_per_event"] = costs._asdict()
+        result["fleet"] = [fleet(costs, cores) for cores in (2, 4, 8, 16, 32)]
+    return {name: result.pop(name, None) for name in KEYS} | result
 
 
-def better(part: str, one: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
-    """What a part measured in the better of two rounds, by its rate: whole, so that its figures belong together.
+def better_round(part: str, best: dict[str, Any] | None, latest: dict[str, Any]) -> dict[str, Any]:
+    """All figures of the round with the higher rate, never mixed, so that they belong together.
 
-    >>> better("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
+    >>> better_round("react", {"react_events_s": 9, "react_us": 111.1}, {"react_events_s": 8, "react_us": 125.0})
     {'react_events_s': 9, 'react_us': 111.1}
     """
     rate = RATES.get(part)
-    return one if one is not None and rate is not None and one[rate] > other[rate] else other
+    return best if best is not None and rate is not None and best[rate] > latest[rate] else latest
 
 
 def note_round(
-    rounds: dict[int, dict[str, Any]], number: int, part: str, measured: Mapping[str, Any], yardstick_us: float
+    rounds: dict[int, dict[str, Any]], number: int, part: str, figures: Mapping[str, Any], yardstick_us: float
 ) -> None:
     """Add a part's rate to the row of its round, and, once both are known, the pipeline's to that of ``react``.
 
@@ -141,19 +141,19 @@ def note_round(
     """
     row = rounds.setdefault(number, {"round": number, "yardstick_us": yardstick_us})
     row["yardstick_last_us"] = yardstick_us
-    row[RATES[part]] = measured[RATES[part]]
+    row[RATES[part]] = figures[RATES[part]]
     if part == "pipeline" and "react_events_s" in row:
         row["pipeline_to_react"] = round(row["pipeline_events_s"] / row["react_events_s"], 3)
 
 
 def shares(samples: Mapping[str, int]) -> dict[str, float]:
-    """Of the whole, in per cent, the largest first.
+    """Each sample's share of the total in per cent, the largest first.
 
     >>> shares({"decode": 1, "fold": 3})
     {'fold': 75.0, 'decode': 25.0}
     """
-    whole = sum(samples.values()) or 1
-    return {name: round(100 * count / whole, 1) for name, count in sorted(samples.items(), key=lambda item: -item[1])}
+    total = sum(samples.values()) or 1
+    return {name: round(100 * count / total, 1) for name, count in sorted(samples.items(), key=lambda item: -item[1])}
 
 
 class Costs(NamedTuple):
@@ -166,7 +166,7 @@ class Costs(NamedTuple):
 
 
 ROOM = 0.85
-"""Of each core; the rest is kept free for what peaks."""
+"""The share of each core that is planned with; the rest is kept free for peaks."""
 
 
 def fleet(costs: Costs, cores: int) -> dict[str, Any]:
@@ -182,26 +182,26 @@ def fleet(costs: Costs, cores: int) -> dict[str, Any]:
     limits = {"cores": cores * room / sum(costs)}
     limits |= {name: room / cost for name, cost in (("the one sink", costs.sink), ("the one learner", costs.learner)) if cost}
     limit = min(limits, key=lambda name: limits[name])
-    carried = min(limits[limit], limits["cores"])
-    used = {name: round(carried * getattr(costs, name) / 1e6, 1) for name in costs._fields}
+    rate = min(limits[limit], limits["cores"])
+    cores_used = {name: round(rate * getattr(costs, name) / 1e6, 1) for name in costs._fields}
     return {
         "cores": cores,
-        "events_s": int(round(carried, -2)),
+        "events_s": int(round(rate, -2)),
         "limit": limit,
-        "workers": math.ceil(carried * costs.worker / room),
-        **{f"{name}_cores": value for name, value in used.items()},
+        "workers": math.ceil(rate * costs.worker / room),
+        **{f"{name}_cores": value for name, value in cores_used.items()},
     }
 
 
-def costs_of(measured: Mapping[str, Any]) -> Costs | None:
-    """None when a part that measures one of them is missing."""
+def costs_of(figures: Mapping[str, Any]) -> Costs | None:
+    """The costs per event; None when a part that measures one of them is missing."""
     try:
-        rows = measured["sink_rows"] / measured["events"]
+        rows = figures["sink_rows"] / figures["events"]
         return Costs(
-            worker=measured["worker_cpu_us"],
-            broker=measured["broker_cpu_us"],
-            sink=round(measured["sink_cpu_us_per_row"] * rows, 1),
-            learner=round(measured["learner_cpu_us_per_example"] * measured["examples_per_event"], 1),
+            worker=figures["worker_cpu_us"],
+            broker=figures["broker_cpu_us"],
+            sink=round(figures["sink_cpu_us_per_row"] * rows, 1),
+            learner=round(figures["learner_cpu_us_per_example"] * figures["examples_per_event"], 1),
         )
     except (KeyError, TypeError):
         return None

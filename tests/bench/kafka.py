@@ -21,14 +21,14 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from streams.clock.live import ClockWriter
-from streams.engine.restore import fenced_producer
+from streams.clock.writer import ClockWriter
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import create_topics, full_name
 from streams.process.affinity import CORES
 from streams.process.children import FAULT_HANDLER, Child, free_port, spawn
 from streams.settings import Settings
 from tests.bench.figures import Commit
-from tests.bench.workload import PARTITIONS, Sent, Workload
+from tests.bench.workload import PARTITIONS, SourceRecord, Workload
 from tests.kafka.broker import KafkaBroker
 
 READY_S = 90.0
@@ -39,11 +39,11 @@ ANYWHERE = "BENCH_ANYWHERE"
 
 
 class StalledError(RuntimeError):
-    """Nothing more was committed; the message holds the end of the worker's log."""
+    """No progress: nothing more was committed. The message holds the end of the worker's log."""
 
 
 class Broker(NamedTuple):
-    """Where it answers, and its process."""
+    """A running broker: its address and its process id."""
 
     bootstrap: str
     pid: int
@@ -51,25 +51,25 @@ class Broker(NamedTuple):
 
 @contextmanager
 def shared_broker(folder: Path, warm_up_s: float) -> Iterator[None]:
-    """A broker for all parts of a run, found through ``folder``: whose topics are whose, their names tell.
+    """Start one broker for all parts of a run, found through ``folder``; the names of topics keep the parts apart.
 
     One that runs for long has compiled what it does often. A fresh JVM spends as much on that as on its work, for a minute, and
     would be measured instead; so it gets something to do first, alike for all that follow. It waits for the members of a group
     before it assigns partitions, and has a heap of 1 GB, as Kafka does and has by default.
     """
-    with KafkaBroker(heap="1g", settings={"group.initial.rebalance.delay.ms": "3000"}) as started:
-        (folder / BROKER).write_bytes(orjson.dumps([started.bootstrap, started.pid]))
-        warm_up(started.bootstrap, warm_up_s)
+    with KafkaBroker(heap="1g", settings={"group.initial.rebalance.delay.ms": "3000"}) as kafka:
+        (folder / BROKER).write_bytes(orjson.dumps([kafka.bootstrap, kafka.pid]))
+        warm_up(kafka.bootstrap, warm_up_s)
         yield
 
 
 def broker(folder: Path) -> Broker:
-    """The run's broker."""
+    """The broker that ``shared_broker`` started for this run."""
     return Broker(*orjson.loads((folder / BROKER).read_bytes()))
 
 
 def warm_up(bootstrap: str, seconds: float) -> None:
-    """Transactions over a few topics, small as at a steady rate and large as on a backlog; what others send; who reads it all."""
+    """Work like that of the parts: small and large transactions over a few topics, a plain producer, and a reader of it all."""
     topics = [f"warm-up-{number}" for number in range(4)]
     make_topics(bootstrap, dict.fromkeys(topics, PARTITIONS))
     reader = follower(bootstrap, [(topic, number) for topic in topics for number in range(PARTITIONS)])
@@ -94,53 +94,53 @@ def warm_up(bootstrap: str, seconds: float) -> None:
 
 
 def deployment(bootstrap: str, folder: Path, prefix: str = "bench", **changes: Any) -> Settings:
-    """A prefix with its topics. Unless told otherwise no worker ticks: the ticks are the workload's, in its own time."""
-    told = {"partitions": PARTITIONS, "clock": "replay", "mode": "live", "data_dir": folder / prefix} | changes
-    settings = Settings(prefix=prefix, bootstrap=bootstrap, **told)
+    """A prefix with its topics. By default no worker writes ticks: they are the workload's, in its own time."""
+    values = {"partitions": PARTITIONS, "clock": "replay", "mode": "live", "data_dir": folder / prefix} | changes
+    settings = Settings(prefix=prefix, bootstrap=bootstrap, **values)
     create_topics(settings)
     return settings
 
 
 def run_folder(folder: Path, name: str) -> Path:
     """A new folder, whose name is free on the broker, too: parts are measured in turns."""
-    made = folder / f"{name}-{uuid4().hex[:8]}"
-    made.mkdir()
-    return made
+    path = folder / f"{name}-{uuid4().hex[:8]}"
+    path.mkdir()
+    return path
 
 
-def send(settings: Settings, events: Sequence[Sent]) -> None:
-    """As fast as it goes, each to the partition that it names."""
+def send(settings: Settings, events: Sequence[SourceRecord]) -> None:
+    """Send events to the deployment's topics as fast as possible, each to the partition that it names."""
     names = {event.topic: full_name(settings.prefix, event.topic) for event in events}
     produce(settings.bootstrap, ((names[event.topic], event) for event in events))
 
 
-def produce(bootstrap: str, placed: Iterator[tuple[str, Sent]]) -> None:
-    """Events to topics, as fast as it goes."""
+def produce(bootstrap: str, records: Iterator[tuple[str, SourceRecord]]) -> None:
+    """Send events to the given topics as fast as possible."""
     # Idempotent: without it a retry may put a batch behind the one that follows it.
-    kept = {"enable.idempotence": True, "queue.buffering.max.messages": 2_000_000}
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, **kept})
-    for number, (topic, event) in enumerate(placed):
+    limits = {"enable.idempotence": True, "queue.buffering.max.messages": 2_000_000}
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 20, **limits})
+    for number, (topic, event) in enumerate(records):
         producer.produce(topic, event.value, event.key, event.partition, headers=list(event.headers))
         if number % 10_000 == 0:
             producer.poll(0)
-    left = producer.flush(60)
-    if left:
-        raise RuntimeError(f"the broker did not take {left} of the events within a minute")
+    missing = producer.flush(60)
+    if missing:
+        raise RuntimeError(f"the broker did not take {missing} of the events within a minute")
 
 
-def tick(settings: Settings, made: Workload) -> None:
+def tick(settings: Settings, workload: Workload) -> None:
     """Write the context and all of the workload's ticks."""
     clock = ClockWriter(settings)
-    for number, first in enumerate(made.ticks[0]):
-        ends = [own[number].ends for own in made.ticks]
-        clock.write(number, first.time, ends, {}, made.context)
+    for number, first in enumerate(workload.ticks[0]):
+        ends = [ticks[number].ends for ticks in workload.ticks]
+        clock.write(number, first.time, ends, {}, workload.context)
 
 
 def make_topics(bootstrap: str, partitions: dict[str, int], config: dict[str, str] | None = None) -> None:
-    """Topics for the peers."""
+    """Create topics outside the registry: those of the peers and of the ceiling."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    asked = [NewTopic(name, count, 1, config=config or {}) for name, count in partitions.items()]
-    for answer in admin.create_topics(asked).values():
+    topics = [NewTopic(name, count, 1, config=config or {}) for name, count in partitions.items()]
+    for answer in admin.create_topics(topics).values():
         answer.result()
 
 
@@ -156,19 +156,19 @@ class Workers:
     started: int = 0
 
     def start(self, *runs: str) -> None:
-        """A worker for each; what it ``runs``: all, debtor or learner."""
+        """Start a worker for each of ``runs``: all, debtor or learner."""
         for agents in runs:
             number, self.started = self.started, self.started + 1
             cores = [] if os.environ.get(ANYWHERE) else sorted(CORES)
             core = cores[number % len(cores)] if cores else None
-            own = self.settings.changed(web_port=free_port(), agents=agents, core=core)
+            settings = self.settings.changed(web_port=free_port(), agents=agents, core=core)
             log = self.logs / f"{self.settings.prefix}-worker-{number}.log"
             argv = [sys.executable, "-m", "streams.cli" if agents == "learner" else self.module, "worker"]
-            self.children.append(spawn(argv, own.as_environment() | FAULT_HANDLER, log, name=f"{agents} {number}"))
-            self.ports.append(own.web_port)
+            self.children.append(spawn(argv, settings.as_environment() | FAULT_HANDLER, log, name=f"{agents} {number}"))
+            self.ports.append(settings.web_port)
 
     def wait_until_ready(self) -> None:
-        """All partitions are restored, by whichever worker has them."""
+        """Return once all partitions are restored, by whichever worker has them."""
         deadline = time.monotonic() + READY_S
         while not self.ready():
             self.check()
@@ -179,20 +179,20 @@ class Workers:
     def ready(self) -> bool:
         owned: list[int] = []
         for port in self.ports:
-            told = page(port, "/health/ready")
-            if told is None or not told["ready"]:
+            status = page(port, "/health/ready")
+            if status is None or not status["ready"]:
                 return False
-            owned += told["partitions"].get("debtor", [])
+            owned += status["partitions"].get("debtor", [])
         return len(owned) == self.settings.partitions
 
     def check(self) -> None:
-        """Raises StalledError when one has ended."""
+        """Raise StalledError when a worker has ended."""
         for child in self.children:
             if not child.running:
                 raise StalledError(f"{child.name} ended with status {child.returncode}. Its log ends:\n{child.log_tail()}")
 
-    def told(self) -> str:
-        """What the first worker was at; it ends."""
+    def first_stacks(self) -> str:
+        """The stacks of the first worker's threads; the worker ends."""
         return self.children[0].stacks() + "\n" if self.children else ""
 
     def stop(self) -> None:
@@ -204,12 +204,12 @@ class Workers:
 
 @contextmanager
 def workers(settings: Settings, logs: Path, module: str = "streams.cli") -> Iterator[Workers]:
-    """Stopped in the end, whatever happens."""
-    made = Workers(settings, logs, module)
+    """Workers that are stopped in the end, whatever happens."""
+    processes = Workers(settings, logs, module)
     try:
-        yield made
+        yield processes
     finally:
-        made.stop()
+        processes.stop()
 
 
 def page(port: int, path: str) -> Any:
@@ -241,7 +241,7 @@ def metric(text: str, beginning: str) -> float:
 
 
 def follower(bootstrap: str, places: Sequence[tuple[str, int]], wait_ms: int = 20) -> Consumer:
-    """Reads these topic-partitions from their beginnings, committed records only, outside any group."""
+    """A consumer of these topic-partitions from their beginnings: committed records only, outside any group."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -257,7 +257,10 @@ def follower(bootstrap: str, places: Sequence[tuple[str, int]], wait_ms: int = 2
 
 
 class Journal:
-    """What the debtor agent has committed, as its journal tells it (D5)."""
+    """What the debtor agent has committed, as its journal tells.
+
+    See "The journal makes it repeatable" in streams/engine/README.md.
+    """
 
     def __init__(self, settings: Settings) -> None:
         topic = full_name(settings.prefix, "journal")
@@ -276,34 +279,36 @@ class Journal:
     def _take(self, message: Message) -> None:
         if message.error() is not None:
             raise KafkaException(message.error())
-        told = orjson.loads(message.value() or b"")
-        count = told["applied"] + told["duplicates"] + told["rejected"]
-        if told["agent"] != "debtor":
+        entry = orjson.loads(message.value() or b"")
+        count = entry["applied"] + entry["duplicates"] + entry["rejected"]
+        if entry["agent"] != "debtor":
             self.learned += count
             return
         self.events += count
-        self.outputs += told["outputs"]
-        self.rejected += told["rejected"]
-        self.partitions[told["partition"]] = self.partitions.get(told["partition"], 0) + count
+        self.outputs += entry["outputs"]
+        self.rejected += entry["rejected"]
+        self.partitions[entry["partition"]] = self.partitions.get(entry["partition"], 0) + count
         if count:
             self.commits.append(Commit(message.timestamp()[1] / 1000, count))
 
-    def wait_for(self, events: int, running: Workers) -> None:
-        """Until so many events are committed. Raises StalledError when nothing moves any more."""
-        seen, moved_at = self.events, time.monotonic()
+    def wait_for(self, events: int, processes: Workers) -> None:
+        """Read until so many events are committed. Raises StalledError when there is no progress any more."""
+        last, moved_at = self.events, time.monotonic()
         while self.read() < events:
-            running.check()
-            if self.events > seen:
-                seen, moved_at = self.events, time.monotonic()
+            processes.check()
+            if self.events > last:
+                last, moved_at = self.events, time.monotonic()
             if time.monotonic() - moved_at > STALLED_S:
-                raise StalledError(f"{running.told()}{self.events} of {events} events came, then none for {STALLED_S:g} s")
+                raise StalledError(
+                    f"{processes.first_stacks()}{self.events} of {events} events came, then none for {STALLED_S:g} s"
+                )
 
     def close(self) -> None:
         self._consumer.close()
 
 
 def first_rejection(settings: Settings) -> str:
-    """Why the first dead letter is one: the workload has none of its own."""
+    """The reason of the first dead letter: the workload has no broken events."""
     consumer = follower(settings.bootstrap, [(full_name(settings.prefix, "dead-letters"), 0)])
     try:
         message = consumer.poll(5.0)
@@ -312,18 +317,18 @@ def first_rejection(settings: Settings) -> str:
         consumer.close()
 
 
-def finish(child: Child, seconds: float, told: Path) -> Any:
-    """What a program wrote into ``told`` before it ended. Raises StalledError with the end of its log where it did not."""
+def finish(child: Child, seconds: float, result: Path) -> Any:
+    """What a program wrote into ``result`` before it ended. Raises StalledError with the end of its log where it did not."""
     with child, suppress(subprocess.TimeoutExpired):
         child.wait(seconds)
-    if child.returncode or not told.exists():
+    if child.returncode or not result.exists():
         raise StalledError(f"{child.name} ended with status {child.returncode}. Its log ends:\n{child.log_tail()}")
-    return orjson.loads(told.read_bytes())
+    return orjson.loads(result.read_bytes())
 
 
 @contextmanager
 def journal(settings: Settings) -> Iterator[Journal]:
-    with ExitStack() as opened:
-        made = Journal(settings)
-        opened.callback(made.close)
-        yield made
+    with ExitStack() as stack:
+        reader = Journal(settings)
+        stack.callback(reader.close)
+        yield reader

@@ -25,11 +25,11 @@ def cpu_s(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory of a process that is really there."""
+    """Resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
-def described() -> str:
+def describe() -> str:
     """Cores, processor, versions, and how busy the machine was before."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     load = os.getloadavg()[0]
@@ -46,29 +46,29 @@ def yardstick_us() -> float:
     """
     text, costs = orjson.dumps({"a": [1.5, 2.25, {"x": "text", "y": None}], "b": "2026-03-01", "c": {"d": 1}}), []
     for _ in range(5):
-        began, seen = time.process_time(), {}
+        began, table = time.process_time(), {}
         for number in range(TURNS):
-            seen[f"k{number & 4095}"] = orjson.dumps(orjson.loads(text))
+            table[f"k{number & 4095}"] = orjson.dumps(orjson.loads(text))
         costs.append((time.process_time() - began) / TURNS * 1e6)
     return round(statistics.median(costs), 2)
 
 
 def stolen_s() -> float:
-    """Processor time, in seconds since the machine started, that other guests of the same host had instead of it."""
+    """Steal time in seconds since the machine started: processor time that the host gave to other guests."""
     return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / _TICKS_S
 
 
 def _java() -> str:
     try:
-        told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+        text = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
     except OSError:
         return "no Java"
-    found = re.search(r'version "([\d.]+)', told)
-    return f"Java {found[1]}" if found else "Java"
+    version = re.search(r'version "([\d.]+)', text)
+    return f"Java {version[1]}" if version else "Java"
 
 
 class Stopwatch:
-    """Wall and processor time between two looks, of this process and of others (by name)."""
+    """Wall time since a moment, and the processor time of some processes (by name) since then."""
 
     def __init__(self, pids: Iterable[tuple[str, int]]) -> None:
         self._pids = list(pids)
@@ -77,5 +77,5 @@ class Stopwatch:
 
     def read(self) -> dict[str, float]:
         """Seconds since it was made: ``wall``, and processor seconds by name."""
-        used = {name: cpu_s(pid) - self._cpu[name] for name, pid in self._pids}
-        return {"wall": time.perf_counter() - self._wall, **used}
+        seconds = {name: cpu_s(pid) - self._cpu[name] for name, pid in self._pids}
+        return {"wall": time.perf_counter() - self._wall, **seconds}

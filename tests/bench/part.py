@@ -15,8 +15,8 @@ from streams.logs import LIBRDKAFKA
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     logging.getLogger(LIBRDKAFKA).setLevel(logging.CRITICAL)
-    measured = importlib.import_module(f"tests.bench.parts.{name}").measure(folder)
-    (folder / f"{name}.json").write_bytes(orjson.dumps(measured))
+    figures = importlib.import_module(f"tests.bench.parts.{name}").measure(folder)
+    (folder / f"{name}.json").write_bytes(orjson.dumps(figures))
 
 
 if __name__ == "__main__":

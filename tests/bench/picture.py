@@ -18,7 +18,7 @@ RATES = (
     ("stock Faust, at-least-once", "stock_faust_events_s", "peer"),
 )
 RATIOS = {"quixstreams_events_s": "pipeline_to_quixstreams", "stock_faust_events_s": "pipeline_to_stock_faust"}
-"""Those of ``figures``: the middle one of the rounds, not that of the two best rates."""
+"""Rate -> its ratio in ``figures``: the middle one of the rounds, not that of the two best rates."""
 SHADES = ("#1d4ed8", "#0e7490", "#15803d", "#a16207", "#b45309", "#be123c", "#7e22ce", "#64748b")
 
 
@@ -26,25 +26,25 @@ class Bar(NamedTuple):
     name: str
     value: float | None
     share: float
-    """Of the longest."""
+    """The bar's length, as a share of the longest."""
     kind: str
     ratio: float | None
-    """Of one worker to it."""
+    """The rate of one worker divided by this one."""
 
 
 class Piece(NamedTuple):
     name: str
     start: float
     share: float
-    """Both of the whole."""
+    """Start and share are shares of the whole bar."""
     shade: str
 
 
-def bars(found: Mapping[str, Any]) -> list[Bar]:
+def bars(figures: Mapping[str, Any]) -> list[Bar]:
     """Events per second; a peer that was not measured has no bar."""
-    longest = max((found.get(key) or 0 for _, key, _ in RATES), default=0) or 1
+    longest = max((figures.get(key) or 0 for _, key, _ in RATES), default=0) or 1
     return [
-        Bar(name, found.get(key), (found.get(key) or 0) / longest, kind, found.get(RATIOS.get(key, "")))
+        Bar(name, figures.get(key), (figures.get(key) or 0) / longest, kind, figures.get(RATIOS.get(key, "")))
         for name, key, kind in RATES
     ]
 
@@ -56,26 +56,26 @@ def pieces(shares: Mapping[str, float], most: int = len(SHADES)) -> list[Piece]:
     [('decode', 0.0, 0.6), ('fold', 0.6, 0.3), ('all else', 0.9, 0.1)]
     """
     ordered = sorted(shares.items(), key=lambda item: -item[1])
-    kept = (
+    largest = (
         ordered if len(ordered) <= most else [*ordered[: most - 1], ("all else", sum(share for _, share in ordered[most - 1 :]))]
     )
-    whole, start, found = sum(share for _, share in kept) or 1.0, 0.0, []
-    for number, (name, share) in enumerate(kept):
-        found.append(Piece(name, round(start, 4), round(share / whole, 4), SHADES[number % len(SHADES)]))
-        start += share / whole
-    return found
+    total, start, row = sum(share for _, share in largest) or 1.0, 0.0, []
+    for number, (name, share) in enumerate(largest):
+        row.append(Piece(name, round(start, 4), round(share / total, 4), SHADES[number % len(SHADES)]))
+        start += share / total
+    return row
 
 
-def draw(found: Mapping[str, Any]) -> str:
+def draw(figures: Mapping[str, Any]) -> str:
     """The picture as SVG."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = lambda value: "-" if value is None else f"{value:,}"
     return environment.from_string(TEMPLATE.read_text()).render(
-        bars=bars(found),
-        pieces=pieces(found.get("where_react") or {}),
-        partitions=found.get("partitions") or [],
-        slowest=max((row["latency_p99_ms"] for row in found.get("partitions") or []), default=1),
-        us_by_debtors=found.get("us_by_debtors") or {},
-        us_by_items=found.get("us_by_items") or {},
-        found={"react_us": None} | dict(found),
+        bars=bars(figures),
+        pieces=pieces(figures.get("where_react") or {}),
+        partitions=figures.get("partitions") or [],
+        slowest=max((row["latency_p99_ms"] for row in figures.get("partitions") or []), default=1),
+        us_by_debtors=figures.get("us_by_debtors") or {},
+        us_by_items=figures.get("us_by_items") or {},
+        figures={"react_us": None} | dict(figures),
     )

@@ -24,7 +24,7 @@ from tests.bench.workload import load, load_size
 
 
 class OutputSerializer(BytesSerializer):  # type: ignore[misc] # the same
-    """Of an output (topic, value, headers) the value."""
+    """Serializes the value of an output (topic, value, headers)."""
 
     def __call__(self, value: Any, ctx: Any) -> Any:
         return super().__call__(value[1], ctx)
@@ -33,8 +33,8 @@ class OutputSerializer(BytesSerializer):  # type: ignore[misc] # the same
 def main() -> None:
     bootstrap, folder, topics = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(",")
     keep_many_rows()
-    made, size = load(folder.parent), load_size(folder.parent)
-    debtors, total = Debtors(made.context), len(made.events)
+    workload, size = load(folder.parent), load_size(folder.parent)
+    debtors, total = Debtors(workload.context), len(workload.events)
     app = Application(
         broker_address=bootstrap,
         consumer_group=folder.name,
@@ -47,10 +47,10 @@ def main() -> None:
     targets = {
         name: app.topic(f"{folder.name}-{name}", key_serializer="str", value_serializer=OutputSerializer()) for name in topics
     }
-    done = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
+    result = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
 
     def apply(value: bytes, key: str, _timestamp: int, headers: Any, state: Any) -> list[Any]:
-        done["began"] = done["began"] or time.perf_counter()
+        result["began"] = result["began"] or time.perf_counter()
         event = decode(TOPIC_OF_TYPE[dict(headers)["ce_type"].decode()], key.encode(), value, headers)
         if not isinstance(event, Event):
             raise TypeError(event.reason)
@@ -62,10 +62,10 @@ def main() -> None:
                 state.set_bytes(name, row)
 
         outputs = [(output.topic, *encode(output)) for output in debtors.apply(key, event, state.get_bytes, write)]
-        done["events"] += 1
-        done["outputs"] += len(outputs)
-        if done["events"] == total or time.perf_counter() - done["began"] > size.peer_s:
-            done["ended"] = done["ended"] or time.perf_counter()
+        result["events"] += 1
+        result["outputs"] += len(outputs)
+        if result["events"] == total or time.perf_counter() - result["began"] > size.peer_s:
+            result["ended"] = result["ended"] or time.perf_counter()
             app.stop()
         return outputs
 
@@ -73,11 +73,11 @@ def main() -> None:
     frame = frame.set_headers(lambda value, *_: value[2])
     frame.to_topic(lambda value, *_: targets[value[0]])
     # An application that never gets an event would wait for ever.
-    waiting = threading.Timer(size.peer_s + 60, app.stop)
-    waiting.start()
+    timer = threading.Timer(size.peer_s + 60, app.stop)
+    timer.start()
     app.run()
-    waiting.cancel()
-    (folder / "done.json").write_bytes(orjson.dumps(done))
+    timer.cancel()
+    (folder / "done.json").write_bytes(orjson.dumps(result))
 
 
 if __name__ == "__main__":

@@ -24,39 +24,39 @@ GOALS = {
 }
 
 
-def printed(found: Mapping[str, Any]) -> str:
-    """Ratios first, then all single figures, then the tables."""
+def as_text(figures: Mapping[str, Any]) -> str:
+    """The whole report: ratios first, then all single figures, then the tables."""
     single = [
-        (key, value) for key, value in found.items() if isinstance(value, int | float | str) or (key in KEYS and value is None)
+        (key, value) for key, value in figures.items() if isinstance(value, int | float | str) or (key in KEYS and value is None)
     ]
-    parts = ["\n".join(f"{key:32} {_shown(value):>14}  {GOALS.get(key, '')}".rstrip() for key, value in single)]
-    for title, rows in tables(found):
+    parts = ["\n".join(f"{key:32} {_cell(value):>14}  {GOALS.get(key, '')}".rstrip() for key, value in single)]
+    for title, rows in tables(figures):
         parts.append(f"{title}\n{markdown(rows)}")
-    for name, reason in (found.get("why") or {}).items():
+    for name, reason in (figures.get("why") or {}).items():
         parts.append(f"{name} was not measured: {reason}")
     return "\n\n".join(parts)
 
 
-def tables(found: Mapping[str, Any]) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """Title and rows of each table that there is something for."""
-    if found.get("rounds"):
-        yield "Events per second by round, and how slow the machine was (a fixed loop, microseconds)", found["rounds"]
-    if found.get("partitions"):
-        yield "Latency and load by partitions", found["partitions"]
-    if found.get("takeovers"):
-        yield "After a kill -9, until the other worker has committed", found["takeovers"]
+def tables(figures: Mapping[str, Any]) -> Iterable[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """Title and rows of each table that was measured."""
+    if figures.get("rounds"):
+        yield "Events per second by round, and how slow the machine was (a fixed loop, microseconds)", figures["rounds"]
+    if figures.get("partitions"):
+        yield "Latency and load by partitions", figures["partitions"]
+    if figures.get("takeovers"):
+        yield "After a kill -9, until the other worker has committed", figures["takeovers"]
     for key, title in (("where_react", "Where the time goes: react"), ("where_worker", "Where the time goes: worker")):
-        if found.get(key):
-            yield title, [{"what": name, "percent": share} for name, share in found[key].items()]
+        if figures.get(key):
+            yield title, [{"what": name, "percent": share} for name, share in figures[key].items()]
     for key, title in (("us_by_debtors", "debtors"), ("us_by_items", "open items of one debtor")):
-        if found.get(key):
-            yield f"Cost by {title}", [{title: int(count), "microseconds": cost} for count, cost in found[key].items()]
-    if found.get("fleet"):
-        yield "What a fleet carries", found["fleet"]
+        if figures.get(key):
+            yield f"Cost by {title}", [{title: int(count), "microseconds": cost} for count, cost in figures[key].items()]
+    if figures.get("fleet"):
+        yield "What a fleet carries", figures["fleet"]
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table.
+    """Rows as a table in Markdown.
 
     >>> print(markdown([{"cores": 2, "events_s": 7100.0}]))
     | cores | events s |
@@ -65,11 +65,11 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     heads = list(rows[0])
     lines = ["| " + " | ".join(head.replace("_", " ") for head in heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(_shown(row.get(head)) for head in heads) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(row.get(head)) for head in heads) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float) and value == int(value) and abs(value) >= 100:

@@ -50,7 +50,7 @@ class Rows(Mapping[str, Row]):
             raise KeyError(key)
         return row
 
-    def put(self, key: str, row: Row | None) -> None:
+    def set_row(self, key: str, row: Row | None) -> None:
         self._known[key] = row
         self.changed.add(key)
 
@@ -62,7 +62,7 @@ class Rows(Mapping[str, Row]):
         return sum(1 for _ in self)
 
     def write(self, write: Write) -> None:
-        """All that has changed, as bytes."""
+        """Write every changed row to the store, as bytes."""
         for key in self.changed:
             row = self._known[key]
             write(ROW + key, None if row is None else encode(row))
@@ -84,31 +84,31 @@ class Debtors:
         outputs += self._take(rows, due, react(rows, event, self._context, customer_id, self._day))
         rows.write(write)
         for day, keys in due.items():
-            there = read(f"{DUE}{day}")
-            write(f"{DUE}{day}", msgspec.json.encode((_LIST.decode(there) if there else []) + keys))
+            value = read(f"{DUE}{day}")
+            write(f"{DUE}{day}", msgspec.json.encode((_LIST.decode(value) if value else []) + keys))
         return outputs
 
     def _fire(self, customer_id: str, rows: Rows, due: dict[int, list[str]], read: Read, write: Write) -> list[Output]:
         """The deadlines of the days since the debtor's last event, each on its day."""
-        told = read(DAY)
+        last_day = read(DAY)
         outputs: list[Output] = []
-        for day in range(int(told) + 1 if told else self._day, self._day + 1):
+        for day in range(int(last_day) + 1 if last_day else self._day, self._day + 1):
             value = read(f"{DUE}{day}")
             for key in sorted({*(_LIST.decode(value) if value else ()), *due.pop(day, ())}):
-                if getattr(rows.get(key), "wake", 0) == day:
+                if getattr(rows.get(key), "next_deadline", 0) == day:
                     outputs += self._take(rows, due, react(rows, Deadline(key, day), self._context, customer_id, day))
             if value:
                 write(f"{DUE}{day}", None)
-        if told is None or int(told) < self._day:
+        if last_day is None or int(last_day) < self._day:
             write(DAY, str(self._day).encode())
         return outputs
 
     @staticmethod
     def _take(rows: Rows, due: dict[int, list[str]], reaction: Any) -> list[Output]:
         for key, row in reaction.changes.items():
-            wake = getattr(row, "wake", 0)
-            if wake and not isinstance(row, SeenMarker | Payment) and wake != getattr(rows.get(key), "wake", 0):
-                due.setdefault(wake, []).append(key)
-            rows.put(key, row)
+            deadline = getattr(row, "next_deadline", 0)
+            if deadline and not isinstance(row, SeenMarker | Payment) and deadline != getattr(rows.get(key), "next_deadline", 0):
+                due.setdefault(deadline, []).append(key)
+            rows.set_row(key, row)
         outputs: list[Output] = reaction.outputs
         return outputs

@@ -18,7 +18,7 @@ NATIVE = "librdkafka and other threads without Python"
 
 
 class Drawer(NamedTuple):
-    """``place``: a part of a file's path; ``functions``: only in these, empty = in all."""
+    """A label for frames of files whose path holds ``place``; only in ``functions``, where any are named."""
 
     label: str
     place: str
@@ -35,12 +35,12 @@ DRAWERS = (
     _drawer("encode outputs", "/streams/kafka/codec.py", "encode", "headers_of", "_stamp", "_attributes"),
     _drawer("decode", "/streams/kafka/codec.py"),
     *(_drawer(f"react: {name}", f"/agents/debtor/{name}/") for name in DOMAINS),
-    _drawer("react: making outputs", "/agents/debtor/outputs.py"),
+    _drawer("react: making outputs", "/agents/debtor/outputs/"),
     _drawer("encode and decode rows", "/agents/debtor/state.py", "encode", "decode"),
     _drawer("react: order of the domains", "/agents/debtor/react.py"),
     _drawer("react: order of the domains", "/agents/debtor/unit_of_work.py"),
-    *(_drawer("react: facts, deadlines, labels", f"/agents/debtor/{name}.py") for name in ("facts", "deadlines", "learning")),
-    _drawer("book: rows, deadlines", "/agents/debtor/"),
+    _drawer("react: facts, deadlines, labels", "/agents/debtor/handlers/"),
+    _drawer("brain: rows, deadlines", "/agents/debtor/"),
     _drawer("learner", "/agents/learner/"),
     _drawer("clock", "/streams/clock/live.py"),
     _drawer("produce and commit", "/streams/engine/transaction.py", "_produce", "commit"),
@@ -51,7 +51,7 @@ DRAWERS = (
     _drawer(FETCH, "/faust/"),
     _drawer(FETCH, "/asyncio/"),
 )
-"""The first that fits the innermost frame, then the next frame out, and so on."""
+"""In order: the first drawer that fits the innermost frame counts, then the next frame out, and so on."""
 
 
 def label_of(frames: list[tuple[str, str]]) -> str:
@@ -108,8 +108,8 @@ class Sampler:
             time.sleep(self._every_s)
             self._look()
         # What no thread of Python's has used was used by libraries' own.
-        whole = time.process_time_ns() - before - time.thread_time_ns()
-        self.spent_ns[NATIVE] = max(0, whole - sum(self.spent_ns.values()))
+        total = time.process_time_ns() - before - time.thread_time_ns()
+        self.spent_ns[NATIVE] = max(0, total - sum(self.spent_ns.values()))
 
     def _look(self) -> None:
         frames = sys._current_frames()
@@ -117,8 +117,8 @@ class Sampler:
             native_id, frame = thread.native_id or 0, frames.get(thread.ident or 0)
             if thread is self._thread or frame is None:
                 continue
-            used = _used_ns(native_id)
-            spent = used - self._before.get(native_id, used)
-            self._before[native_id] = used
-            if spent > 0:
-                self.spent_ns[label_of(_stack(frame))] += spent
+            total = _used_ns(native_id)
+            delta = total - self._before.get(native_id, total)
+            self._before[native_id] = total
+            if delta > 0:
+                self.spent_ns[label_of(_stack(frame))] += delta

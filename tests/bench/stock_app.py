@@ -24,8 +24,8 @@ from tests.bench.workload import PARTITIONS, load, load_size
 
 def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.App:
     """The app; its agent ends the process when it is done."""
-    made, size = load(folder.parent), load_size(folder.parent)
-    debtors, total = Debtors(made.context), len(made.events)
+    workload, size = load(folder.parent), load_size(folder.parent)
+    debtors, total = Debtors(workload.context), len(workload.events)
     app = faust.App(
         folder.name,
         broker=f"kafka://{bootstrap}",
@@ -44,14 +44,14 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
     source = app.topic(f"{folder.name}-events", key_type=bytes, value_type=bytes)
     targets = {name: app.topic(f"{folder.name}-{name}", key_type=bytes, value_type=bytes) for name in topics}
     table = app.Table("rows", default=None, partitions=PARTITIONS, key_type=str, value_type=bytes)
-    done = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
+    result = {"events": 0, "outputs": 0, "began": 0.0, "ended": 0.0}
 
     @app.agent(source)
     async def apply(stream: Any) -> None:
-        async for arrived in stream.events():
-            done["began"] = done["began"] or time.perf_counter()
-            key, headers = arrived.message.key, arrived.message.headers
-            event = decode(TOPIC_OF_TYPE[dict(headers)["ce_type"].decode()], key, arrived.message.value, headers)
+        async for record in stream.events():
+            result["began"] = result["began"] or time.perf_counter()
+            key, headers = record.message.key, record.message.headers
+            event = decode(TOPIC_OF_TYPE[dict(headers)["ce_type"].decode()], key, record.message.value, headers)
             if not isinstance(event, Event):
                 raise TypeError(event.reason)
             customer_id = key.decode()
@@ -67,13 +67,13 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
                     table[f"{customer_id}\x1f{name}"] = row
 
             for output in debtors.apply(customer_id, event, read, write):
-                value, told = encode(output)
-                await targets[output.topic].send(key=key, value=value, headers=told)
-                done["outputs"] += 1
-            done["events"] += 1
-            if done["events"] == total or time.perf_counter() - done["began"] > size.peer_s:
-                done["ended"] = time.perf_counter()
-                (folder / "done.json").write_bytes(orjson.dumps(done))
+                value, output_headers = encode(output)
+                await targets[output.topic].send(key=key, value=value, headers=output_headers)
+                result["outputs"] += 1
+            result["events"] += 1
+            if result["events"] == total or time.perf_counter() - result["began"] > size.peer_s:
+                result["ended"] = time.perf_counter()
+                (folder / "done.json").write_bytes(orjson.dumps(result))
                 os._exit(0)
 
     return app

@@ -27,7 +27,7 @@ PARTITIONS = 4
 SLICE = 2000
 """Records of a slice at most: the worker's default (DUEWATCH_MAX_SLICE)."""
 LEARNED_SHARE = 4
-"""The shared model has learned of every fourth debtor."""
+"""The shared model has learned from every fourth debtor."""
 _DATE = re.compile(rb'"(20\d\d-\d\d-\d\d)"')
 
 
@@ -39,7 +39,7 @@ class Size:
     days: int = 120
     seed: int = 1
     warm_up_s: float = 60.0
-    """Of the broker, before anything is measured."""
+    """Seconds that the broker works before anything is measured."""
     peer_s: float = 45.0
     """A peer that is not done by then is judged by what it has done."""
     rounds: int = 3
@@ -48,12 +48,12 @@ class Size:
     rate: int = 1000
     """Events per second of the latency runs."""
     latency_turns: int = 3
-    """With the usual number of partitions; the middle one by its p99 counts."""
+    """Turns with the usual number of partitions; the middle one by its p99 counts."""
     latency_s: float = 30.0
     other_latency_s: float = 20.0
-    """With other numbers of partitions, and with the sink."""
+    """Seconds with other numbers of partitions, and with the sink."""
     takeovers: int = 5
-    """Kills of a worker."""
+    """How often a worker is killed."""
     takeover_rate: int = 200
     restore_debtors: int = 150_000
     restore_items: int = 1_000_000
@@ -80,7 +80,7 @@ QUICK = Size(
 )
 
 
-class Sent(NamedTuple):
+class SourceRecord(NamedTuple):
     """A record as it goes to Kafka, its partition, and when it was recorded."""
 
     topic: str
@@ -92,45 +92,47 @@ class Sent(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """``ticks``: per partition, what the clock tells between the events; its cuts are offsets of topics that begin empty."""
+    """All events, the context, and the ticks of each partition, whose cuts are offsets of topics that begin empty."""
 
-    events: list[Sent]
+    events: list[SourceRecord]
     context: ContextSet
     ticks: list[list[Ticked]]
     ending: datetime
     """The time of the last tick."""
 
 
-def mix(events: Iterable[Sent]) -> dict[str, int]:
-    """How many of each type, the most first."""
+def count_types(events: Iterable[SourceRecord]) -> dict[str, int]:
+    """How many events there are of each type, the most frequent first."""
     kinds = Counter(dict(event.headers)["ce_type"].decode() for event in events)
     return {kind.removeprefix("duewatch.").rpartition(".v")[0]: count for kind, count in kinds.most_common()}
 
 
-def sent(topic: str, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS) -> Sent:
+def source_record(
+    topic: str, key: bytes, value: bytes, headers: Iterable[tuple[str, bytes]], partitions: int = PARTITIONS
+) -> SourceRecord:
     """A record for one of the source topics."""
-    kept = tuple(headers)
-    recorded = datetime.fromisoformat(dict(kept)["ce_recordedtime"].decode())
-    return Sent(topic, partition_of(key, partitions), key, value, kept, recorded)
+    pairs = tuple(headers)
+    recorded = datetime.fromisoformat(dict(pairs)["ce_recordedtime"].decode())
+    return SourceRecord(topic, partition_of(key, partitions), key, value, pairs, recorded)
 
 
-def tick_days(events: Sequence[Sent], partitions: int = PARTITIONS) -> int:
+def tick_days(events: Sequence[SourceRecord], partitions: int = PARTITIONS) -> int:
     """Days between two ticks, so that there is about one tick a slice: a worker applies at most one with each."""
     span = max(1, (events[-1].recorded - events[0].recorded).days)
     return max(1, round(1.2 * SLICE * partitions * span / len(events)))
 
 
-def ticks_of(events: Sequence[Sent], partitions: int = PARTITIONS) -> tuple[list[list[Ticked]], datetime]:
-    """Ticks at midnight every some days, each with the offsets that its partition has by then, and the time of the last."""
+def ticks_of(events: Sequence[SourceRecord], partitions: int = PARTITIONS) -> tuple[list[list[Ticked]], datetime]:
+    """Ticks at midnight, some days apart, each with the offsets that its partition has by then; and the time of the last tick."""
     counts: list[Counter[str]] = [Counter() for _ in range(partitions)]
-    made: list[list[Ticked]] = [[] for _ in range(partitions)]
+    ticks: list[list[Ticked]] = [[] for _ in range(partitions)]
     every = timedelta(days=tick_days(events, partitions))
     at = _midnight(events[0].recorded.date())
 
     def tick() -> None:
-        number = len(made[0])
-        for partition, own in enumerate(counts):
-            made[partition].append(Ticked(number=number, time=at, ends={topic: own[topic] for topic in DEBTOR_SOURCES}))
+        number = len(ticks[0])
+        for partition, count in enumerate(counts):
+            ticks[partition].append(Ticked(number=number, time=at, ends={topic: count[topic] for topic in DEBTOR_SOURCES}))
 
     tick()
     for event in events:
@@ -140,7 +142,7 @@ def ticks_of(events: Sequence[Sent], partitions: int = PARTITIONS) -> tuple[list
         counts[event.partition][event.topic] += 1
     at += every
     tick()
-    return made, at
+    return ticks, at
 
 
 def _midnight(day: date) -> datetime:
@@ -148,44 +150,46 @@ def _midnight(day: date) -> datetime:
 
 
 def build(size: Size) -> Workload:
-    """Simulate, and learn a shared model from it first, so that all engines score with the same one that knows something."""
-    from streams.backtest.run import Fold
+    """Simulate a portfolio, and learn a shared model from a part of it first: all engines score with the same trained one."""
     from streams.connectors.records import record_of
+    from streams.recompute.pipeline import Fold
     from streams.replay.context import replay_context
-    from streams.replay.sources import steps
+    from streams.replay.steps import cut_into_weeks
     from streams.simulate import simulate
 
     events, records = [], []
-    for told in simulate(size.debtors, size.days, size.seed).events:
-        attributes = orjson.loads(told.line)
-        record = record_of(told.topic, attributes, attributes.pop("data"), date.fromisoformat(told.recorded[:10]))
+    for line in simulate(size.debtors, size.days, size.seed).events:
+        attributes = orjson.loads(line.line)
+        record = record_of(line.topic, attributes, attributes.pop("data"), date.fromisoformat(line.recorded[:10]))
         records.append(record)
-        events.append(sent(told.topic, record.key or b"", record.value, record.headers))
+        events.append(source_record(line.topic, record.key or b"", record.value, record.headers))
     fold = Fold(replay_context(records))
-    learned_of = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
-    for step in steps(sorted(learned_of, key=lambda record: (record.day, record.order))):
+    training = [record for record in records if partition_of(record.key or b"", LEARNED_SHARE) == 0]
+    for step in cut_into_weeks(sorted(training, key=lambda record: (record.day, record.order))):
         fold.step(step)
     ticks, ending = ticks_of(events)
     return Workload(events, fold.context, ticks, ending)
 
 
 def build_ledger(path: Path) -> Workload:
-    """A ledger's invoices and payments, nothing learned beforehand."""
+    """The workload of a ledger's invoices and payments, with an untrained model."""
     from streams.replay.context import replay_context
     from streams.replay.sources import read_sources
 
     records = read_sources([path], "highradius")
-    events = [sent(record.topic, record.key or b"", record.value, record.headers) for record in records]
+    events = [source_record(record.topic, record.key or b"", record.value, record.headers) for record in records]
     ticks, ending = ticks_of(events)
     return Workload(events, replay_context(records), ticks, ending)
 
 
-def save(made: Workload, size: Size, folder: Path) -> None:
-    """For the parts, which are processes of their own, some of them with other libraries: no classes of ours are pickled."""
-    ticks = [[tick.model_dump_json() for tick in own] for own in made.ticks]
+def save(workload: Workload, size: Size, folder: Path) -> None:
+    """Write the workload for the parts, which are processes with partly other libraries: no classes of ours are pickled."""
+    ticks = [[tick.model_dump_json() for tick in series] for series in workload.ticks]
     with (folder / "workload.pickle").open("wb") as file:
         pickle.dump(
-            [[tuple(event) for event in made.events], made.context.model_dump_json(), ticks, made.ending], file, protocol=5
+            [[tuple(event) for event in workload.events], workload.context.model_dump_json(), ticks, workload.ending],
+            file,
+            protocol=5,
         )
     (folder / "size.json").write_bytes(msgspec.json.encode(size))
 
@@ -194,9 +198,9 @@ def load(folder: Path) -> Workload:
     with (folder / "workload.pickle").open("rb") as file:
         events, context, ticks, ending = pickle.load(file)  # noqa: S301 - our own file, in our own temporary folder
     return Workload(
-        [Sent(*event) for event in events],
+        [SourceRecord(*event) for event in events],
         ContextSet.model_validate_json(context),
-        [[Ticked.model_validate_json(tick) for tick in own] for own in ticks],
+        [[Ticked.model_validate_json(tick) for tick in series] for series in ticks],
         ending,
     )
 
@@ -209,84 +213,84 @@ class Cut(NamedTuple):
     """A slice as the worker makes it on a backlog: at most SLICE records of a partition, by topic, and a tick that they reach."""
 
     partition: int
-    events: list[tuple[int, Sent]]
-    """With their offsets."""
+    events: list[tuple[int, SourceRecord]]
+    """(Offset, record) of each event."""
     tick: Ticked | None
 
 
-def cuts(made: Workload, partitions: int = PARTITIONS, most: int = SLICE) -> list[Cut]:
+def cuts(workload: Workload, partitions: int = PARTITIONS, most: int = SLICE) -> list[Cut]:
     """The slices of all partitions, in turn."""
-    queues: list[list[tuple[int, Sent]]] = [[] for _ in range(partitions)]
+    queues: list[list[tuple[int, SourceRecord]]] = [[] for _ in range(partitions)]
     offsets: Counter[tuple[str, int]] = Counter()
-    for event in made.events:
+    for event in workload.events:
         queues[event.partition].append((offsets[event.topic, event.partition], event))
         offsets[event.topic, event.partition] += 1
-    by_partition = [_cut(number, queue, made.ticks[number], most) for number, queue in enumerate(queues)]
+    by_partition = [_cut(number, queue, workload.ticks[number], most) for number, queue in enumerate(queues)]
     longest = max(map(len, by_partition))
-    return [own[turn] for turn in range(longest) for own in by_partition if turn < len(own)]
+    return [series[turn] for turn in range(longest) for series in by_partition if turn < len(series)]
 
 
-def _cut(partition: int, queue: list[tuple[int, Sent]], ticks: list[Ticked], most: int) -> list[Cut]:
+def _cut(partition: int, queue: list[tuple[int, SourceRecord]], ticks: list[Ticked], most: int) -> list[Cut]:
     order = {topic: place for place, topic in enumerate(DEBTOR_SOURCES)}
-    reached: dict[str, int] = defaultdict(int)
-    made, waiting = [], list(reversed(ticks))
+    ends: dict[str, int] = defaultdict(int)
+    slices, pending = [], list(reversed(ticks))
     for start in range(0, len(queue), most):
-        taken = sorted(queue[start : start + most], key=lambda item: order[item[1].topic])
-        for offset, event in taken:
-            reached[event.topic] = max(reached[event.topic], offset + 1)
-        made.append(Cut(partition, taken, _pop(waiting, reached)))
-    while waiting:  # the worker makes a slice of each tick that is left
-        made.append(Cut(partition, [], waiting.pop()))
-    return made
+        records = sorted(queue[start : start + most], key=lambda item: order[item[1].topic])
+        for offset, event in records:
+            ends[event.topic] = max(ends[event.topic], offset + 1)
+        slices.append(Cut(partition, records, _pop(pending, ends)))
+    while pending:  # the worker makes a slice of each tick that is left
+        slices.append(Cut(partition, [], pending.pop()))
+    return slices
 
 
-def _pop(waiting: list[Ticked], reached: dict[str, int]) -> Ticked | None:
-    if waiting and all(reached[topic] >= end for topic, end in waiting[-1].ends.items()):
-        return waiting.pop()
+def _pop(pending: list[Ticked], ends: dict[str, int]) -> Ticked | None:
+    if pending and all(ends[topic] >= end for topic, end in pending[-1].ends.items()):
+        return pending.pop()
     return None
 
 
-def decoded(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
+def decode_cut(cut: Cut, partitions: int = PARTITIONS) -> list[Received]:
     """The slice's events as a brain gets them. Raises ValueError for a record that is none: the workload has no broken ones."""
-    arrived = []
+    received = []
     for offset, record in cut.events:
         event = decode(record.topic, record.key, record.value, record.headers, cut.partition, partitions)
         if isinstance(event, Rejection):
             raise ValueError(f"{record.topic} {offset}: {event.reason}")  # noqa: TRY004 - it says what is wrong with the value
-        arrived.append(Received(record.topic, cut.partition, offset, event))
-    return arrived
+        received.append(Received(record.topic, cut.partition, offset, event))
+    return received
 
 
-def mixed(events: Iterable[Sent]) -> list[Sent]:
+def spread_over_days(events: Iterable[SourceRecord]) -> list[SourceRecord]:
     """The events of each day spread evenly over it, those of a debtor in their order.
 
     As simulated, all invoices of a day come in one run, in which most debtors have one. At thousands of times the speed of the
     portfolio that is nobody's day: a portfolio that has so many events a second has as many runs, one into the other.
     """
-    found: list[Sent] = []
+    order: list[SourceRecord] = []
     for _, day in groupby(events, key=lambda event: event.recorded.date()):
         of_debtor = defaultdict(list)
         for event in day:
             of_debtor[event.key].append(event)
-        placed = [
-            ((number + crc32(key) / (1 << 32)) / len(own), event)
-            for key, own in of_debtor.items()
-            for number, event in enumerate(own)
+        positions = [
+            ((number + crc32(key) / (1 << 32)) / len(events_of_debtor), event)
+            for key, events_of_debtor in of_debtor.items()
+            for number, event in enumerate(events_of_debtor)
         ]
-        found += [event for _, event in sorted(placed, key=itemgetter(0))]
-    return found
+        order += [event for _, event in sorted(positions, key=itemgetter(0))]
+    return order
 
 
-def moved(event: Sent, days: int) -> Sent:
+def postpone(event: SourceRecord, days: int) -> SourceRecord:
     """The event some days later, in all its dates."""
-    value = _DATE.sub(lambda found: b'"%s"' % _later(found[1].decode(), days), event.value)
-    return recorded(event._replace(value=value), event.recorded + timedelta(days=days))
+    value = _DATE.sub(lambda match: b'"%s"' % _later(match[1].decode(), days), event.value)
+    return stamp(event._replace(value=value), event.recorded + timedelta(days=days))
 
 
-def recorded(event: Sent, at: datetime) -> Sent:
+def stamp(event: SourceRecord, at: datetime) -> SourceRecord:
     """The event, happened and recorded at that time."""
-    stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
-    headers = tuple((name, stamp if name in {"ce_time", "ce_recordedtime"} else text) for name, text in event.headers)
+    text = at.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+    headers = tuple((name, text if name in {"ce_time", "ce_recordedtime"} else value) for name, value in event.headers)
     return event._replace(headers=headers, recorded=at)
 
 

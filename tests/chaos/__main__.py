@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.registry import DEBTOR_SOURCES
-from streams.engine.partition_task import read_standing
-from streams.engine.restore import offsets, read_rows
+from streams.engine.partition_task import read_checkpoint
 from streams.kafka.producer import send_all
+from streams.kafka.read import offsets, read_rows
 from streams.kafka.topics import create_topics, full_name
 from streams.logs import LIBRDKAFKA
 from streams.settings import Settings
@@ -40,13 +40,13 @@ class Result:
 
     faults: Counter[str]
     events: int
-    found: Findings
+    findings: Findings
     seconds: float
     notes: list[str]
 
     @property
     def right(self) -> bool:
-        return self.found.right
+        return self.findings.right
 
     def as_json(self) -> dict[str, object]:
         """The figures, under the names that others rely on.
@@ -58,11 +58,11 @@ class Result:
             "faults": self.faults.total(),
             "faults_by_kind": dict(sorted(self.faults.items())),
             "events": self.events,
-            "lost": self.found.lost,
-            "twice": self.found.twice,
-            "wrong_rows": self.found.wrong_rows,
-            "wrong_cents": self.found.wrong_cents,
-            "longest_outage_s": round(self.found.longest_outage_s, 1),
+            "lost": self.findings.lost,
+            "twice": self.findings.twice,
+            "wrong_rows": self.findings.wrong_rows,
+            "wrong_cents": self.findings.wrong_cents,
+            "longest_outage_s": round(self.findings.longest_outage_s, 1),
         }
 
 
@@ -110,22 +110,22 @@ def run(
     finally:
         feeder.ended.set()
         deployment.end()
-    sent = Counter(feeder.acknowledged)
+    acknowledged = Counter(feeder.acknowledged)
     with Bar("checks", 1, "checks") as bar:
-        found = verify(settings, sent + deployment.transacted, deployment.uncertain, bar.say)
+        findings = verify(settings, acknowledged + deployment.transacted, deployment.uncertain, bar.say)
     if feeder.failed:
-        found.tell("the feeder", f"{len(feeder.failed)} records were not taken: {feeder.failed[0]}", len(feeder.failed))
+        findings.tell("the feeder", f"{len(feeder.failed)} records were not taken: {feeder.failed[0]}", len(feeder.failed))
     if status != 0:
-        found.tell("the sink's end", f"its status was {status}")
-    events = sum((sent + deployment.transacted)[topic] for topic in DEBTOR_SOURCES)
+        findings.tell("the sink's end", f"its status was {status}")
+    events = sum((acknowledged + deployment.transacted)[topic] for topic in DEBTOR_SOURCES)
     notes = [*deployment.notes, f"started again: {dict(deployment.restarts)}"]
-    return Result(deployment.faults(), events, found, time.monotonic() - began, notes)
+    return Result(deployment.faults(), events, findings, time.monotonic() - began, notes)
 
 
 def _disturb(deployment: Deployment, feeder: Feeder, planned: list[Planned], faults: int, seconds: float, seed: int) -> None:
     """The faults at their times, until the last event is sent."""
     time.sleep(WARM_UP_S)
-    material = [one for one in planned if one.record.topic == "payments"]
+    material = [entry for entry in planned if entry.record.topic == "payments"]
     began = time.monotonic()
     with Bar("faults", faults, "faults") as bar:
         for fault in schedule(faults, seconds, seed):
@@ -158,8 +158,8 @@ def _drain(settings: Settings, deployment: Deployment) -> None:
             elif time.monotonic() - calm_since > 5:
                 return
             time.sleep(1.0)
-    told = f"not applied {DRAIN_S:.0f} s after the last fault, of ends {behind}: {dict(waiting)}"
-    raise TimeoutError(f"{told}\n{deployment.stuck()}\n{told}")
+    report = f"not applied {DRAIN_S:.0f} s after the last fault, of ends {behind}: {dict(waiting)}"
+    raise TimeoutError(f"{report}\n{deployment.stuck()}\n{report}")
 
 
 def _not_applied(settings: Settings, ends: dict[tuple[str, int], int]) -> Counter[str]:
@@ -168,7 +168,7 @@ def _not_applied(settings: Settings, ends: dict[tuple[str, int], int]) -> Counte
     states = {("debtor-state", n) for n in range(settings.partitions)} | {("learner-state", 0)}
     for state, partition in states:
         rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state), partition)
-        positions = read_standing({key: value for key, value in rows.items() if key.startswith("\x00")}).positions
+        positions = read_checkpoint({key: value for key, value in rows.items() if key.startswith("\x00")}).positions
         for (topic, number), end in ends.items():
             if (topic == "training-examples") is (state == "learner-state") and number == partition:
                 missing[f"{topic}/{number}"] = max(0, end - positions.get(topic, 0))
@@ -180,9 +180,9 @@ def _await_sink(settings: Settings, deployment: Deployment) -> None:
     deadline = time.monotonic() + DRAIN_S
     with Bar("the sink drains", 1, "") as bar:
         while time.monotonic() < deadline:
-            told = deployment.sink_progress()
-            bar.say(f"{told.get('records', 0):,} records")
-            if told.get("drained"):
+            report = deployment.sink_progress()
+            bar.say(f"{report.get('records', 0):,} records")
+            if report.get("drained"):
                 return
             time.sleep(0.5)
     raise TimeoutError(f"the sink is not drained after {DRAIN_S:.0f} s: {deployment.sink_progress()}")
@@ -196,16 +196,16 @@ def show(result: Result, console: Console) -> None:
     for kind, count in sorted(result.faults.items()):
         table.add_row(kind, str(count))
     console.print(table)
-    found = result.found
-    table = Table(title=f"longest outage {found.longest_outage_s:.1f} s ({found.longest_outage})")
+    findings = result.findings
+    table = Table(title=f"longest outage {findings.longest_outage_s:.1f} s ({findings.longest_outage})")
     for name in ("check", "looked at", "wrong"):
         table.add_column(name, justify="left" if name == "check" else "right")
-    for check in found.wrong:
+    for check in findings.wrong:
         table.add_row(
-            check, f"{found.looked_at[check]:,}", f"{found.wrong[check]:,}", style="red" if found.wrong[check] else None
+            check, f"{findings.looked_at[check]:,}", f"{findings.wrong[check]:,}", style="red" if findings.wrong[check] else None
         )
     console.print(table)
-    for line in found.deviations:
+    for line in findings.deviations:
         console.print(line[:1_000], style="red", markup=False, highlight=False)
     for line in result.notes:
         console.print(line, style="dim", markup=False, highlight=False)

@@ -19,7 +19,7 @@ from schemas.events.policies import LimitRules, PolicyPublished
 from schemas.ids import stable_id
 from schemas.registry import TOPIC_OF_TYPE
 from streams.connectors.records import Record, raw_record, record_of
-from streams.engine.restore import fenced_producer
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 from streams.simulate import simulate
 from tests.chaos.control import FIRST_DAY, FastClock
@@ -45,12 +45,12 @@ class Planned:
 def plan(debtors: int, days: int, seed: int, bank_share: float = 1.0) -> list[Planned]:
     """All records of a run in the order in which they are sent."""
     chance = Random(f"events {seed}")
-    told = [orjson.loads(event.line) for event in simulate(debtors, days, seed).events]
-    told = [event for event in told if "bank_transaction" not in event["type"] or chance.random() < bank_share]
-    planned = [_planned(event) for event in [*told, *_besides(told, chance)]]
-    planned += [one for event in told for one in _noise(event, chance)]
+    events = [orjson.loads(event.line) for event in simulate(debtors, days, seed).events]
+    events = [event for event in events if "bank_transaction" not in event["type"] or chance.random() < bank_share]
+    planned = [_planned(event) for event in [*events, *_missing_kinds(events, chance)]]
+    planned += [entry for event in events for entry in _noise(event, chance)]
     planned += _policies(days)
-    return sorted(planned, key=lambda one: one.at)
+    return sorted(planned, key=lambda entry: entry.at)
 
 
 def _planned(event: dict[str, Any], later: timedelta = timedelta()) -> Planned:
@@ -59,9 +59,9 @@ def _planned(event: dict[str, Any], later: timedelta = timedelta()) -> Planned:
     return Planned(at + later, record_of(TOPIC_OF_TYPE[event["type"]], attributes, event["data"], at.date()))
 
 
-def _besides(told: list[dict[str, Any]], chance: Random) -> Iterator[dict[str, Any]]:
+def _missing_kinds(events: list[dict[str, Any]], chance: Random) -> Iterator[dict[str, Any]]:
     """What the simulated portfolio lacks or has little of."""
-    for event in told:
+    for event in events:
         data = event["data"]
         match event["type"]:
             case "duewatch.invoice.written_off.v1":
@@ -183,12 +183,12 @@ class Feeder(threading.Thread):
     def run(self) -> None:
         config = {"partitioner": "murmur2_random", "enable.idempotence": True, "linger.ms": 5, "message.timeout.ms": 300_000}
         producer = Producer({**self.settings.for_librdkafka(), **config, "log_level": 0})
-        for one in self.planned:
-            while (wait_s := self.clock.wait_s(one.at)) > 0 and not self.ended.is_set():
+        for entry in self.planned:
+            while (wait_s := self.clock.wait_s(entry.at)) > 0 and not self.ended.is_set():
                 producer.poll(min(wait_s, 0.05))
             if self.ended.is_set():
                 break
-            self._send(producer, one.record)
+            self._send(producer, entry.record)
         producer.flush(300)
 
     def _send(self, producer: Producer, record: Record) -> None:
@@ -198,11 +198,11 @@ class Feeder(threading.Thread):
             record.value,
             record.key,
             headers=list(record.headers) or None,
-            on_delivery=self._told,
+            on_delivery=self._on_report,
         )
         producer.poll(0)
 
-    def _told(self, error: KafkaError | None, message: Message) -> None:
+    def _on_report(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.acknowledged[str(message.topic()).removeprefix(f"{self.settings.prefix}-")] += 1
         else:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
 
-from streams.engine.restore import fenced_producer
 from streams.kafka.embedded import answers
+from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 from streams.process.children import FAULT_HANDLER, Child, ChildFailedError, free_port, spawn
 from tests.chaos.control import FastClock, Orders
@@ -79,12 +79,12 @@ def schedule(count: int, seconds: float, seed: int) -> list[Fault]:
     """Every kind at least once where there is room, the rest by weight; evenly, with a seeded shift each."""
     chance = Random(f"faults {seed}")
     kinds = [kind for kind in KINDS if seconds >= 300 or kind not in LONG]
-    chosen = chance.sample(kinds, min(count, len(kinds)))
+    selection = chance.sample(kinds, min(count, len(kinds)))
     often = [kind for kind in kinds if kind not in LONG]
-    chosen += chance.choices(often, [KINDS[kind] for kind in often], k=count - len(chosen))
-    chance.shuffle(chosen)
+    selection += chance.choices(often, [KINDS[kind] for kind in often], k=count - len(selection))
+    chance.shuffle(selection)
     gap = seconds / max(count, 1)
-    return [Fault((n + chance.uniform(0.0, 0.9)) * gap, kind) for n, kind in enumerate(chosen)]
+    return [Fault((n + chance.uniform(0.0, 0.9)) * gap, kind) for n, kind in enumerate(selection)]
 
 
 class Deployment:
@@ -276,10 +276,10 @@ class Deployment:
 
     def _transact(self, material: list[Planned]) -> None:
         """A transaction upstream is aborted, then one with other records is committed: all resent, as nobody knows the future."""
-        known = [one.record for one in material if one.at <= self.clock.now()]
+        past = [planned.record for planned in material if planned.at <= self.clock.now()]
         with self._upstream:
-            transact_upstream(self.settings, self._chance.choices(known, k=TRANSACTION), aborts=True)
-            records = self._chance.choices(known, k=TRANSACTION)
+            transact_upstream(self.settings, self._chance.choices(past, k=TRANSACTION), aborts=True)
+            records = self._chance.choices(past, k=TRANSACTION)
             if transact_upstream(self.settings, records, aborts=False):
                 self.transacted.update(record.topic for record in records)
             else:

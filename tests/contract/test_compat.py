@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,9 +44,9 @@ GOOD = {
 }  # fmt: skip
 
 
-def _changed(*path, to=None, drop=False):
+def _change(*path: str | int, to: Any = None, drop: bool = False) -> dict[str, Any]:
     new = copy.deepcopy(OLD)
-    place = new
+    place: Any = new
     for step in path[:-1]:
         place = place[step]
     if drop:
@@ -58,73 +59,73 @@ def _changed(*path, to=None, drop=False):
 FIELDS = "properties"
 COMPATIBLE = {
     "nothing": OLD,
-    "optional field added": _changed(FIELDS, "new", to=MAYBE),
-    "description": _changed(FIELDS, "id", to={**OLD[FIELDS]["id"], "description": "said better"}),
-    "word added to a list": _changed(FIELDS, "kind", "enum", to=["a", "b", "c"]),
-    "list of words opened": _changed(FIELDS, "kind", to=TEXT),
-    "longer ids": _changed(FIELDS, "id", "maxLength", to=256),
-    "limit dropped": _changed(FIELDS, "share", to={"type": "number"}),
-    "integer became number": _changed(FIELDS, "count", to={"type": "number"}),
-    "may be null now": _changed(FIELDS, "amount", to={"anyOf": [OLD[FIELDS]["amount"], {"type": "null"}]}),
-    "required became optional": _changed("required", to=["id", "kind"]),
-    "optional field in a part": _changed("$defs", "Part", FIELDS, "m", to=MAYBE),
-    "part given another name": {**_changed(FIELDS, "parts", "items", "$ref", to="#/$defs/Piece"), "$defs": {"Piece": PART}},
-    "pattern dropped": _changed(FIELDS, "amount", to=TEXT),
-    "values of a dictionary widened": _changed(FIELDS, "sums", "additionalProperties", to={"type": "number"}),
+    "optional field added": _change(FIELDS, "new", to=MAYBE),
+    "description": _change(FIELDS, "id", to={**OLD[FIELDS]["id"], "description": "said better"}),
+    "word added to a list": _change(FIELDS, "kind", "enum", to=["a", "b", "c"]),
+    "list of words opened": _change(FIELDS, "kind", to=TEXT),
+    "longer ids": _change(FIELDS, "id", "maxLength", to=256),
+    "limit dropped": _change(FIELDS, "share", to={"type": "number"}),
+    "integer became number": _change(FIELDS, "count", to={"type": "number"}),
+    "may be null now": _change(FIELDS, "amount", to={"anyOf": [OLD[FIELDS]["amount"], {"type": "null"}]}),
+    "required became optional": _change("required", to=["id", "kind"]),
+    "optional field in a part": _change("$defs", "Part", FIELDS, "m", to=MAYBE),
+    "part given another name": {**_change(FIELDS, "parts", "items", "$ref", to="#/$defs/Piece"), "$defs": {"Piece": PART}},
+    "pattern dropped": _change(FIELDS, "amount", to=TEXT),
+    "values of a dictionary widened": _change(FIELDS, "sums", "additionalProperties", to={"type": "number"}),
 }
 INCOMPATIBLE = {
-    "field removed": (_changed(FIELDS, "note", drop=True), "note", "removed or renamed"),
-    "required field removed": (_changed(FIELDS, "amount", drop=True), "amount", "removed or renamed"),
-    "required field added": (_changed("required", to=[*OLD["required"], "new"]), "new", "is new and required"),
-    "optional became required": (_changed("required", to=[*OLD["required"], "note"]), "note", "was optional and is required"),
-    "text became number": (_changed(FIELDS, "amount", to={"type": "number"}), "amount", "was a string and is a number"),
-    "number became integer": (_changed(FIELDS, "share", "type", to="integer"), "share", "was a number and is a integer"),
-    "null forbidden": (_changed(FIELDS, "note", to=TEXT), "note", "could be null"),
-    "choice retyped": (_changed(FIELDS, "note", "anyOf", 0, to={"type": "integer"}), "note", "was a string and is a integer"),
-    "word removed": (_changed(FIELDS, "kind", "enum", to=["a"]), "kind", "no longer takes 'b'"),
-    "word fixed": (_changed(FIELDS, "kind", to={"const": "a", "type": "string"}), "kind", "no longer takes 'b'"),
-    "free text became a list": (_changed(FIELDS, "amount", to={"type": "string", "enum": ["1"]}), "amount", "one of a list"),
-    "shorter ids": (_changed(FIELDS, "id", "maxLength", to=64), "id", "tighter maxLength: 64 instead of 128"),
-    "new minimum": (_changed(FIELDS, "count", "minimum", to=1), "count", "tighter minimum: 1 instead of none"),
-    "higher minimum": (_changed(FIELDS, "share", "minimum", to=0.5), "share", "tighter minimum"),
-    "other pattern": (_changed(FIELDS, "amount", "pattern", to="^-?[0-9]+$"), "amount", "another pattern"),
-    "new format": (_changed(FIELDS, "amount", "format", to="date"), "amount", "another format"),
-    "part changed": (_changed("$defs", "Part", FIELDS, "n", to=TEXT), "parts[].n", "was a integer and is a string"),
-    "part closed by a field": (_changed("$defs", "Part", "required", to=["n", "m"]), "parts[].m", "is new and required"),
-    "pair longer": (_changed(FIELDS, "pair", "prefixItems", to=[TEXT, TEXT, TEXT]), "pair", "has 3 elements instead of 2"),
-    "pair retyped": (_changed(FIELDS, "pair", "prefixItems", to=[TEXT, TEXT]), "pair[1]", "was a number and is a string"),
-    "dictionary retyped": (_changed(FIELDS, "sums", "additionalProperties", to=TEXT), "sums.*", "was a integer and is a string"),
-    "names of a dictionary": (_changed(FIELDS, "rates", "patternProperties", to={"^x$": TEXT}), "rates", "other rules for the"),
+    "field removed": (_change(FIELDS, "note", drop=True), "note", "removed or renamed"),
+    "required field removed": (_change(FIELDS, "amount", drop=True), "amount", "removed or renamed"),
+    "required field added": (_change("required", to=[*OLD["required"], "new"]), "new", "is new and required"),
+    "optional became required": (_change("required", to=[*OLD["required"], "note"]), "note", "was optional and is required"),
+    "text became number": (_change(FIELDS, "amount", to={"type": "number"}), "amount", "was a string and is a number"),
+    "number became integer": (_change(FIELDS, "share", "type", to="integer"), "share", "was a number and is a integer"),
+    "null forbidden": (_change(FIELDS, "note", to=TEXT), "note", "could be null"),
+    "choice retyped": (_change(FIELDS, "note", "anyOf", 0, to={"type": "integer"}), "note", "was a string and is a integer"),
+    "word removed": (_change(FIELDS, "kind", "enum", to=["a"]), "kind", "no longer takes 'b'"),
+    "word fixed": (_change(FIELDS, "kind", to={"const": "a", "type": "string"}), "kind", "no longer takes 'b'"),
+    "free text became a list": (_change(FIELDS, "amount", to={"type": "string", "enum": ["1"]}), "amount", "one of a list"),
+    "shorter ids": (_change(FIELDS, "id", "maxLength", to=64), "id", "tighter maxLength: 64 instead of 128"),
+    "new minimum": (_change(FIELDS, "count", "minimum", to=1), "count", "tighter minimum: 1 instead of none"),
+    "higher minimum": (_change(FIELDS, "share", "minimum", to=0.5), "share", "tighter minimum"),
+    "other pattern": (_change(FIELDS, "amount", "pattern", to="^-?[0-9]+$"), "amount", "another pattern"),
+    "new format": (_change(FIELDS, "amount", "format", to="date"), "amount", "another format"),
+    "part changed": (_change("$defs", "Part", FIELDS, "n", to=TEXT), "parts[].n", "was a integer and is a string"),
+    "part closed by a field": (_change("$defs", "Part", "required", to=["n", "m"]), "parts[].m", "is new and required"),
+    "pair longer": (_change(FIELDS, "pair", "prefixItems", to=[TEXT, TEXT, TEXT]), "pair", "has 3 elements instead of 2"),
+    "pair retyped": (_change(FIELDS, "pair", "prefixItems", to=[TEXT, TEXT]), "pair[1]", "was a number and is a string"),
+    "dictionary retyped": (_change(FIELDS, "sums", "additionalProperties", to=TEXT), "sums.*", "was a integer and is a string"),
+    "names of a dictionary": (_change(FIELDS, "rates", "patternProperties", to={"^x$": TEXT}), "rates", "other rules for the"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("new", COMPATIBLE.values(), ids=COMPATIBLE.keys())
-def test_compatible_change_passes_and_old_events_still_fit(new):
+def test_compatible_change_passes_and_old_events_still_fit(new: dict[str, Any]) -> None:
     assert breaks(TYPE, OLD, new) == []
     Draft202012Validator(new).validate(GOOD)
 
 
 @pytest.mark.parametrize(("new", "field", "what"), INCOMPATIBLE.values(), ids=INCOMPATIBLE.keys())
-def test_incompatible_change_is_refused_by_type_field_and_mend(new, field, what):
-    (found,) = breaks(TYPE, OLD, new)
-    assert (found.event_type, found.field) == (TYPE, field)
-    assert what in found.what
-    assert "publish duewatch.thing.made.v2" in str(found)
+def test_incompatible_change_is_refused_by_type_field_and_mend(new: dict[str, Any], field: str, what: str) -> None:
+    (breach,) = breaks(TYPE, OLD, new)
+    assert (breach.event_type, breach.field) == (TYPE, field)
+    assert what in breach.what
+    assert "publish duewatch.thing.made.v2" in str(breach)
 
 
-def test_a_required_field_names_the_mend():
-    (found,) = breaks(TYPE, OLD, INCOMPATIBLE["required field added"][0])
-    assert str(found) == f"{TYPE}: new is new and required; make it optional or publish {next_version(TYPE)}"
+def test_a_required_field_names_the_mend() -> None:
+    (breach,) = breaks(TYPE, OLD, INCOMPATIBLE["required field added"][0])
+    assert str(breach) == f"{TYPE}: new is new and required; make it optional or publish {next_version(TYPE)}"
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)
-def test_no_contract_breaks_itself(event_type):
+def test_no_contract_breaks_itself(event_type: str) -> None:
     schema = json.loads((generate.GENERATED / f"{event_type}.json").read_text())
     assert breaks(event_type, schema, copy.deepcopy(schema)) == []
 
 
 @pytest.fixture
-def broken(tmp_path):
+def broken(tmp_path: Path) -> Path:
     """A folder whose last version had a field and a type that the contracts do not have."""
     before = generate.documents()
     schema = json.loads(before["duewatch.invoice.issued.v1.json"])
@@ -135,16 +136,16 @@ def broken(tmp_path):
     return tmp_path
 
 
-def test_generator_refuses_to_overwrite_what_readers_rely_on(broken, capsys):
+def test_generator_refuses_to_overwrite_what_readers_rely_on(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = generate.read(broken)
     assert generate.main([], broken) == 2
-    printed = capsys.readouterr().out
-    assert "duewatch.invoice.issued.v1: order_id was removed or renamed" in printed
-    assert "duewatch.invoice.sold.v1: the type was removed" in printed
+    output = capsys.readouterr().out
+    assert "duewatch.invoice.issued.v1: order_id was removed or renamed" in output
+    assert "duewatch.invoice.sold.v1: the type was removed" in output
     assert generate.read(broken) == before
 
 
-def test_generator_replaces_what_was_never_published_when_told(broken):
+def test_generator_replaces_what_was_never_published_when_told(broken: Path) -> None:
     assert generate.main(["--unpublished", "duewatch.invoice.issued.v1"], broken) == 2
     assert (
         generate.main(["--unpublished", "duewatch.invoice.issued.v1", "--unpublished", "duewatch.invoice.sold.v1"], broken) == 0
@@ -152,8 +153,8 @@ def test_generator_replaces_what_was_never_published_when_told(broken):
     assert generate.read(broken) == generate.documents()
 
 
-def test_generator_compares_with_the_last_commit_not_with_what_lies_there(tmp_path):
-    def git(*arguments):
+def test_generator_compares_with_the_last_commit_not_with_what_lies_there(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
         subprocess.run(["git", "-C", tmp_path, "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
 
     folder = tmp_path / "schemas" / "generated"

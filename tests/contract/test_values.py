@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,30 +40,30 @@ JSON = st.recursive(
 
 
 @given(CENTS)
-def test_amount_comes_back_equal_and_never_with_an_exponent(cents):
+def test_amount_comes_back_equal_and_never_with_an_exponent(cents: int) -> None:
     amount = Decimal(cents).scaleb(-2)
-    written = format_amount(amount)
-    assert parse_amount(written) == amount
-    assert "E" not in written.upper()
-    assert format_amount(parse_amount(written)) == written
+    text = format_amount(amount)
+    assert parse_amount(text) == amount
+    assert "E" not in text.upper()
+    assert format_amount(parse_amount(text)) == text
 
 
 @given(st.decimals(-MAX_AMOUNT + 1, MAX_AMOUNT - 1, allow_nan=False))
-def test_whatever_the_decimal_its_wire_form_is_an_amount(value):
+def test_whatever_the_decimal_its_wire_form_is_an_amount(value: Decimal) -> None:
     assert abs(parse_amount(format_amount(value)) - value) <= Decimal("0.005")
 
 
 @pytest.mark.parametrize("text", ["-0.001", "-0", "-0.00"])
-def test_zero_has_no_sign(text):
+def test_zero_has_no_sign(text: str) -> None:
     assert format_amount(Decimal(text)) == "0.00"
 
 
 @given(st.decimals(0, 10**9 - 1, places=12))
-def test_factor_comes_back_equal(value):
+def test_factor_comes_back_equal(value: Decimal) -> None:
     assert parse_factor(format_factor(value)) == value
 
 
-def _told(parse, value):
+def _answer_of(parse: Callable[[Any], Any], value: Any) -> Any:
     """What it makes of the value, or the text of its ValueError; any other error is a crash."""
     try:
         return parse(value)
@@ -70,25 +72,25 @@ def _told(parse, value):
 
 
 @given(st.text(max_size=30) | st.from_regex(r"-?[0-9.]{1,18}", fullmatch=True))
-def test_a_text_is_an_amount_of_at_most_two_decimals_or_refused(text):
-    amount = _told(parse_amount, text)
+def test_a_text_is_an_amount_of_at_most_two_decimals_or_refused(text: str) -> None:
+    amount = _answer_of(parse_amount, text)
     assert isinstance(amount, str) or amount == round(amount, 2)
 
 
 @pytest.mark.parametrize("text", ["１２.50", "1_000", " 1", "1\n", "+1", ".5", "1.", "0x1", "Infinity", "1e3", ""])
-def test_what_python_would_take_for_a_number_is_no_amount(text):
+def test_what_python_would_take_for_a_number_is_no_amount(text: str) -> None:
     with pytest.raises(ValueError, match="is no amount"):
         parse_amount(text)
 
 
 @pytest.mark.parametrize("text", ["10000000000000", "-10000000000000.00", "99999999999999999999.99", "0" + "9" * 100_000])
-def test_an_amount_that_is_too_large_is_told_so_however_many_digits_it_has(text):
+def test_an_amount_that_is_too_large_is_told_so_however_many_digits_it_has(text: str) -> None:
     with pytest.raises(ValueError, match=r"^-?[0-9.]{1,40} is more than the largest amount, 10000000000000: correct it$"):
         parse_amount(text)
 
 
 @given(st.sampled_from(sorted(MINOR_UNITS)), CENTS)
-def test_an_amount_has_at_most_the_decimals_of_its_currency(currency, cents):
+def test_an_amount_has_at_most_the_decimals_of_its_currency(currency: str, cents: int) -> None:
     amount = Decimal(cents).scaleb(-2)
     if cents % 10 ** (2 - MINOR_UNITS[currency]):
         with pytest.raises(ValidationError, match="has more decimals than"):
@@ -98,22 +100,22 @@ def test_an_amount_has_at_most_the_decimals_of_its_currency(currency, cents):
 
 
 @given(st.dates(date(1970, 1, 1), date(2199, 12, 31)))
-def test_date_comes_back_equal(day):
+def test_date_comes_back_equal(day: date) -> None:
     assert parse_date(day.isoformat()) == day
 
 
 @pytest.mark.parametrize(
     "text", ["2026-02-30", "2026-W03-1", "20260112", "2026-1-12", "2026-01-12T00:00:00", "1969-12-31", "2200-01-01"]
 )
-def test_what_is_no_date_of_business_is_refused(text):
+def test_what_is_no_date_of_business_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no (plausible )?date"):
         parse_date(text)
 
 
 @given(st.datetimes(), st.integers(-14 * 60, 14 * 60))
-def test_an_instant_is_the_same_in_every_zone_or_refused(naive, minutes):
+def test_an_instant_is_the_same_in_every_zone_or_refused(naive: datetime, minutes: int) -> None:
     local = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-    instant = _told(parse_time, local.isoformat())
+    instant = _answer_of(parse_time, local.isoformat())
     if isinstance(instant, str):
         assert "no plausible time" in instant or "beyond the calendar" in instant
     else:
@@ -123,40 +125,40 @@ def test_an_instant_is_the_same_in_every_zone_or_refused(naive, minutes):
         assert format_time(instant).endswith("Z")
 
 
-def test_time_without_a_zone_is_refused():
+def test_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         parse_time(datetime(2026, 3, 31, 14, 5).isoformat())  # noqa: DTZ001 - a time without a zone is the point
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.integers()))
-def test_id_is_the_uuid5_of_the_standard_library(parts):
+def test_id_is_the_uuid5_of_the_standard_library(parts: list[int | str]) -> None:
     assert stable_id(*parts) == str(uuid.uuid5(NAMESPACE, "\x1f".join(map(str, parts))))
 
 
-def test_ids_never_change():
+def test_ids_never_change() -> None:
     assert stable_id("alert", "c-1", "overdue", 1) == "3a3d5512-e4d7-5e39-bb0e-18d6cd87b4d9"
     assert content_hash(b"duewatch") == "ac4aaebb4e35862a"
 
 
 @given(st.lists(st.text(min_size=1, max_size=3), min_size=1, max_size=4, unique=True))
-def test_id_depends_on_the_order_of_its_parts(parts):
+def test_id_depends_on_the_order_of_its_parts(parts: list[str]) -> None:
     assert len(parts) == 1 or stable_id(*parts) != stable_id(*reversed(parts))
 
 
 @given(JSON)
-def test_no_json_value_crashes_the_shared_types(value):
+def test_no_json_value_crashes_the_shared_types(value: Any) -> None:
     for parse in (parse_amount, parse_currency, parse_date, parse_time, parse_factor):
-        assert len(str(_told(parse, value))) < 300
+        assert len(str(_answer_of(parse, value))) < 300
 
 
 @given(st.data())
-def test_no_json_value_crashes_a_contract(data):
+def test_no_json_value_crashes_a_contract(data: st.DataObject) -> None:
     contract = CONTRACTS[data.draw(st.sampled_from(sorted(CONTRACTS)))]
     body = data.draw(st.fixed_dictionaries(dict.fromkeys(contract.model_fields, JSON)))
-    assert _told(contract.model_validate, body)
+    assert _answer_of(contract.model_validate, body)
 
 
-def test_a_context_from_before_other_default_days_were_refused_is_still_read():
+def test_a_context_from_before_other_default_days_were_refused_is_still_read() -> None:
     """It is in logs and state rows: a worker that could not read it could not take its partition over."""
     context = ContextSet(version="c-1", policy=PolicyPublished(version="2026-02"))
     old = context.model_dump(mode="json")

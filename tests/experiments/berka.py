@@ -27,7 +27,7 @@ FOLDS, REPEATS = 7, 5
 
 
 def day_of(text: str) -> date:
-    """YYMMDD of the 1990s."""
+    """The date of a text YYMMDD, in the 1990s."""
     return datetime.strptime(f"19{text}", "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
 
 
@@ -39,13 +39,13 @@ def write_events(loans: Sequence[Row], movements: Sequence[Row], folder: Path) -
         _event("customers", "customer.updated", f"customer-{account}", first[account], {"customer_id": f"A-{account}"})
         for account in before
     ]
-    booked = [
+    transactions = [
         _event("bank-transactions", "bank_transaction.booked", f"movement-{row['trans_id']}", day_of(row["date"]), _movement(row))
         for row in movements
         if row["account_id"] in before and day_of(row["date"]) < before[row["account_id"]] and float(row["amount"])
     ]
     (folder / "customers.jsonl").write_bytes(b"".join(customers))
-    (folder / "bank-transactions.jsonl").write_bytes(b"".join(booked))
+    (folder / "bank-transactions.jsonl").write_bytes(b"".join(transactions))
 
 
 def _movement(row: Row) -> dict[str, str]:
@@ -70,20 +70,20 @@ def _event(topic: str, kind: str, ident: str, day: date, data: dict[str, str]) -
 
 
 def scores(loans: Sequence[Row], movements: Sequence[Row]) -> Floats:
-    """p_default of each account as last said before its loan."""
+    """p_default of each account, as last computed before its loan."""
     with tempfile.TemporaryDirectory() as name:
         write_events(loans, movements, Path(name))
         history = history_of([Path(name)])
-    found = []
+    values = []
     for row in loans:
         limit = day_of(row["date"]).toordinal()
-        told = [one for one in history.debtors[f"A-{row['account_id']}"] if one[0] <= limit]
-        found.append(told[-1][1])
-    return np.array(found)
+        scored = [score for score in history.debtors[f"A-{row['account_id']}"] if score[0] <= limit]
+        values.append(scored[-1][1])
+    return np.array(values)
 
 
 def aggregates(loans: Sequence[Row], movements: Sequence[Row]) -> Floats:
-    """Of the last 13 weeks, and of all before: inflow and outflow a week, their noise, lowest and last balance, penalties."""
+    """Features of each account, over 13 weeks and over all before: weekly inflow and outflow, noise, balances, penalties."""
     of: dict[str, list[Row]] = defaultdict(list)
     for row in movements:
         of[row["account_id"]].append(row)
@@ -91,33 +91,33 @@ def aggregates(loans: Sequence[Row], movements: Sequence[Row]) -> Floats:
 
 
 def _aggregate(rows: Sequence[Row], end: int) -> list[float]:
-    known = [(day_of(row["date"]).toordinal(), row) for row in rows]
-    known = [(day, row) for day, row in known if day < end]
-    weeks = max(1.0, (end - min(day for day, _ in known)) / 7)
-    found: list[float] = []
-    for span, part in ((13.0, [row for day, row in known if day >= end - 91]), (weeks, [row for _, row in known])):
+    dated = [(day_of(row["date"]).toordinal(), row) for row in rows]
+    dated = [(day, row) for day, row in dated if day < end]
+    weeks = max(1.0, (end - min(day for day, _ in dated)) / 7)
+    features: list[float] = []
+    for span, part in ((13.0, [row for day, row in dated if day >= end - 91]), (weeks, [row for _, row in dated])):
         flow = {kind: [float(r["amount"]) for r in part if (r["type"] == "credit") == (kind == "in")] for kind in ("in", "out")}
-        found += [np.log1p(sum(flow["in"]) / span), np.log1p(sum(flow["out"]) / span)]
-        found += [float(np.std(np.log1p(values))) if values else 0.0 for values in flow.values()]
+        features += [np.log1p(sum(flow["in"]) / span), np.log1p(sum(flow["out"]) / span)]
+        features += [float(np.std(np.log1p(values))) if values else 0.0 for values in flow.values()]
         balances = [float(r["balance"]) for r in part] or [0.0]
-        found += [min(balances), balances[-1], float(np.mean(balances)), float(np.std(balances))]
-    penalties = sum(row["k_symbol"].startswith("sanction") for _, row in known)
-    return [*found, float(penalties), weeks]
+        features += [min(balances), balances[-1], float(np.mean(balances)), float(np.std(balances))]
+    penalties = sum(row["k_symbol"].startswith("sanction") for _, row in dated)
+    return [*features, float(penalties), weeks]
 
 
-def crossed(x: Floats, y: np.ndarray, kind: str) -> Floats:
+def cross_validate(x: Floats, y: np.ndarray, kind: str) -> Floats:
     """Forecasts by repeated cross-validation over accounts, averaged."""
-    said = np.zeros(len(y))
+    forecasts = np.zeros(len(y))
     for seed in range(REPEATS):
         fold = np.random.default_rng(seed).permutation(len(y)) % FOLDS
-        for one in range(FOLDS):
-            part = fold == one
-            said[part] += (_booster if kind == "LightGBM" else _logistic)(x[~part], y[~part])(x[part])
-    return said / REPEATS
+        for number in range(FOLDS):
+            part = fold == number
+            forecasts[part] += (_booster if kind == "LightGBM" else _logistic)(x[~part], y[~part])(x[part])
+    return forecasts / REPEATS
 
 
 def _booster(x: Floats, y: np.ndarray) -> Callable[[Floats], Floats]:
-    """Leaves of a hundred and forty accounts must be smaller than those of a ledger."""
+    """A booster with smaller leaves than for a ledger: there are only a hundred and forty accounts."""
     return fit(x, y, min_child_samples=5, num_leaves=4)
 
 
@@ -134,23 +134,25 @@ def _logistic(x: Floats, y: np.ndarray) -> Callable[[Floats], Floats]:
     return lambda rows: 1 / (1 + np.exp(-np.column_stack((np.ones(len(rows)), (rows - mean) / scale)) @ weights))
 
 
-def judged() -> list[tuple[str, Interval]]:
-    """Scorer and AUC with its interval."""
+def judge() -> list[tuple[str, Interval]]:
+    """Each scorer's name and AUC with its interval."""
     loans, movements = read(LOANS), read(MOVEMENTS)
     y = np.array([int(row["status"] in "BD") for row in loans])
-    ours = scores(loans, movements)
+    own_scores = scores(loans, movements)
     x = aggregates(loans, movements)
     blocks = Bootstrap(np.arange(len(y)), 2_000)
-    told = [("duewatch p_default, without any label", ours)]
-    told += [(f"{kind}, cross-validated on the labels", crossed(x, y, kind)) for kind in ("LightGBM", "logistic regression")]
-    return [(name, found) for name, said in told if (found := blocks.auc(y, said)) is not None]
+    scorers = [("duewatch p_default, without any label", own_scores)]
+    scorers += [
+        (f"{kind}, cross-validated on the labels", cross_validate(x, y, kind)) for kind in ("LightGBM", "logistic regression")
+    ]
+    return [(name, interval) for name, forecasts in scorers if (interval := blocks.auc(y, forecasts)) is not None]
 
 
 def main() -> None:
     if not LOANS.exists():
         sys.exit(f"{LOANS} is not there: this experiment needs the development data")
-    for name, found in judged():
-        print(f"{name:45} AUC {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    for name, interval in judge():
+        print(f"{name:45} AUC {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ TIMES = {
 }
 
 
-def judged(seed: int, debtors: int = DEBTORS, days: int = DAYS) -> tuple[int, Figures]:
+def judge_seed(seed: int, debtors: int = DEBTORS, days: int = DAYS) -> tuple[int, Figures]:
     """How many debtors default in the portfolio of a seed, and what metrics.json would say of the scores."""
     with tempfile.TemporaryDirectory() as name:
         write_portfolio(simulate(debtors, days, seed), Path(name))
@@ -43,15 +43,15 @@ def judged(seed: int, debtors: int = DEBTORS, days: int = DAYS) -> tuple[int, Fi
 
 def cell(figures: Figures, name: str, digits: int) -> str:
     """A figure with its interval; "-" where the portfolio has too few defaults to tell."""
-    found = figures.get(name, {})
-    if found.get("value") is None:
+    figure = figures.get(name, {})
+    if figure.get("value") is None:
         return "-"
-    low, high = found["interval"]
-    return f"{found['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    low, high = figure["interval"]
+    return f"{figure['value']:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def line(defaults: int, figures: Figures) -> list[str]:
-    """The cells of a row behind its seed."""
+    """The cells of a table row, without the seed."""
     areas = [cell(figures, name, 3) for name in AREAS.values()]
     return [str(defaults), *areas, *(cell(figures, name, 3 if title == "false alarms" else 0) for title, name in TIMES.items())]
 
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, action="append", help="only this one; may be repeated")
     parser.add_argument("--debtors", type=int, default=DEBTORS)
     parser.add_argument("--days", type=int, default=DAYS)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     print(f"{'seed':>6}{'defaults':>10}" + "".join(f"{title:>24}" for title in (*AREAS, *TIMES)), flush=True)
     ratios = []
-    for seed in asked.seed or SEEDS:
-        defaults, figures = judged(seed, asked.debtors, asked.days)
-        first, *rest = line(defaults, figures)
-        print(f"{seed:>6}{first:>10}" + "".join(f"{one:>24}" for one in rest), flush=True)
+    for seed in options.seed or SEEDS:
+        defaults, figures = judge_seed(seed, options.debtors, options.days)
+        first, *cells = line(defaults, figures)
+        print(f"{seed:>6}{first:>10}" + "".join(f"{text:>24}" for text in cells), flush=True)
         ratios += [figures[name]["value"] for name in (AREAS["ratio"],) if name in figures]
     if ratios:
         print(f"ratio: {min(ratios):.3f} to {max(ratios):.3f}, mean {fmean(ratios):.3f}; {GOAL} is the goal")

@@ -6,21 +6,22 @@ from datetime import date
 from pathlib import Path
 
 from streams.backtest.history import History
-from streams.backtest.run import Fold
 from streams.process.garbage import keep_many_rows
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
-from streams.replay.sources import read_sources, steps
+from streams.replay.sources import read_sources
+from streams.replay.steps import cut_into_weeks
 from streams.terminal.progress import progress_bar
 
 
 def history_of(sources: list[Path], *, mapping: str | None = None, until: date | None = None) -> History:
-    """What a backtest would judge, with nothing written."""
+    """The history that a backtest would evaluate, without writing anything."""
     keep_many_rows()
     records = read_sources(sources, mapping, until)
     history = History()
     fold = Fold(replay_context(records, None), history.hear)
     with progress_bar("backtest", len(records)) as bar:
-        for step in steps(records, until):
+        for step in cut_into_weeks(records, until):
             for output in fold.step(step):
                 history.see(output)
             history.look(fold.rows)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.debtor.scoring.calendar import is_closed
+from agents.debtor.scoring.calendar import day_class
 
 FOLDER = Path(__file__).parents[3] / "shared/data"
 HIGHRADIUS, IBM, CASSANDRA = (
@@ -18,11 +18,11 @@ HIGHRADIUS, IBM, CASSANDRA = (
 )
 Row = dict[str, str]
 ENDS = "2020-03-01"
-"""From this day on highradius holds late payers only (data's README)."""
+"""From this day on highradius holds late payers only."""
 
 
 def needs(*paths: Path) -> pytest.MarkDecorator:
-    """Skip where the data is not there: it may not be part of the repository."""
+    """A mark that skips a test where the data is not there: it may not be part of the repository."""
     missing = [path.name for path in paths if not path.exists()]
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)}: development data that is not here")
 
@@ -33,28 +33,28 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: Iterable[Row]) -> Path:
-    found = list(rows)
+    lines = list(rows)
     with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(found[0]))
+        table = csv.DictWriter(file, list(lines[0]))
         table.writeheader()
-        table.writerows(found)
+        table.writerows(lines)
     return path
 
 
 def highradius_rows() -> list[Row]:
-    """Those that the mapping would take, with the issue date that it would take, so that payments can be moved afterwards."""
-    found = []
+    """Rows that the mapping would take, with the issue date that it would take, so that payments can be moved afterwards."""
+    rows = []
     for row in read(HIGHRADIUS):
         if row["dup_of_earlier_row"] == "1" or row["clear_date"] >= ENDS:
             continue
         if row["est_issue_date"] >= row["clear_date"]:
             row["est_issue_date"] = str(date.fromisoformat(row["clear_date"]) - timedelta(days=1))
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def highradius_mapping(folder: Path) -> str:
-    """For the rows above: the shipped one without the rules that they have been through."""
+    """A mapping for ``highradius_rows``: the shipped one without the rules that these rows have been through."""
     path = folder / "moved.toml"
     path.write_text(
         'name = "highradius"\ncurrency = "USD"\ncountry = "US"\nhash_group = true\n[columns]\n'
@@ -66,17 +66,17 @@ def highradius_mapping(folder: Path) -> str:
 
 def slower(rows: Iterable[Row], affected: Callable[[str], bool], start: date, days: int) -> list[Row]:
     """From ``start`` on, the payments of the affected customers come ``days`` later, on the next day that banks are open."""
-    found = []
+    changed_rows = []
     for row in rows:
-        paid = date.fromisoformat(row["clear_date"])
-        if affected(row["cust_number"]) and paid >= start:
-            paid += timedelta(days=days)
-            while is_closed(paid, "US"):
-                paid += timedelta(days=1)
-        found.append({**row, "clear_date": str(paid)})
-    return found
+        day = date.fromisoformat(row["clear_date"])
+        if affected(row["cust_number"]) and day >= start:
+            day += timedelta(days=days)
+            while day_class(day, "US")[1]:
+                day += timedelta(days=1)
+        changed_rows.append({**row, "clear_date": str(day)})
+    return changed_rows
 
 
 def third(number: int) -> Callable[[str], bool]:
-    """A third of the customers, by a hash: the thirds of score_quality.md 6."""
+    """Whether a customer is in this third (0 to 2) of all, chosen by a hash."""
     return lambda customer: int(hashlib.sha1(f"drift{customer}".encode(), usedforsecurity=False).hexdigest(), 16) % 3 == number

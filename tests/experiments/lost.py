@@ -38,14 +38,14 @@ class Crowd:
         consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
         return consumer
 
-    def lost(self) -> int:
-        """Of those that read before; others take their places."""
+    def count_lost(self) -> int:
+        """How many consumers no longer read; new ones take their places."""
         missing = dict(enumerate(self._all))
-        until, sent = time.monotonic() + PATIENCE_S, 0.0
+        until, sent_at = time.monotonic() + PATIENCE_S, 0.0
         while missing and time.monotonic() < until:
-            if time.monotonic() > sent + 1.0:
+            if time.monotonic() > sent_at + 1.0:
                 self.send()
-                sent = time.monotonic()
+                sent_at = time.monotonic()
             for number, consumer in list(missing.items()):
                 if any(message.error() is None for message in consumer.consume(10, 0.0)):
                     del missing[number]
@@ -66,19 +66,19 @@ class Crowd:
 @click.option("--leaves", default=3, show_default=True, help="how often the broker leaves")
 def main(consumers: int, leaves: int) -> None:
     """Count the consumers of confluent-kafka that a broker's leave makes deaf for ever."""
-    lost, topic = 0, f"lost-{uuid4()}"
+    deaf_count, topic = 0, f"lost-{uuid4()}"
     with broker_behind_a_door() as door:
         admin = AdminClient({"bootstrap.servers": door.bootstrap})
         admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
         crowd = Crowd(door, topic, consumers)
-        crowd.lost()
+        crowd.count_lost()
         for _ in range(leaves):
             door.leave()
             time.sleep(AWAY_S)
             door.come_back()
-            lost += crowd.lost()
-        told = f"{lost} of {consumers * leaves} lost, {door.told} were told"
-        click.echo(f"librdkafka {confluent_kafka.libversion()[0]}: {told}")
+            deaf_count += crowd.count_lost()
+        figures = f"{deaf_count} of {consumers * leaves} lost, {door.told} were told"
+        click.echo(f"librdkafka {confluent_kafka.libversion()[0]}: {figures}")
 
 
 if __name__ == "__main__":

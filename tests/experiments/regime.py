@@ -1,6 +1,6 @@
 """How many days until the score has followed a change of regime? ``python -m tests.experiments.regime [--third N]``.
 
-On the development ledger a third of the debtors pays 15 days later from one day on (score_quality.md 6); three different thirds.
+On the development ledger a third of the debtors pays 15 days later from one day on; three different thirds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ BURN_IN = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """Of one scorer: days until its mean forecast of new affected invoices went half the way, and 80 % of it (None = never)."""
+    """How fast one scorer follows: days until its mean forecast for new affected invoices went half the way, and 80 % of it.
+
+    None = never.
+    """
 
     scorer: str
     half: int | None
@@ -37,8 +40,8 @@ class Reaction:
     log_loss_unaffected: float
 
 
-def changed(number: int, *, until: date | None = None, start: date = START) -> tuple[Table, np.ndarray]:
-    """The ledger after the change as duewatch scored it, and which invoices are of affected debtors."""
+def change_ledger(number: int, *, until: date | None = None, start: date = START) -> tuple[Table, np.ndarray]:
+    """Score the ledger after the change; also returns which invoices are of affected debtors."""
     affected = third(number)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,37 +52,36 @@ def changed(number: int, *, until: date | None = None, start: date = START) -> t
 
 
 def reactions(table: Table, affected: np.ndarray, scorers: Sequence[Forecasts], start: date = START) -> list[Reaction]:
-    """As the research measured it: the base is 80 to 20 days before the change, the goal the share that is late after it."""
-    judged = (table.late != UNKNOWN) & (np.arange(len(table)) >= BURN_IN)
+    """Each scorer's reaction: from its mean 80 to 20 days before the change towards the share that is late after it."""
+    in_scope = (table.late != UNKNOWN) & (np.arange(len(table)) >= BURN_IN)
     after = table.issued - start.toordinal()
-    own, others = judged & affected, judged & ~affected
-    before, behind = own & (after >= -80) & (after < -20), own & (after >= 0)
+    affected_rows, unaffected = in_scope & affected, in_scope & ~affected
+    before, behind = affected_rows & (after >= -80) & (after < -20), affected_rows & (after >= 0)
     goal = float(table.late[behind].mean())
-    found = []
+    results = []
     for scorer in scorers:
         base = float(scorer.p[before].mean())
-        half, most = (half_way(after[own], scorer.p[own], goal, share, base) for share in (0.5, 0.8))
+        half, most = (half_way(after[affected_rows], scorer.p[affected_rows], goal, share, base) for share in (0.5, 0.8))
         losses = log_losses(np.maximum(table.late, 0), np.clip(scorer.p, 1e-4, 1 - 1e-4))
-        found.append(Reaction(scorer.title, half, most, float(losses[behind].mean()), float(losses[others].mean())))
-    return found
+        results.append(Reaction(scorer.title, half, most, float(losses[behind].mean()), float(losses[unaffected].mean())))
+    return results
 
 
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--third", type=int, choices=(0, 1, 2), action="append", help="only this third; may be repeated")
-    wanted = parser.parse_args(arguments).third or [0, 1, 2]
+    thirds = parser.parse_args(arguments).third or [0, 1, 2]
     if not HIGHRADIUS.exists():
         sys.exit(f"{HIGHRADIUS} is not there: this experiment needs the development ledger")
     print(f"{'third':6}{'scorer':30}{'half-way':>10}{'80 %':>8}{'ll after':>10}{'ll unaffected':>15}")
-    for number in wanted:
-        table, affected = changed(number)
-        ours = Forecasts("duewatch", "duewatch", table.p_late)
-        for one in reactions(table, affected, [ours, late_rate(table), river_logistic(table), boosted(table, 1_000)]):
-            half, most = ("-" if days is None else f"{days} d" for days in (one.half, one.most))
-            print(
-                f"{number + 1:<6}{one.scorer:30}{half:>10}{most:>8}{one.log_loss_after:>10.4f}{one.log_loss_unaffected:>15.4f}",
-                flush=True,
-            )
+    for number in thirds:
+        table, affected = change_ledger(number)
+        own_forecasts = Forecasts("duewatch", "duewatch", table.p_late)
+        scorers = [own_forecasts, late_rate(table), river_logistic(table), boosted(table, 1_000)]
+        for reaction in reactions(table, affected, scorers):
+            half, most = ("-" if days is None else f"{days} d" for days in (reaction.half, reaction.most))
+            losses = f"{reaction.log_loss_after:>10.4f}{reaction.log_loss_unaffected:>15.4f}"
+            print(f"{number + 1:<6}{reaction.scorer:30}{half:>10}{most:>8}{losses}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 
 from streams.backtest.history import UNKNOWN, History, Table, burn_in_for
-from streams.backtest.run import Fold
 from streams.backtest.scorecard import judged_rows, payment_dates
 from streams.backtest.statistics import quality
 from streams.connectors.records import Record
 from streams.process.garbage import keep_many_rows
+from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
-from streams.replay.sources import Step, read_sources
+from streams.replay.sources import read_sources
+from streams.replay.steps import Step
 from tests.experiments.ledgers import CASSANDRA, HIGHRADIUS, IBM
 
 LEDGERS = {"ibm": IBM, "cassandra": CASSANDRA, "highradius": HIGHRADIUS}
 LENGTHS = (1, 7, 30)
-"""Days."""
+"""The lengths of a step in days."""
 
 
 def cut(records: Sequence[Record], days: int) -> Iterator[Step]:
@@ -48,8 +49,8 @@ def _end(first: Any, days: int, number: int) -> datetime:
     return datetime.combine(first + timedelta(days=days * (number + 1)), time(), tzinfo=UTC)
 
 
-def scored(path: Path, mapping: str, days: int) -> Table:
-    """The ledger as duewatch scores it with such steps."""
+def score_ledger(path: Path, mapping: str, days: int) -> Table:
+    """Score a ledger with steps of so many days."""
     records = read_sources([path], mapping, None)
     history = History()
     fold = Fold(replay_context(records, None), history.hear)
@@ -63,13 +64,13 @@ def line(table: Table) -> list[str]:
     """Log loss of late, of more than 30 days late and of default; AUC of late; mean error of the payment date in days."""
     rows = judged_rows(table, burn_in_for(len(table)))
     late = quality(table.late[rows], table.p_late[rows])
-    told = [] if late is None else [f"{late.log_loss:.4f}", f"{late.auc:.4f}"]
-    for labels, said in ((table.late_30, table.p_late_30), (table.default, table.p_default)):
-        known = (labels != UNKNOWN) & np.isfinite(said) & (np.arange(len(table)) >= burn_in_for(len(table)))
-        one = quality(labels[known], said[known])
-        told.append("-" if one is None else f"{one.log_loss:.4f}")
+    cells = [] if late is None else [f"{late.log_loss:.4f}", f"{late.auc:.4f}"]
+    for labels, scores in ((table.late_30, table.p_late_30), (table.default, table.p_default)):
+        labelled = (labels != UNKNOWN) & np.isfinite(scores) & (np.arange(len(table)) >= burn_in_for(len(table)))
+        figures = quality(labels[labelled], scores[labelled])
+        cells.append("-" if figures is None else f"{figures.log_loss:.4f}")
     dates = payment_dates(table, table.expected_paid, rows)
-    return [*told, "-" if dates is None else f"{dates['mean_absolute_error']:.3f}"]
+    return [*cells, "-" if dates is None else f"{dates['mean_absolute_error']:.3f}"]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> None:
         if not LEDGERS[name].exists():
             sys.exit(f"{LEDGERS[name]} is not there: this experiment needs the development ledgers")
         for days in LENGTHS:
-            late, auc, late_30, default, off = line(scored(LEDGERS[name], name, days))
+            late, auc, late_30, default, off = line(score_ledger(LEDGERS[name], name, days))
             print(f"{name:12}{days:>6} d{late:>10}{auc:>10}{late_30:>10}{default:>12}{off:>10}", flush=True)
 
 

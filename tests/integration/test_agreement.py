@@ -10,6 +10,7 @@ import pytest
 from streams.process.children import free_port, spawn
 from streams.replay.run import Source, Target, settings_for
 from tests.integration.support.replays import backtested, start_replay, sunk
+from tests.kafka.broker import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -17,7 +18,7 @@ LEDGER = Path(__file__).parents[3] / "shared/data/ledgers/ibm_accounts_receivabl
 
 
 @pytest.mark.skipif(not LEDGER.exists(), reason=f"the development ledger {LEDGER.name} is not beside the repository")
-def test_two_workers_decide_as_the_backtest_does(kafka, tmp_path, monkeypatch):
+def test_two_workers_decide_as_the_backtest_does(kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "data"
     target, prefix = Target(kafka=kafka.bootstrap, data=data), Source([LEDGER], "ibm").prefix()
     settings = settings_for(target, prefix, None).changed(web_port=free_port())

@@ -23,16 +23,19 @@ from agents.version import CODE_VERSION
 from schemas.events.envelope import Event
 from schemas.events.policies import PolicyPublished
 from schemas.registry import DEBTOR_SOURCES
-from streams.audit.sink_wait import deployed
-from streams.explain.reproduce import TOPICS, explain, find
+from streams.explain.find import find
+from streams.explain.reproduce import reproduce
 from streams.kafka.codec import encode, encode_event
-from streams.kafka.topics import full_name
+from streams.kafka.log import LogError
+from streams.kafka.topics import deployed, full_name
 from streams.process.children import Child, free_port, spawn
-from streams.recompute.journal import RefoldError, refold, take_rows
+from streams.recompute.decisions import DECISION_TOPICS
+from streams.recompute.journal import apply_changes, recompute
 from streams.settings import Settings
 from streams.simulate import simulate
 from tests.integration.support.portfolio import deployment, header, read_all, wait_for
 from tests.integration.support.replays import start_replay
+from tests.kafka.broker import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -42,7 +45,7 @@ DAY = re.compile(rb"\d{4}-\d\d-\d\d")
 
 
 @pytest.fixture(scope="module")
-def portfolio(tmp_path_factory):
+def portfolio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("portfolio")
     simulate(12, 150, 11, folder)
     return folder
@@ -56,20 +59,25 @@ def duewatch(*arguments: str) -> tuple[int, str, str]:
     return ran.returncode, ran.stdout, ran.stderr
 
 
+def place_of(settings: Settings) -> tuple[str, ...]:
+    """The options that tell a command where the deployment is."""
+    dsn = settings.clickhouse.get_secret_value()
+    clickhouse = ("--data", str(settings.data_dir)) if dsn.startswith("chdb:") else ("--clickhouse", dsn)
+    return ("--kafka", settings.bootstrap, "--prefix", settings.prefix, *clickhouse)
+
+
 def audited(settings: Settings, *more: str) -> tuple[int, dict[str, Any]]:
     """The exit status of an audit and what it found."""
-    where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
-    status, output, errors = duewatch("audit", *where, "--json", *more)
+    status, output, errors = duewatch("audit", *place_of(settings), "--json", *more)
     assert output, errors
     return status, json.loads(output)
 
 
-def alter(data: Path, sql: str) -> None:
-    """Change a row behind everybody's back."""
-    code = (
-        "import sys; from streams.clickhouse.client import open_client; open_client(sys.argv[1], 'duewatch').command(sys.argv[2])"
-    )
-    subprocess.run([sys.executable, "-c", code, f"chdb://{data}/clickhouse", sql], check=True, timeout=60)
+def alter(settings: Settings, sql: str) -> None:
+    """Change a row behind everybody's back; in a process of its own, for one process can open one embedded ClickHouse."""
+    code = "import sys; from streams.clickhouse.client import open_client; open_client(*sys.argv[1:3]).command(sys.argv[3])"
+    dsn = settings.clickhouse.get_secret_value()
+    subprocess.run([sys.executable, "-c", code, dsn, settings.database, sql], check=True, timeout=60)
 
 
 # -- live
@@ -125,11 +133,15 @@ def publish(settings: Settings, policy: PolicyPublished) -> None:
     producer.flush()
 
 
-@pytest.fixture(scope="module")
-def live(kafka, portfolio, tmp_path_factory) -> Iterator[Live]:
-    """Two workers and a sink; half of a portfolio is in, the policy acts."""
+@pytest.fixture(scope="module", params=["chdb", "http"])
+def live(
+    kafka: KafkaBroker, portfolio: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Live]:
+    """Two workers and a sink, whose ClickHouse is embedded or a server; half of a portfolio is in, the policy acts."""
     data = tmp_path_factory.mktemp("live")
-    settings = deployment(kafka.bootstrap, data, clickhouse=f"chdb://{data}/clickhouse")
+    is_server = request.param == "http"
+    dsn = f"{request.getfixturevalue('gateway').dsn}/audited" if is_server else f"chdb://{data}/clickhouse"
+    settings = deployment(kafka.bootstrap, data, clickhouse=dsn)
     events = until_today(portfolio)
     sink = start(settings, "sink", data / "sink.log")
     workers = [start(settings, "worker", data / "w0.log")]
@@ -148,7 +160,7 @@ def live(kafka, portfolio, tmp_path_factory) -> Iterator[Live]:
             child.kill()
 
 
-def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live):
+def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live: Live) -> None:
     status, told = audited(live.settings)
     assert (status, told["differences"]) == (0, [])
     live.load.join()
@@ -169,12 +181,12 @@ def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live):
 def final_rows(settings: Settings) -> dict[str, bytes]:
     """The debtor's rows of partition 0 as they must be after the last slice."""
     rows: dict[str, bytes] = {}
-    for slice_ in refold(settings, "debtor", 0):
-        take_rows(rows, slice_.folded.rows)
+    for slice_ in recompute(settings, "debtor", 0):
+        apply_changes(rows, slice_.result.rows)
     return rows
 
 
-def test_what_was_altered_is_named_with_both_values(live):
+def test_what_was_altered_is_named_with_both_values(live: Live) -> None:
     """Runs on what the test before has left."""
     settings = live.settings
     rows = final_rows(settings)
@@ -188,10 +200,10 @@ def test_what_was_altered_is_named_with_both_values(live):
     open_invoices = [k for k in rows if "\x1fi/" in k and orjson.loads(rows[k])["open"] != "0.00"]
     owing, _, invoice = open_invoices[0].partition("\x1fi/")
     where = f"customer_id = '{owing}' AND invoice_id = '{invoice}' AND entry = 'invoice'"
-    alter(settings.data_dir, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where} SETTINGS mutations_sync = 2")
+    alter(settings, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where} SETTINGS mutations_sync = 2")
     event = next(m for m in read_all(settings, "payments") if (m.key() or b"").decode() == owing)
     alter(
-        settings.data_dir,
+        settings,
         f"ALTER TABLE events_raw DELETE WHERE id = '{orjson.loads(event.value() or b'')['id']}' SETTINGS mutations_sync = 2",
     )
 
@@ -214,7 +226,7 @@ def one_of(settings: Settings, topic: str, number: int = 0) -> tuple[str, dict[s
     return header(message, "ce_id"), orjson.loads(message.value() or b"")
 
 
-def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live):
+def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live: Live) -> None:
     """Runs on what the tests before have left: nothing of it is about what went out."""
     settings = live.settings
     alert_id, alert = one_of(settings, "alerts")
@@ -223,12 +235,12 @@ def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live)
     twice_id, _ = one_of(settings, "scores", 1)
     change_id, change = one_of(settings, "limit-changes")
     now = "SETTINGS mutations_sync = 2"
-    alter(settings.data_dir, f"ALTER TABLE alerts_raw UPDATE severity = '{wrong}' WHERE id = '{alert_id}' {now}")
-    alter(settings.data_dir, f"ALTER TABLE scores_raw DELETE WHERE id = '{score_id}' {now}")
+    alter(settings, f"ALTER TABLE alerts_raw UPDATE severity = '{wrong}' WHERE id = '{alert_id}' {now}")
+    alter(settings, f"ALTER TABLE scores_raw DELETE WHERE id = '{score_id}' {now}")
     # A sink that is killed writes rows a second time: the view shows them once.
-    alter(settings.data_dir, f"INSERT INTO scores_raw SELECT * FROM scores_raw WHERE id = '{twice_id}'")  # noqa: S608 - our ids
+    alter(settings, f"INSERT INTO scores_raw SELECT * FROM scores_raw WHERE id = '{twice_id}'")  # noqa: S608 - our ids
     theirs = f"(SELECT * FROM limit_changes_raw WHERE id = '{change_id}')"  # noqa: S608 - the same
-    alter(settings.data_dir, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {theirs}")  # noqa: S608
+    alter(settings, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {theirs}")  # noqa: S608
 
     status, told = audited(settings)
 
@@ -244,12 +256,11 @@ def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live)
     assert told["counts"]["outputs"] == 3
 
 
-def test_what_other_code_sent_out_is_counted_and_not_judged(live):
+def test_what_other_code_sent_out_is_counted_and_not_judged(live: Live) -> None:
     """Runs on what the test before has left."""
     settings = live.settings
     other = "from streams.audit import state; state.CODE_VERSION = '9.9.9'; from streams.cli.main import main; main()"
-    where = ("--kafka", settings.bootstrap, "--prefix", settings.prefix, "--data", str(settings.data_dir))
-    command = [sys.executable, "-c", other, "audit", *where, "--json"]
+    command = [sys.executable, "-c", other, "audit", *place_of(settings), "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, timeout=240).stdout)
 
     assert told["counts"]["outputs"] == 0
@@ -259,15 +270,15 @@ def test_what_other_code_sent_out_is_counted_and_not_judged(live):
     assert told["looked_at"].get("outputs in ClickHouse", 0) == 0
 
 
-def test_every_output_is_made_again_bit_for_bit(live):
+def test_every_output_is_made_again_bit_for_bit(live: Live) -> None:
     settings = live.settings
-    emitted = {header(m, "ce_id"): m for topic in TOPICS for m in read_all(settings, topic)}
+    emitted = {header(m, "ce_id"): m for topic in DECISION_TOPICS for m in read_all(settings, topic)}
     customers = sorted({(m.key() or b"").decode() for m in emitted.values()})[:6]
     count = 0
     for partition in range(settings.partitions):
-        for slice_ in refold(settings, "debtor", partition, customers=customers):
-            for output in slice_.folded.outputs:
-                if output.topic in TOPICS:
+        for slice_ in recompute(settings, "debtor", partition, customers=customers):
+            for output in slice_.result.outputs:
+                if output.topic in DECISION_TOPICS:
                     message = emitted.pop(output.id)
                     assert (message.value(), message.headers(), message.key()) == (*encode(output), output.key.encode())
                     count += 1
@@ -275,48 +286,48 @@ def test_every_output_is_made_again_bit_for_bit(live):
     assert not [m for m in emitted.values() if (m.key() or b"").decode() in customers]
 
 
-def test_each_kind_of_decision_is_explained(live):
+def test_each_kind_of_decision_is_explained(live: Live) -> None:
     settings = live.settings
     kinds: dict[tuple[str, ...], str] = {}
-    for topic in TOPICS:
+    for topic in DECISION_TOPICS:
         for message in read_all(settings, topic):
             body = orjson.loads(message.value() or b"")
             codes = [reason["code"] for reason in body["reasons"]][:1] if "limit" in topic else []
             kinds[topic, header(message, "ce_type"), str(body.get("alert_type")), *codes] = header(message, "ce_id")
-    assert {topic for topic, *_ in kinds} == set(TOPICS)
+    assert {topic for topic, *_ in kinds} == set(DECISION_TOPICS)
     for kind, ident in kinds.items():
-        made = explain(settings, find(settings, ident))
-        assert made.is_equal, kind
-        assert made.seen is not None
-        assert made.seen.reaction.changes
+        reproduction = reproduce(settings, find(settings, ident))
+        assert reproduction.is_equal, kind
+        assert reproduction.recorded is not None
+        assert reproduction.recorded.reaction.changes
 
 
-def test_a_decision_of_other_code_is_not_asserted(live, monkeypatch):
+def test_a_decision_of_other_code_is_not_asserted(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     ident = header(read_all(live.settings, "limit-changes")[0], "ce_id")
     monkeypatch.setattr("streams.explain.reproduce.CODE_VERSION", "9.9.9")
-    made = explain(live.settings, find(live.settings, ident))
-    assert made.is_equal is None
-    assert made.versions == {CODE_VERSION}
+    reproduction = reproduce(live.settings, find(live.settings, ident))
+    assert reproduction.is_equal is None
+    assert reproduction.versions == {CODE_VERSION}
 
 
-def test_an_id_that_is_none_is_told(live):
+def test_an_id_that_is_none_is_told(live: Live) -> None:
     status, _, errors = duewatch("explain", "no-such-id", "--kafka", live.settings.bootstrap, "--prefix", live.settings.prefix)
     assert status == 1
     assert "no decision has the id 'no-such-id'" in errors
 
 
-def test_what_retention_has_taken_is_named(live):
+def test_what_retention_has_taken_is_named(live: Live) -> None:
     settings = live.settings
     name = full_name(settings.prefix, "payments")
-    place, admin = TopicPartition(name, 0, 10), AdminClient(settings.for_librdkafka())
+    place, admin = TopicPartition(name, 0, 10), AdminClient({**settings.for_librdkafka()})
     admin.delete_records([place])[place].result(30)
 
-    with pytest.raises(RefoldError, match=rf"{name}/0 begins at offset 10"):
+    with pytest.raises(LogError, match=rf"{name}/0 begins at offset 10"):
         final_rows(settings)
 
 
 # -- a replay
-def test_a_replay_is_clean_and_its_decisions_are_explained(kafka, portfolio, tmp_path):
+def test_a_replay_is_clean_and_its_decisions_are_explained(kafka: KafkaBroker, portfolio: Path, tmp_path: Path) -> None:
     status, output = start_replay(portfolio, tmp_path, "--kafka", kafka.bootstrap).ended()
     assert status == 0, output
     answer = duewatch("sql", "SELECT DISTINCT prefix FROM ticks", "--data", str(tmp_path), "--format", "TSV")[1]

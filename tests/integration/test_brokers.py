@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -9,11 +10,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.kafka.embedded import EmbeddedBroker
+from tests.kafka.broker import KafkaBroker
 
 
 @pytest.fixture(params=["embedded_broker", pytest.param("kafka", marks=pytest.mark.kafka)])
-def bootstrap(request) -> str:
-    return request.getfixturevalue(request.param).bootstrap
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param).bootstrap)
 
 
 def make_topic(bootstrap: str, **config: str) -> str:
@@ -59,7 +61,7 @@ def read(bootstrap: str, topic: str) -> list[Message]:
     return found
 
 
-def test_a_transaction_is_read_with_its_headers(bootstrap):
+def test_a_transaction_is_read_with_its_headers(bootstrap: str) -> None:
     topic = make_topic(bootstrap, **{"cleanup.policy": "compact"})
     commit(transactional(bootstrap, topic), topic, b"1", b"2")
     found = read(bootstrap, topic)
@@ -69,7 +71,7 @@ def test_a_transaction_is_read_with_its_headers(bootstrap):
     ]
 
 
-def test_a_newer_producer_of_the_same_id_fences_the_older(bootstrap):
+def test_a_newer_producer_of_the_same_id_fences_the_older(bootstrap: str) -> None:
     topic = make_topic(bootstrap)
     old = transactional(bootstrap, topic)
     commit(old, topic, b"before")
@@ -81,7 +83,7 @@ def test_a_newer_producer_of_the_same_id_fences_the_older(bootstrap):
     assert [message.value() for message in read(bootstrap, topic)] == [b"before", b"after"]
 
 
-def test_kafka_hides_what_was_aborted(kafka):
+def test_kafka_hides_what_was_aborted(kafka: KafkaBroker) -> None:
     topic = make_topic(kafka.bootstrap)
     producer = transactional(kafka.bootstrap, topic)
     producer.begin_transaction()
@@ -92,7 +94,7 @@ def test_kafka_hides_what_was_aborted(kafka):
     assert [message.value() for message in read(kafka.bootstrap, topic)] == [b"kept"]
 
 
-def test_kafka_keeps_address_and_data_over_a_kill(kafka):
+def test_kafka_keeps_address_and_data_over_a_kill(kafka: KafkaBroker) -> None:
     topic = make_topic(kafka.bootstrap)
     commit(transactional(kafka.bootstrap, topic), topic, b"kept")
     before = kafka.bootstrap
@@ -107,7 +109,7 @@ def test_kafka_keeps_address_and_data_over_a_kill(kafka):
 
 
 @pytest.mark.embedded
-def test_the_embedded_broker_starts_anew_each_time(tmp_path):
+def test_the_embedded_broker_starts_anew_each_time(tmp_path: Path) -> None:
     broker = EmbeddedBroker(tmp_path / "log")
     with pytest.raises(RuntimeError, match="not running"):
         _ = broker.bootstrap

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException, Producer
@@ -10,13 +12,16 @@ from confluent_kafka import KafkaException, Producer
 import streams.clock.live
 from schemas.events.clock import ContextSet
 from schemas.events.policies import PolicyPublished
-from streams.clock.live import ClockWriter, _LeaderTerm
-from streams.engine import restore_process
-from streams.engine.partition_task import CONTEXT, POSITIONS, Checkpoint
-from streams.engine.slicing import Applied
+from streams.clock.live import _LeaderTerm
+from streams.clock.writer import ClockWriter
+from streams.engine.keys import CONTEXT, POSITIONS
+from streams.engine.partition_task import Checkpoint
+from streams.engine.slicing import AppliedTick
+from streams.kafka import read
 from streams.kafka.codec import decode
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import deployment, read_all
+from tests.kafka.broker import KafkaBroker
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -31,14 +36,16 @@ def tick(writer: ClockWriter, number: int, version: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path, monkeypatch):
+def test_a_new_clock_reads_only_what_the_learner_has_not_applied(
+    kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
     writer = ClockWriter(settings)
     for number in range(20):
         tick(writer, number, "1")
     at = {int(message.offset() or 0) for message in read_all(settings, "clock-single")}
     standing = Checkpoint(
-        {"clock-single": max(at) + 1}, Applied(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
+        {"clock-single": max(at) + 1}, AppliedTick(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
     )
     for number in range(20, 23):
         tick(writer, number, "2" if number == 22 else "1")
@@ -48,35 +55,37 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(kafka, tmp_path
         producer.produce(full_name(settings.prefix, "learner-state"), value, key, 0)
     producer.flush(30)
 
-    read: list[object] = []
+    decoded: list[object] = []
 
-    def seen(*told):
-        read.append(told)
+    def seen(*told: Any) -> Any:
+        decoded.append(told)
         return decode(*told)
 
     monkeypatch.setattr(streams.clock.live, "decode", seen)
-    reign = _LeaderTerm(settings)
-    assert reign.last is not None and reign.last.number == 22
-    assert reign._compositor.base == context("2")
-    assert len(read) == 4, "three ticks and a context"
-    reign.close()
+    term = _LeaderTerm(settings)
+    assert term.last is not None and term.last.number == 22
+    assert term._base == context("2")
+    assert len(decoded) == 4, "three ticks and a context"
+    term.close()
 
 
 @pytest.mark.slow
-def test_a_clock_whose_context_may_come_no_more_begins_anew(kafka, tmp_path, monkeypatch):
-    reign = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
-    reign.tick(FIRST)
-    monkeypatch.setattr(type(reign._context), "lost", True)
+def test_a_clock_whose_context_may_come_no_more_begins_anew(
+    kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    term = _LeaderTerm(deployment(kafka.bootstrap, tmp_path))
+    term.tick(FIRST)
+    monkeypatch.setattr(type(term._context_topics), "is_lost", True)
     with pytest.raises(KafkaException, match="ALL_BROKERS_DOWN"):
-        reign.tick(FIRST + timedelta(seconds=1))
-    reign.close()
+        term.tick(FIRST + timedelta(seconds=1))
+    term.close()
 
 
 @pytest.mark.slow
-def test_a_clock_whose_broker_keeps_silent_gives_up(kafka, tmp_path, monkeypatch):
+def test_a_clock_whose_broker_keeps_silent_gives_up(kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
-    reign = _LeaderTerm(settings)
-    monkeypatch.setattr(restore_process, "SILENCE_S", 0.2)
+    term = _LeaderTerm(settings)
+    monkeypatch.setattr(read, "SILENCE_S", 0.2)
     with pytest.raises(KafkaException, match=r"no record and no end of .*credit-policies/0, .*models/0, .*rates/0 came"):
-        list(restore_process.to_the_end(reign._context))  # all is read: nothing more comes
-    reign.close()
+        list(read.to_the_end(term._context_topics))  # all is read: nothing more comes
+    term.close()

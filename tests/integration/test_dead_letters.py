@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,10 +24,10 @@ from schemas.events.envelope import Event
 from streams.cli.main import duewatch
 from streams.clickhouse.query import ClickHouse, query
 from streams.dead_letters import resend
-from streams.dead_letters.listing import DeadLetterEntry, Selection
 from streams.dead_letters.resend import Correction
+from streams.dead_letters.selection import DeadLetterEntry, Selection
 from streams.kafka.codec import encode_event
-from streams.kafka.producer import send_all
+from streams.kafka.producer import Headers, send_all
 from streams.kafka.topics import create_topics
 from streams.process.children import free_port, spawn
 from streams.settings import Settings
@@ -128,7 +129,7 @@ def deployed(embedded_broker: EmbeddedBroker, tmp_path: Path) -> Iterator[Deploy
         yield Deployment(settings)
 
 
-def test_mended_and_unchanged_letters_are_applied_once_also_when_replayed_twice(deployed):
+def test_mended_and_unchanged_letters_are_applied_once_also_when_replayed_twice(deployed: Deployment) -> None:
     payment = p.PaymentReceived(customer_id="C0", payment_id="P1", amount=Decimal(10), currency="EUR", paid_on=TODAY)
     back = p.PaymentReturned(
         customer_id="C0", return_id="R1", payment_id="P1", amount=Decimal(4), currency="EUR", returned_on=TODAY
@@ -171,7 +172,7 @@ def test_mended_and_unchanged_letters_are_applied_once_also_when_replayed_twice(
         assert deployed.sql(f"SELECT id FROM events WHERE {where}") == [{"id": row["event_id"]}]  # noqa: S608
 
 
-def test_a_command_that_is_killed_half_way_and_run_again_applies_each_once(deployed):
+def test_a_command_that_is_killed_half_way_and_run_again_applies_each_once(deployed: Deployment) -> None:
     """And each that is refused again after it went out is a dead letter of its own, from which it goes on."""
     many = 60
     send_all(deployed.settings, [as_sent(invoice(n)) for n in range(2 * many)])
@@ -194,16 +195,20 @@ def test_a_command_that_is_killed_half_way_and_run_again_applies_each_once(deplo
     assert deployed.number("SELECT toUInt64(sum(open_amount)) AS n FROM debtors") in {0, 30 * many}, "before a tick: no debtors"
 
 
-def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_knows_it(embedded_broker, tmp_path, monkeypatch):
+def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_knows_it(
+    embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = settings_of(embedded_broker, tmp_path)
     letters = []
     for n in range(7):
         topic, key, value, headers = as_sent(invoice(n))
         letters.append(DeadLetterEntry(str(uuid4()), topic, 0, n, "refused by an older version", None, key, value, headers, "0"))
-    monkeypatch.setattr(resend, "choose", lambda *_: letters)
-    monkeypatch.setattr(resend, "positions", lambda *_: {})
+    monkeypatch.setattr(resend, "select", lambda *_: letters)
+    monkeypatch.setattr(resend, "sink_positions", lambda *_: {})
 
-    def dies_after_three(settings, records, arrived):
+    def dies_after_three(
+        settings: Settings, records: Iterable[tuple[str, bytes | None, bytes, Headers]], arrived: Callable[[], None]
+    ) -> None:
         send_all(settings, list(records)[:3], arrived)
         raise KeyboardInterrupt
 

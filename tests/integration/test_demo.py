@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import orjson
 import pytest
@@ -16,12 +17,12 @@ from tests.integration.support.replays import children, gone, rows
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
-def demo(data, *options):
+def demo(data: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "streams.cli", "demo", "--data", str(data), "--debtors", "25", "--days", "240", *options]
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def test_the_demo_shows_what_was_found_and_leaves_nothing_running(tmp_path):
+def test_the_demo_shows_what_was_found_and_leaves_nothing_running(tmp_path: Path) -> None:
     process = demo(tmp_path, "--seed", "1")
     output, _ = process.communicate(timeout=200)
 
@@ -37,7 +38,7 @@ def test_the_demo_shows_what_was_found_and_leaves_nothing_running(tmp_path):
     assert not (tmp_path / "sink.json").exists()
 
 
-def test_every_line_that_it_says_to_type_works(tmp_path):
+def test_every_line_that_it_says_to_type_works(tmp_path: Path) -> None:
     process = demo(tmp_path, "--seed", "2")
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
@@ -51,7 +52,7 @@ def test_every_line_that_it_says_to_type_works(tmp_path):
         assert len(result.stdout.splitlines()) > 1
 
 
-def test_keep_keeps_it_up_until_ctrl_c(tmp_path):
+def test_keep_keeps_it_up_until_ctrl_c(tmp_path: Path) -> None:
     process = demo(tmp_path, "--keep")
     deadline = time.monotonic() + 200
     output = ""

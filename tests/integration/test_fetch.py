@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -49,16 +51,16 @@ class Crowd:
 
 
 @pytest.fixture(params=["kafka", "embedded_broker"])
-def settings(request, tmp_path):
-    made = deployment(request.getfixturevalue(request.param).bootstrap, tmp_path)
-    producer = Producer({**made.for_librdkafka(), "queue.buffering.max.messages": 2 * COUNT})
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    settings = deployment(request.getfixturevalue(request.param).bootstrap, tmp_path)
+    producer = Producer({**settings.for_librdkafka(), "queue.buffering.max.messages": 2 * COUNT})
     for number in range(COUNT):
-        producer.produce(full_name(made.prefix, "payments"), key="c", value=b"%d" % number, partition=0)
+        producer.produce(full_name(settings.prefix, "payments"), key="c", value=b"%d" % number, partition=0)
     producer.flush()
-    return made
+    return settings
 
 
-async def until(holds):
+async def until(holds: Callable[..., object]) -> None:
     for _ in range(3000):
         if holds():
             return
@@ -67,8 +69,8 @@ async def until(holds):
 
 
 @pytest.mark.slow
-def test_each_owner_gets_its_own_from_where_it_was_opened(settings):
-    async def run():
+def test_each_owner_gets_its_own_from_where_it_was_opened(settings: Settings) -> None:
+    async def run() -> None:
         crowd, chance, name = Crowd(), Random(1), full_name(settings.prefix, "payments")
         fetcher = Fetcher(settings.for_librdkafka(), crowd.arrived, crowd.fail, asyncio.get_running_loop())
         try:
@@ -92,8 +94,8 @@ def test_each_owner_gets_its_own_from_where_it_was_opened(settings):
 
 
 @pytest.mark.slow
-def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings):
-    async def run():
+def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings: Settings) -> None:
+    async def run() -> None:
         crowd, name = Crowd(), full_name(settings.prefix, "payments")
         fetcher = Fetcher(settings.for_librdkafka(), crowd.arrived, crowd.fail, asyncio.get_running_loop())
         try:
@@ -102,9 +104,9 @@ def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings):
             await asyncio.sleep(1)
             assert owner.records == 0
             while owner.expected < COUNT:
-                seen = owner.records
+                count_before = owner.records
                 fetcher.resume(owner, (name, 0))
-                await until(lambda seen=seen: owner.records > seen)
+                await until(lambda count_before=count_before: owner.records > count_before)
                 fetcher.pause(owner, (name, 0))
                 await asyncio.sleep(0.3)
         finally:
@@ -116,7 +118,9 @@ def test_what_is_paused_rests_until_it_is_resumed_and_misses_nothing(settings):
 
 @pytest.mark.kafka
 @pytest.mark.slow
-def test_after_a_broker_took_its_leave_all_is_read_on_and_what_is_paused_rests(tmp_path, monkeypatch):
+def test_after_a_broker_took_its_leave_all_is_read_on_and_what_is_paused_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a new consumer one in three would never read again: `python -m tests.experiments.lost`."""
     monkeypatch.setattr(consumer, "KEPT_S", 1.0)
 
@@ -160,8 +164,8 @@ def _send(settings: Settings, *places: tuple[str, int]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", ["kafka"], indirect=True)  # the small broker keeps everything, and waits for what comes
-def test_records_that_are_gone_are_told_and_not_passed_over(settings):
-    async def run():
+def test_records_that_are_gone_are_told_and_not_passed_over(settings: Settings) -> None:
+    async def run() -> None:
         crowd, name = Crowd(), full_name(settings.prefix, "payments")
         fetcher = Fetcher(settings.for_librdkafka(), crowd.arrived, crowd.fail, asyncio.get_running_loop())
         try:

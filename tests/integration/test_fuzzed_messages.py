@@ -24,7 +24,7 @@ from streams.kafka.topics import create_topics, full_name
 from streams.process.children import free_port, spawn
 from streams.settings import Settings
 from tests.integration.support.portfolio import header, read_all, wait_for
-from tests.property.support.mutations import CHEAP, Sent, deep, mutated
+from tests.property.support.mutations import CHEAP, RawMessage, deep, mutate
 from tests.support.builders import event
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ NOW = datetime.now(UTC)
 TOPICS = ("payments", "bank-transactions")
 
 
-def good(number: int) -> Sent:
+def good(number: int) -> RawMessage:
     """An invoice, or a movement on the debtor's account."""
     customer, day = f"good-{number % 97}", NOW.date()
     common: dict[str, Any] = {"customer_id": customer, "amount": Decimal(number % 900 + 1), "currency": "EUR"}
@@ -51,28 +51,28 @@ def good(number: int) -> Sent:
         else bank.BankTransactionBooked(**common, transaction_id=f"B{number}", booked_on=day)
     )
     value, headers = encode_event(event(fact, 0, id_=f"good-{number}")._replace(time=NOW, recorded=NOW))
-    return Sent(TOPICS[number % 3 == 0], customer.encode(), value, tuple(headers))
+    return RawMessage(TOPICS[number % 3 == 0], customer.encode(), value, tuple(headers))
 
 
-def bent() -> Iterator[Sent]:
+def bent() -> Iterator[RawMessage]:
     """As many as are needed, of the two topics, and such as a producer can send."""
     seed, made = 0, 0
     while made < BENT:
         seed += 1
-        sent = mutated(Random(seed), (deep,) if seed % 200 == 0 else CHEAP)
+        sent = mutate(Random(seed), (deep,) if seed % 200 == 0 else CHEAP)
         size = len(sent.value or b"") + sum(len(name) + len(told or b"") for name, told in sent.headers)
         if sent.topic in TOPICS and size < 500_000 and all(name.isprintable() and name for name, _ in sent.headers):
             made += 1
             yield sent
 
 
-def mixed() -> list[Sent]:
+def mixed() -> list[RawMessage]:
     records = [*(good(number) for number in range(RECORDS - BENT)), *bent()]
     Random(1).shuffle(records)
     return records
 
 
-def send(settings: Settings, records: Sequence[Sent]) -> None:
+def send(settings: Settings, records: Sequence[RawMessage]) -> None:
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
     for sent in records:
         told: list[tuple[str, bytes | str | None]] = list(sent.headers)
@@ -101,7 +101,7 @@ def place(topic: str, message: Message) -> tuple[str, int, int]:
     return topic, int(message.partition() or 0), int(message.offset() or 0)
 
 
-def test_ten_thousand_records_are_applied_once_or_are_dead_letters_and_none_stops_its_partition(settings):
+def test_ten_thousand_records_are_applied_once_or_are_dead_letters_and_none_stops_its_partition(settings: Settings) -> None:
     send(settings, mixed())
     wait_for(lambda: sum(one["applied"] + one["duplicates"] + one["rejected"] for one in slices(settings)) >= RECORDS, 120, 2.0)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from streams.dead_letters.resend import Correction, mended
+from streams.dead_letters.resend import Correction, corrected
 from streams.kafka.codec import partition_of
 from streams.kafka.headers import UNREADABLE
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import deployment, payment, read_all, wait_for
 from tests.integration.test_audit import audited, duewatch, start
+from tests.kafka.broker import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -29,13 +31,13 @@ class RawName(str):
 
 
 @pytest.fixture
-def any_name(monkeypatch):
+def any_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's records are built in Python, which asks a name for its bytes."""
     for module in ("message_accumulator", "producer"):
         monkeypatch.setattr(f"aiokafka.producer.{module}.DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
 
 
-def test_a_name_that_is_no_text_makes_a_dead_letter_and_stops_nobody(kafka, tmp_path, any_name):
+def test_a_name_that_is_no_text_makes_a_dead_letter_and_stops_nobody(kafka: KafkaBroker, tmp_path: Path, any_name: None) -> None:
     settings = deployment(kafka.bootstrap, tmp_path, clickhouse=f"chdb://{tmp_path}/clickhouse", mode="live")
 
     async def send() -> None:
@@ -65,9 +67,9 @@ def test_a_name_that_is_no_text_makes_a_dead_letter_and_stops_nobody(kafka, tmp_
     assert duewatch("sql", "select count() from events", "--data", str(tmp_path), "--format", "TSV")[1] == "5\n"
 
 
-def test_what_is_sent_in_its_place_has_headers_that_can_be_read():
-    from streams.dead_letters.listing import DeadLetterEntry
+def test_what_is_sent_in_its_place_has_headers_that_can_be_read() -> None:
+    from streams.dead_letters.selection import DeadLetterEntry
 
     letter = DeadLetterEntry("id", "payments", 0, 3, "reason", "headers", b"c", b"{}", [(UNREADABLE, b"")], "0.1.0")
-    again = mended(letter, Correction(attributes=(("id", "e3"),)))
-    assert [name for name, _ in again.headers] == ["ce_id", "ce_replayof"]
+    resent = corrected(letter, Correction(attributes=(("id", "e3"),)))
+    assert [name for name, _ in resent.headers] == ["ce_id", "ce_replayof"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,31 +15,33 @@ pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def portfolio(tmp_path_factory):
+def portfolio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("portfolio")
     simulate(20, 150, 5, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def replayed(portfolio, tmp_path_factory):
+def replayed(portfolio: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
     status, output = start_replay(portfolio, data).ended()
     assert status == 0, output
     return data
 
 
-def test_the_pipeline_decides_as_the_backtest_does(portfolio, replayed, tmp_path):
+def test_the_pipeline_decides_as_the_backtest_does(portfolio: Path, replayed: Path, tmp_path: Path) -> None:
     assert sunk(replayed) == backtested(portfolio, tmp_path)
 
 
-def test_every_event_is_in_clickhouse_once(portfolio, replayed):
+def test_every_event_is_in_clickhouse_once(portfolio: Path, replayed: Path) -> None:
     ids = [orjson.loads(line)["id"] for path in portfolio.glob("*.jsonl") for line in path.read_bytes().splitlines()]
 
     assert sorted(row["id"] for row in rows(replayed, "SELECT id FROM events")) == sorted(ids)
 
 
-def test_the_same_replay_again_changes_nothing_and_another_ledger_lies_beside_it(portfolio, replayed, tmp_path):
+def test_the_same_replay_again_changes_nothing_and_another_ledger_lies_beside_it(
+    portfolio: Path, replayed: Path, tmp_path: Path
+) -> None:
     before, decided = rows(replayed, SUMS), sunk(replayed)
 
     assert start_replay(portfolio, replayed).ended()[0] == 0
@@ -52,7 +55,7 @@ def test_the_same_replay_again_changes_nothing_and_another_ledger_lies_beside_it
     assert rows(replayed, SUMS)[0]["debtors"] == before[0]["debtors"] + 5
 
 
-def test_ctrl_c_stops_everything_and_says_how_to_go_on(portfolio, tmp_path):
+def test_ctrl_c_stops_everything_and_says_how_to_go_on(portfolio: Path, tmp_path: Path) -> None:
     replay = start_replay(portfolio, tmp_path)
     replay.wait_for_tick(1)
     started = children(replay.process.pid)
@@ -61,12 +64,12 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(portfolio, tmp_path):
     status, output = replay.ended(60)
 
     assert status == 130, output
-    assert "begins anew" in output
+    assert "starts over" in output
     assert "Traceback" not in output
     assert gone(started)
 
 
-def test_broken_records_end_as_dead_letters_and_the_others_are_applied(portfolio, tmp_path):
+def test_broken_records_end_as_dead_letters_and_the_others_are_applied(portfolio: Path, tmp_path: Path) -> None:
     good = (portfolio / "payments.jsonl").read_bytes().splitlines()[:200]
     event = orjson.loads(good[0])
     broken = [

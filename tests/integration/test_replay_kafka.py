@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from streams.simulate import simulate
-from tests.integration.support.replays import SUMS, backtested, children, gone, rows, start_replay, sunk
+from tests.integration.support.replays import SUMS, Decisions, backtested, children, gone, rows, start_replay, sunk
+from tests.kafka.broker import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def portfolio(tmp_path_factory):
+def portfolio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("portfolio")
     simulate(15, 200, 7, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def expected(portfolio, tmp_path_factory):
+def expected(portfolio: Path, tmp_path_factory: pytest.TempPathFactory) -> Decisions:
     return backtested(portfolio, tmp_path_factory.mktemp("backtest"))
 
 
 @pytest.fixture
-def source(portfolio, tmp_path, request):
+def source(portfolio: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """The same events in a file with another end, so that every test has a prefix, a clock and topics of its own."""
     folder = tmp_path / "portfolio"
     folder.mkdir()
@@ -35,7 +37,9 @@ def source(portfolio, tmp_path, request):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
-def test_a_stopped_driver_goes_on_where_the_clock_stands(kafka, source, expected, tmp_path, how):
+def test_a_stopped_driver_goes_on_where_the_clock_stands(
+    kafka: KafkaBroker, source: Path, expected: Decisions, tmp_path: Path, how: signal.Signals
+) -> None:
     data = tmp_path / "data"
     first = start_replay(source, data, "--kafka", kafka.bootstrap)
     first.wait_for_tick(4)
@@ -54,7 +58,9 @@ def test_a_stopped_driver_goes_on_where_the_clock_stands(kafka, source, expected
 
 
 @pytest.mark.parametrize("part", ["worker", "sink"])
-def test_a_killed_part_is_started_again_and_nothing_is_lost_or_doubled(kafka, source, expected, tmp_path, part):
+def test_a_killed_part_is_started_again_and_nothing_is_lost_or_doubled(
+    kafka: KafkaBroker, source: Path, expected: Decisions, tmp_path: Path, part: str
+) -> None:
     data = tmp_path / "data"
     replay = start_replay(source, data, "--kafka", kafka.bootstrap)
     replay.wait_for_tick(3)
@@ -67,7 +73,9 @@ def test_a_killed_part_is_started_again_and_nothing_is_lost_or_doubled(kafka, so
     assert sunk(data) == expected
 
 
-def test_a_finished_replay_started_again_sends_nothing(kafka, source, expected, tmp_path):
+def test_a_finished_replay_started_again_sends_nothing(
+    kafka: KafkaBroker, source: Path, expected: Decisions, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     assert start_replay(source, data, "--kafka", kafka.bootstrap).ended()[0] == 0
     before = rows(data, SUMS)

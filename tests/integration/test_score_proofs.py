@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+from collections.abc import Iterator
 from datetime import date, timedelta
 from math import exp, fsum
 from pathlib import Path
@@ -28,14 +29,14 @@ def predictions(folder: Path) -> list[list[str]]:
         return list(csv.reader(file))[1:]
 
 
-def scores(folder: Path):
+def scores(folder: Path) -> Iterator[dict[str, Any]]:
     with (folder / "scores.jsonl").open("rb") as file:
         for line in file:
             yield orjson.loads(line)["data"]
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A backtest of the large ledger, as its file is."""
     folder = tmp_path_factory.mktemp("ledger")
     source = write(folder / "ledger.csv", highradius_rows())
@@ -44,7 +45,7 @@ def ledger(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
 
 
 @needs(IBM)
-def test_payments_after_a_day_change_no_prediction_made_up_to_it(tmp_path):
+def test_payments_after_a_day_change_no_prediction_made_up_to_it(tmp_path: Path) -> None:
     day = date(2013, 3, 13)  # a Wednesday: in the middle of a step
     rows, moved = read(IBM), 0
     changed = []
@@ -70,7 +71,7 @@ def test_payments_after_a_day_change_no_prediction_made_up_to_it(tmp_path):
 
 
 @needs(HIGHRADIUS)
-def test_shuffled_rows_and_other_ids_move_no_metric(ledger, tmp_path):
+def test_shuffled_rows_and_other_ids_move_no_metric(ledger: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     _, metrics = ledger
     rows = highradius_rows()
     rng = random.Random(11)
@@ -84,7 +85,7 @@ def test_shuffled_rows_and_other_ids_move_no_metric(ledger, tmp_path):
 
 
 @needs(HIGHRADIUS)
-def test_contributions_of_every_score_add_up_to_its_log_odds(ledger):
+def test_contributions_of_every_score_add_up_to_its_log_odds(ledger: tuple[Path, dict[str, Any]]) -> None:
     out, _ = ledger
     seen = 0
     for score in scores(out):
@@ -96,7 +97,7 @@ def test_contributions_of_every_score_add_up_to_its_log_odds(ledger):
 
 
 @needs(berka.LOANS, berka.MOVEMENTS)
-def test_an_account_without_any_invoice_has_a_score_from_its_movements_alone():
+def test_an_account_without_any_invoice_has_a_score_from_its_movements_alone() -> None:
     loans = read(berka.LOANS)
     found = berka.scores(loans, read(berka.MOVEMENTS))
 
@@ -107,9 +108,9 @@ def test_an_account_without_any_invoice_has_a_score_from_its_movements_alone():
 
 @needs(HIGHRADIUS)
 @pytest.mark.skipif(not booster_is_here(), reason="LightGBM is not installed here: make setup installs it")
-def test_after_a_change_of_regime_the_score_is_half_way_before_lightgbm():
+def test_after_a_change_of_regime_the_score_is_half_way_before_lightgbm() -> None:
     start = date(2019, 5, 6)
-    table, affected = regime.changed(1, until=UNTIL, start=start)
+    table, affected = regime.change_ledger(1, until=UNTIL, start=start)
     ours, booster = regime.reactions(
         table, affected, [Forecasts("duewatch", "duewatch", table.p_late), boosted(table, 1_000)], start
     )

@@ -14,7 +14,7 @@ from tests.kafka.broker import KafkaBroker
 METADATA, KNOWN = 3, {12, 13}
 NO_LEADER = -1
 
-Asked = dict[bytes, tuple[int, int]]
+Requests = dict[bytes, tuple[int, int]]
 """A request's number -> its kind and version."""
 
 
@@ -84,33 +84,33 @@ class Door:
             return
         host, _, port = self.behind.rpartition(":")
         try:
-            there, back = await asyncio.open_connection(host, int(port))
+            broker_reader, broker_writer = await asyncio.open_connection(host, int(port))
         except OSError:
             writer.transport.abort()
             return
         self._guests[writer] = asyncio.current_task()
-        asked: Asked = {}
+        requests: Requests = {}
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._ask(reader, back, asked))
-                tasks.create_task(self._answer(there, writer, asked))
+                tasks.create_task(self._ask(reader, broker_writer, requests))
+                tasks.create_task(self._answer(broker_reader, writer, requests))
         del self._guests[writer]
-        for end in (writer, back):
+        for end in (writer, broker_writer):
             end.close()
 
-    async def _ask(self, reader: asyncio.StreamReader, back: asyncio.StreamWriter, asked: Asked) -> None:
+    async def _ask(self, reader: asyncio.StreamReader, broker_writer: asyncio.StreamWriter, requests: Requests) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 request = await _frame(reader)
-                asked[request[4:8]] = struct.unpack(">hh", request[:4])
-                back.write(struct.pack(">i", len(request)) + request)
-        back.close()
+                requests[request[4:8]] = struct.unpack(">hh", request[:4])
+                broker_writer.write(struct.pack(">i", len(request)) + request)
+        broker_writer.close()
 
-    async def _answer(self, there: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: Asked) -> None:
+    async def _answer(self, broker_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: Requests) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                answer = await _frame(there)
-                kind, version = asked.pop(answer[:4])
+                answer = await _frame(broker_reader)
+                kind, version = requests.pop(answer[:4])
                 leaving = self._leaving and kind == METADATA
                 if leaving:
                     assert version in KNOWN, f"Metadata answers of version {version} are not understood here"
@@ -134,11 +134,11 @@ class _Answer:
         self._raw, self._at, self.out = raw, 0, bytearray()
 
     def take(self, size: int, *, keep: bool = True) -> bytes:
-        taken = self._raw[self._at : self._at + size]
+        chunk = self._raw[self._at : self._at + size]
         self._at += size
         if keep:
-            self.out += taken
-        return taken
+            self.out += chunk
+        return chunk
 
     def count(self, *, keep: bool = True) -> int:
         """Of a compact array or text; its number is one higher, 0 where there is none."""

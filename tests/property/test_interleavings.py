@@ -20,52 +20,61 @@ from agents.debtor.payments.state import Item, Payment, PendingAllocations
 from agents.debtor.state import Header
 from schemas.events.customers import CustomerUpdated
 from schemas.events.decisions import DecisionMade
+from schemas.events.envelope import Event
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import InvoiceIssued
 from schemas.events.policies import PolicyPublished
 from streams.kafka.codec import encode
 from tests.integration.support.ledgers import recompute
-from tests.property.support.portfolios import END, Queues, Run, Told, interleaved, portfolio
-from tests.support.builders import Life, arrived, at, context, day, event, invoice, payment
+from tests.property.support.portfolios import END, Queues, Run, TopicEvent, interleave, portfolio
+from tests.support.builders import Life, at, context, day, event, invoice, payment, received_events
 
 seeds = st.integers(0, 2**32 - 1)
 ZERO = Decimal("0.00")
 
 
-def told_once(queues: Queues) -> Run:
-    """Each debtor's topics one after the other, and the clock at the end."""
-    return Run().all(interleaved(Random(0), queues))
+def run_in_order(queues: Queues) -> Run:
+    """A run in which each debtor's topics come one after the other, and the clock at the end."""
+    return Run().all(interleave(Random(0), queues))
 
 
 def money(run: Run) -> dict[str, Any]:
-    """All that is owed, per debtor: balances, and each invoice's and payment's amounts."""
-    told: dict[str, Any] = {}
-    for key, row in run.book.rows():
+    """All amounts per debtor: balances, and those of each invoice and payment."""
+    amounts: dict[str, Any] = {}
+    for key, row in run.brain.rows():
         if isinstance(row, Header):
-            told[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
+            amounts[key] = {currency: msgspec.structs.asdict(balance) for currency, balance in row.balances.items()}
         elif isinstance(row, Item):
-            told[key] = (row.amount, row.open, row.paid, row.credited, row.closed, row.open and row.bucket, row.alerting)
+            amounts[key] = (
+                row.amount,
+                row.open,
+                row.paid,
+                row.credited,
+                row.closed,
+                row.open and row.bucket,
+                row.counted_overdue,
+            )
         elif isinstance(row, Payment):
-            told[key] = (row.amount, row.unapplied, row.returned, row.allocations)
+            amounts[key] = (row.amount, row.unapplied, row.returned, row.allocations)
         elif isinstance(row, PendingAllocations):
-            told[key] = row.parts
-    return told
+            amounts[key] = row.parts
+    return amounts
 
 
 def bits(run: Run) -> tuple[Any, ...]:
-    """Everything: rows as they are written, each debtor's outputs as they go out, and what was refused.
+    """All that a run leaves, as bytes: rows as they are written, each debtor's outputs as they go out, and what was refused.
 
     Among debtors whose deadlines fire with one tick there is no order: their outputs have other keys.
     """
-    outputs = sorted(((o.topic, o.key, o.id, *encode(o)) for o in run.outputs), key=lambda told: told[1])
-    return run.rows, outputs, [(one.id, why) for one, why in run.rejected], run.duplicates
+    outputs = sorted(((o.topic, o.key, o.id, *encode(o)) for o in run.outputs), key=lambda row: row[1])
+    return run.rows, outputs, [(rejection.id, why) for rejection, why in run.rejected], run.duplicates
 
 
 def of_each(run: Run, topic: str) -> dict[str, list[Any]]:
-    told: dict[str, list[Any]] = defaultdict(list)
-    for data in run.sent(topic):
-        told[data.customer_id].append(data)
-    return told
+    by_customer: dict[str, list[Any]] = defaultdict(list)
+    for data in run.bodies(topic):
+        by_customer[data.customer_id].append(data)
+    return by_customer
 
 
 # -- the invariants
@@ -73,13 +82,13 @@ def assert_exposure_fits_the_items(run: Run, on: int) -> None:
     """Balances are the sums of the rows that they are made of, invoice by invoice."""
     buckets: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [ZERO] * 5)
     overdue: dict[tuple[str, str], int] = defaultdict(int)
-    rows = [(*split_key(key), row) for key, row in run.book.rows()]
+    rows = [(*split_key(key), row) for key, row in run.brain.rows()]
     for customer, _, row in rows:
         if isinstance(row, Item):
             assert ZERO <= row.open <= row.amount and row.paid >= 0 and row.credited >= 0
             assert row.closed in {"cancelled", "written_off"} or row.open + row.paid + row.credited == row.amount
             buckets[customer, row.currency][bucket_of(at(on).toordinal() - row.due)] += row.open
-            overdue[customer, row.currency] += row.alerting
+            overdue[customer, row.currency] += row.counted_overdue
     for customer, _, row in rows:
         if isinstance(row, Header):
             for currency, balance in row.balances.items():
@@ -90,31 +99,33 @@ def assert_exposure_fits_the_items(run: Run, on: int) -> None:
 
 
 def assert_alerts_alternate(run: Run) -> None:
-    """Raised, cleared, raised ...: none twice, and none cleared that was not raised."""
+    """Each alert is raised, cleared, raised ...: never twice in a row, and never cleared before it was raised."""
     states: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for alert in run.sent("alerts"):
+    for alert in run.bodies("alerts"):
         states[alert.customer_id, alert.alert_type].append(alert)
     for alerts in states.values():
         assert [a.state for a in alerts] == (["raised", "cleared"] * len(alerts))[: len(alerts)]
-        raised = [a.alert_id for a in alerts if a.state == "raised"]
-        assert len(set(raised)) == len(raised)
-        assert [a.alert_id for a in alerts if a.state == "cleared"] == raised[: len(alerts) // 2]
+        ids = [a.alert_id for a in alerts if a.state == "raised"]
+        assert len(set(ids)) == len(ids)
+        assert [a.alert_id for a in alerts if a.state == "cleared"] == ids[: len(alerts) // 2]
 
 
 def assert_limits_are_within_policy(run: Run) -> None:
     """Numbered without gaps, each beginning where the last one ended; held means held; never below nothing or above the most
     that the policy gives to such sales, or a person gave."""
     rules = run.context.policy.limits
-    sold: dict[str, Decimal] = defaultdict(Decimal)
-    given: dict[str, Decimal] = defaultdict(Decimal)
-    for one in run.accepted:
-        if isinstance(one.data, InvoiceIssued):
-            sold[one.data.customer_id] += one.data.amount
-        given[one.customer_id or ""] = max(given[one.customer_id or ""], getattr(one.data, "new_limit", None) or ZERO)
+    sales: dict[str, Decimal] = defaultdict(Decimal)
+    override_of: dict[str, Decimal] = defaultdict(Decimal)
+    for cause in run.accepted:
+        if isinstance(cause.data, InvoiceIssued):
+            sales[cause.data.customer_id] += cause.data.amount
+        override_of[cause.customer_id or ""] = max(
+            override_of[cause.customer_id or ""], getattr(cause.data, "new_limit", None) or ZERO
+        )
     for customer, changes in of_each(run, "limit-changes").items():
         numbers = [c.sequence for c in changes]
         assert numbers == list(range(1, len(numbers) + 1))
-        most = max(rules.opening_limit, sold[customer] / 30 * rules.cover_days * rules.strong_factor, given[customer])
+        most = max(rules.opening_limit, sales[customer] / 30 * rules.cover_days * rules.strong_factor, override_of[customer])
         assert changes[0].previous_limit is None
         for before, after in pairwise(changes):
             assert after.previous_limit == before.new_limit
@@ -136,13 +147,13 @@ def assert_ids_are_unique(run: Run) -> None:
 
 @settings(max_examples=15)
 @given(seed=seeds)
-def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed):
+def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed: int) -> None:
     rng = Random(seed)
     queues = portfolio(rng)
-    plain = told_once(queues)
-    twice = frozenset(one.id for one in plain.accepted)
+    plain = run_in_order(queues)
+    twice = frozenset(cause.id for cause in plain.accepted)
     for _ in range(2):
-        run = Run().all(interleaved(rng, queues, twice=twice))
+        run = Run().all(interleave(rng, queues, twice=twice))
         assert not run.forgotten
         assert money(run) == money(plain)
         assert_ids_are_unique(run)
@@ -153,84 +164,94 @@ def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed
 
 @settings(max_examples=25)
 @given(seed=seeds)
-def test_balances_equal_a_recomputation_from_what_was_accepted(seed):
+def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> None:
     rng = Random(seed)
-    run = Run().all(interleaved(rng, portfolio(rng, simple=True)))
-    headers = {split_key(key)[0]: row for key, row in run.book.rows() if isinstance(row, Header)}
-    for (customer, currency), oracle in recompute(one.data for one in run.accepted).items():
-        told, kept = oracle.on(at(END).date()), headers[customer].balances[currency]
-        assert (kept.open_amount, kept.exposure, kept.unapplied) == (told["open_amount"], told["exposure"], told["unapplied"])
-        assert kept.buckets[1:] == tuple(told[name] for name in ("due_1_30", "due_31_60", "due_61_90", "due_over_90"))
-        assert kept.sales_90d == told["sales_90d"]
+    run = Run().all(interleave(rng, portfolio(rng, simple=True)))
+    headers = {split_key(key)[0]: row for key, row in run.brain.rows() if isinstance(row, Header)}
+    for (customer, currency), oracle in recompute(cause.data for cause in run.accepted).items():
+        expected, actual = oracle.on(at(END).date()), headers[customer].balances[currency]
+        assert (actual.open_amount, actual.exposure, actual.unapplied) == (
+            expected["open_amount"],
+            expected["exposure"],
+            expected["unapplied"],
+        )
+        assert actual.buckets[1:] == tuple(expected[name] for name in ("due_1_30", "due_31_60", "due_61_90", "due_over_90"))
+        assert actual.sales_90d == expected["sales_90d"]
 
 
 @settings(max_examples=15)
 @given(seed=seeds)
-def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed):
+def test_slices_of_any_size_give_the_same_rows_and_outputs_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
-    stream = interleaved(rng, portfolio(rng))
+    stream = interleave(rng, portfolio(rng))
     one_by_one = bits(Run().all(stream))
     assert bits(Run().all(stream, 7)) == one_by_one
     assert bits(Run().all(stream, 7, with_tick=True)) == one_by_one
     assert bits(Run().all(stream, 1 << 30, with_tick=True)) == one_by_one
 
 
-def test_a_slice_may_end_with_its_tick():
+def test_a_tick_gives_the_same_rows_in_the_slice_of_its_cut_and_in_one_of_its_own() -> None:
     """The tick's cut contains the payment, so the invoice was paid in time, however the slices fall."""
-    stream = [Told("payments", invoice("i1", 0, due=10, amount="5000.00")), Told("payments", payment("p1", 9, {"i1": "5000.00"}))]
-    apart, together = Run(), Run()
-    for run in (apart, together):
+    stream = [
+        TopicEvent("payments", invoice("i1", 0, due=10, amount="5000.00")),
+        TopicEvent("payments", payment("p1", 9, {"i1": "5000.00"})),
+    ]
+    separate, combined = Run(), Run()
+    for run in (separate, combined):
         run.tell(stream[:1], 0)
         run.tell([], 5)
-    apart.tell(stream[1:])
-    apart.tell([], 40)
-    together.tell(stream[1:], 40)
-    assert not apart.sent("alerts")
-    assert bits(together) == bits(apart)
+    separate.tell(stream[1:])
+    separate.tell([], 40)
+    combined.tell(stream[1:], 40)
+    assert not separate.bodies("alerts")
+    assert bits(combined) == bits(separate)
 
 
 @settings(max_examples=15)
 @given(seed=seeds)
-def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed):
+def test_a_worker_that_takes_over_in_the_middle_goes_on_bit_by_bit(seed: int) -> None:
     rng = Random(seed)
-    stream = interleaved(rng, portfolio(rng))
-    whole = Run()
+    stream = interleave(rng, portfolio(rng))
+    uninterrupted = Run()
     places = sorted(rng.randrange(len(stream)) for _ in range(3))
     taken_over = Run()
-    for place, one in enumerate(stream):
+    for place, entry in enumerate(stream):
         if place in places:
-            taken_over = taken_over.restored()
-        for run in (whole, taken_over):
-            if isinstance(one, Told):
-                run.tell([one])
+            taken_over = taken_over.take_over()
+        for run in (uninterrupted, taken_over):
+            if isinstance(entry, TopicEvent):
+                run.tell([entry])
             else:
-                run.tell([], one.day)
-    assert bits(taken_over) == bits(whole)
+                run.tell([], entry.day)
+    assert bits(taken_over) == bits(uninterrupted)
 
 
-def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others():
+def test_a_worker_that_takes_over_while_a_generation_opens_opens_it_for_the_others() -> None:
     debtors = 10
-    book, acts = DebtorBrain(), context()
-    folded = book.fold(
-        arrived(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]), at(1), context("observe"), replay=False
+    brain, acts = DebtorBrain(), context()
+    result = brain.fold(
+        received_events(*[invoice(f"i{n}", 0, customer=f"c-{n}") for n in range(debtors)]),
+        at(1),
+        context("observe"),
+        replay=False,
     )
-    book.keep(folded)
-    rows = dict(folded.rows)
-    folded = book.fold([], at(2), acts, replay=False, wakes=3)
-    book.keep(folded)
-    rows |= folded.rows
-    opened = [output for output in folded.outputs if output.topic == "limit-changes"]
-    other = DebtorBrain()
+    brain.on_committed(result)
+    rows = dict(result.rows)
+    result = brain.fold([], at(2), acts, replay=False, max_deadlines=3)
+    brain.on_committed(result)
+    rows |= result.rows
+    changes = [output for output in result.outputs if output.topic == "limit-changes"]
+    successor = DebtorBrain()
     for key, row in rows.items():
-        other.restore(key, row)
+        successor.restore(key, row)
     for n in (2, 3):
-        folded = other.fold([], at(n), acts, replay=False)
-        other.keep(folded)
-        opened += [output for output in folded.outputs if output.topic == "limit-changes"]
-    assert {output.key for output in opened} == {f"c-{n}" for n in range(debtors)}
+        result = successor.fold([], at(n), acts, replay=False)
+        successor.on_committed(result)
+        changes += [output for output in result.outputs if output.topic == "limit-changes"]
+    assert {output.key for output in changes} == {f"c-{n}" for n in range(debtors)}
 
 
-def notice(n, stage):
+def notice(n: int, stage: str) -> Event:
     """A certain match of the n-th day."""
     fact = InsolvencyMatched(
         customer_id="c-1", notice_id=f"n{n}", register="r", kind="k", stage=stage, match="certain", published_on=day(n)
@@ -238,26 +259,26 @@ def notice(n, stage):
     return event(fact, n)
 
 
-def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_limit_below_nothing():
+def test_a_debtor_in_credit_whose_proceeding_is_over_gets_no_negative_limit() -> None:
     life = Life()
     life.tell(payment("p1", 0, {}, amount="150.00"), notice(1, "opened"), notice(2, "closed"))
-    assert min(change.new_limit for change in life.sent("limit-changes")) >= 0
+    assert min(change.new_limit for change in life.bodies("limit-changes")) >= 0
 
 
-def test_a_row_is_written_alike_with_and_without_a_take_over():
+def test_a_row_is_written_alike_with_and_without_a_take_over() -> None:
     possible = InsolvencyMatched(
         customer_id="c-1", notice_id="n0", register="r", kind="k", stage="none", match="possible", published_on=day(1)
     )
-    apart = Run()
-    apart.tell([Told("insolvency-events", event(possible, 1))])
-    taken_over = apart.restored()
+    first = Run()
+    first.tell([TopicEvent("insolvency-events", event(possible, 1))])
+    second = first.take_over()
     later = notice(2, "plan")
-    for run in (apart, taken_over):
-        run.tell([Told("insolvency-events", later)])
-    assert taken_over.rows == apart.rows
+    for run in (first, second):
+        run.tell([TopicEvent("insolvency-events", later)])
+    assert second.rows == first.rows
 
 
-def test_a_change_of_flags_after_a_numbered_change_keeps_the_number():
+def test_a_change_of_flags_after_a_numbered_change_keeps_the_number() -> None:
     """The hold lapses and the petition is withdrawn in one look; then a person sets the limit."""
     life = Life()
 
@@ -267,10 +288,10 @@ def test_a_change_of_flags_after_a_numbered_change_keeps_the_number():
     )  # fmt: skip
     life.tell(notice(1, "petition"), now=at(1))
     life.tell(notice(20, "none"), event(override, 21), now=at(1))
-    assert [change.sequence for change in life.sent("limit-changes")] == [1, 2, 3, 4]
+    assert [change.sequence for change in life.bodies("limit-changes")] == [1, 2, 3, 4]
 
 
-def test_a_change_is_in_force_from_no_earlier_than_the_one_before():
+def test_a_change_is_in_force_from_no_earlier_than_the_one_before() -> None:
     """Live, what was recorded ahead of the clock is applied at once; what comes later, of an earlier day, counts from then."""
     override = DecisionMade(
         customer_id="c-1", decision_id="d1", subject="limit", action="override", owner="jane", decided_on=day(20),
@@ -278,12 +299,12 @@ def test_a_change_is_in_force_from_no_earlier_than_the_one_before():
     )  # fmt: skip
     life = Life()
     life.tell(notice(1, "petition"), event(override, 20), notice(5, "opened"), notice(30, "dismissed"), now=at(1))
-    told = [(change.new_limit, change.effective_from) for change in life.sent("limit-changes")[2:]]
-    assert told[:2] == [(Decimal(500), day(20)), (Decimal(0), day(20))]
-    assert [on for _, on in told[2:]] == [day(30)]
+    changes = [(change.new_limit, change.effective_from) for change in life.bodies("limit-changes")[2:]]
+    assert changes[:2] == [(Decimal(500), day(20)), (Decimal(0), day(20))]
+    assert [on for _, on in changes[2:]] == [day(30)]
 
 
-def test_old_master_data_that_comes_again_replaces_no_newer():
+def test_resent_master_data_does_not_replace_newer() -> None:
     """ClickHouse's ``customers`` shows the newest by recorded time; the debtor's header must say the same."""
     life = Life()
     old = event(CustomerUpdated(customer_id="c-1", country="DE"), 0)
@@ -292,8 +313,8 @@ def test_old_master_data_that_comes_again_replaces_no_newer():
     assert life.row("").master.country == "FR"
 
 
-def test_the_policy_of_these_tests_bounds_what_they_check():
-    """The bound of ``assert_limits_are_within_policy`` is the largest target there is: LEAST_WINDOW days, the strong factor."""
+def test_the_policy_of_these_tests_bounds_what_they_check() -> None:
+    """The bound of ``assert_limits_are_within_policy`` is the largest target there is: at least 30 days, the strong factor."""
     rules = PolicyPublished().limits
     assert rules.strong_factor == max(rules.strong_factor, rules.medium_factor, rules.weak_factor)
     assert timedelta(days=rules.cover_days) >= timedelta(days=30)

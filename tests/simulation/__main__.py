@@ -10,7 +10,7 @@ import click
 
 from streams.terminal.progress import Bar
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.script import Scenario, play, scenario, shrink, told
+from tests.simulation.script import Scenario, failure_report, play, scenario, shrink
 
 
 def first_failure(seeds: range, mutant: str | None = None) -> tuple[Scenario, str] | None:
@@ -18,15 +18,15 @@ def first_failure(seeds: range, mutant: str | None = None) -> tuple[Scenario, st
     for seed in seeds:
         case = scenario(seed)
         if fails(case, mutant):
-            short = shrink(case, lambda one: fails(one, mutant))
+            short = shrink(case, lambda candidate: fails(candidate, mutant))
             with broken_by(mutant):
-                return short, told(short, *play(short))
+                return short, failure_report(short, *play(short))
     return None
 
 
 def broken_by(mutant: str | None) -> AbstractContextManager[object]:
-    made: AbstractContextManager[object] = MUTANTS[mutant]() if mutant else nullcontext()
-    return made
+    context: AbstractContextManager[object] = MUTANTS[mutant]() if mutant else nullcontext()
+    return context
 
 
 def fails(case: Scenario, mutant: str | None = None) -> bool:
@@ -48,7 +48,7 @@ def main(seeds: int, start: int, seed: int | None, steps: str | None, mutant: st
             case = case.with_only([int(number) for number in steps.split(",") if number])
         with broken_by(mutant):
             world, wrong = play(case)
-        print(told(case, world, wrong) if wrong else "\n".join([*world.history, f"seed {seed}: all holds"]))
+        print(failure_report(case, world, wrong) if wrong else "\n".join([*world.history, f"seed {seed}: all holds"]))
         sys.exit(bool(wrong))
     began = time.perf_counter()
     with Bar("histories", seeds, "histories") as bar:

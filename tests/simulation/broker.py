@@ -1,6 +1,6 @@
 """A broker in memory: logs with markers and holes, read-committed fetches, transactions with fencing; and clients of it.
 
-The clients stand where ``streams.engine.restore`` makes real ones, so that everything above them is the code that ships.
+The clients stand where ``streams.kafka`` makes real ones, so that everything above them is the code that ships.
 """
 
 from __future__ import annotations
@@ -237,7 +237,7 @@ class SimMessage:
 class SimReader:
     """A read-committed consumer outside any group."""
 
-    lost = False  # while the broker is away, each call fails
+    is_lost = False  # while the broker is away, each call fails
 
     def __init__(self, broker: SimBroker) -> None:
         self._broker = broker
@@ -251,23 +251,23 @@ class SimReader:
         if self._broker.faults.fail_restores:
             self._broker.faults.fail_restores -= 1
             raise failed(KafkaError._TRANSPORT)
-        found: list[SimMessage] = []
+        messages: list[SimMessage] = []
         for (topic, partition), start in self._at.items():
             log = self._broker.logs[topic, partition]
             end = log.stable_end()
-            found += [SimMessage(topic, partition, entry) for entry in log.committed(start, end)]
-            found.append(SimMessage(topic, partition, None))
+            messages += [SimMessage(topic, partition, entry) for entry in log.committed(start, end)]
+            messages.append(SimMessage(topic, partition, None))
             self._at[topic, partition] = end
-        assert len(found) <= most, "the simulated histories are short"
-        return found
+        assert len(messages) <= most, "the simulated histories are short"
+        return messages
 
     def assignment(self) -> list[TopicPartition]:
         return [TopicPartition(*place) for place in self._at]
 
     def offsets_for_times(self, places: Sequence[TopicPartition], _timeout: float) -> list[TopicPartition]:
         """Asked for the ends: nothing is ever taken from the beginning of a log."""
-        found = ends(self._broker, [(place.topic, place.partition) for place in places if place.offset != OFFSET_BEGINNING])
-        return [TopicPartition(p.topic, p.partition, found.get((p.topic, p.partition), 0)) for p in places]
+        known_ends = ends(self._broker, [(place.topic, place.partition) for place in places if place.offset != OFFSET_BEGINNING])
+        return [TopicPartition(p.topic, p.partition, known_ends.get((p.topic, p.partition), 0)) for p in places]
 
     def close(self) -> None:
         self._at = {}
@@ -285,7 +285,7 @@ class SimConsumer:
 
     def __init__(self, broker: SimBroker) -> None:
         self._broker = broker
-        self.lost = False
+        self.is_lost = False
         self._at: dict[tuple[str, int], int] = {}
         self._ended: dict[tuple[str, int], int] = {}
         self._paused: set[tuple[str, int]] = set()
@@ -296,8 +296,8 @@ class SimConsumer:
 
     def incremental_unassign(self, places: Sequence[Any]) -> None:
         for place in places:
-            for told in (self._at, self._ended):
-                told.pop((place.topic, place.partition), None)
+            for offsets in (self._at, self._ended):
+                offsets.pop((place.topic, place.partition), None)
             self._paused.discard((place.topic, place.partition))
 
     def pause(self, places: Sequence[Any]) -> None:
@@ -309,8 +309,8 @@ class SimConsumer:
     def poll(self, _timeout: float) -> SimMessage | None:
         chance = self._broker.loop.chance
         if self._broker.down:
-            self.lost = self.lost or chance.random() < LOST
-        elif not self.lost:
+            self.is_lost = self.is_lost or chance.random() < LOST
+        elif not self.is_lost:
             for place, position in self._at.items():
                 if place not in self._paused and chance.random() < 0.8:
                     self._read(place, position)
@@ -332,8 +332,8 @@ class SimConsumer:
             self._at[place] = records[-1].offset + 1
 
     def consume(self, _most: int, _timeout: float) -> list[SimMessage]:
-        found, self._queue = self._queue, []
-        return found
+        messages, self._queue = self._queue, []
+        return messages
 
     def close(self, _wait_s: float = 0.0) -> None:
         self._at = {}

@@ -19,20 +19,20 @@ TICK, CONTEXT = (("ce_type", f"duewatch.{name}.v1".encode()) for name in ("clock
 
 def check(world: World) -> list[str]:
     """All that is wrong with a history that has ended, in words; empty when nothing is."""
-    found = list(world.violations)
+    problems = list(world.violations)
     outputs: list[str] = []
     letters: list[tuple[str, int, int]] = []
     for partition in range(PARTITIONS):
-        found += _partition(world, partition, outputs, letters)
-    told = [_header(entry, "ce_id") for n in range(PARTITIONS) for entry in world.log("alerts", n).committed()]
-    if sorted(told) != sorted(outputs):
-        twice = sorted({one for one in told if told.count(one) > 1})
-        found.append(f"outputs: {len(told)} committed, {len(outputs)} expected, committed twice: {twice}")
+        problems += _partition(world, partition, outputs, letters)
+    committed = [_header(entry, "ce_id") for n in range(PARTITIONS) for entry in world.log("alerts", n).committed()]
+    if sorted(committed) != sorted(outputs):
+        twice = sorted({output for output in committed if committed.count(output) > 1})
+        problems.append(f"outputs: {len(committed)} committed, {len(outputs)} expected, committed twice: {twice}")
     rejected = [e for e in world.log("dead-letters", 0).committed() if _header(e, "ce_type") == "duewatch.record.rejected.v1"]
     dead = [orjson.loads(entry.value or b"") for entry in rejected]
-    if sorted((one["topic"], one["partition"], one["offset"]) for one in dead) != sorted(letters):
-        found.append(f"dead letters: {[(one['topic'], one['offset']) for one in dead]}, expected {letters}")
-    return found
+    if sorted((letter["topic"], letter["partition"], letter["offset"]) for letter in dead) != sorted(letters):
+        problems.append(f"dead letters: {[(letter['topic'], letter['offset']) for letter in dead]}, expected {letters}")
+    return problems
 
 
 def _header(entry: Entry, name: str) -> str:
@@ -48,28 +48,28 @@ def _partition(world: World, partition: int, outputs: list[str], letters: list[t
     ticks: list[int] = []
     now: datetime | None = None
     paused: set[str] = set()
-    for number, one in enumerate(slices, 1):
+    for number, slice_ in enumerate(slices, 1):
         place = f"partition {partition}, slice {number}"
-        if one["number"] != number:
-            yield f"{place}: its number is {one['number']}"
-        paused -= set(one["resumed"])
-        for run in one["runs"]:
+        if slice_["number"] != number:
+            yield f"{place}: its number is {slice_['number']}"
+        paused -= set(slice_["resumed"])
+        for run in slice_["runs"]:
             if run["topic"] in paused:
                 yield f"{place}: {run['topic']} is read while it is paused"
             if run["start"] != at[run["topic"]]:
                 yield f"{place}: {run['topic']} jumps from {at[run['topic']]} to {run['start']}"
             at[run["topic"]] = run["end"]
             _apply(world, partition, run, rows, outputs, letters, now)
-        if one["tick"] is not None:
-            told = orjson.loads(clock[one["tick_offset"]].value or b"")
-            ticks.append(one["tick_offset"])
-            now = parse_time(told["time"])
-            yield from _tick(place, told, at, one, paused)
-        if not paused <= set(one["paused"]):
-            yield f"{place}: {paused} was paused, and is not any more: {one['paused']}"
-        paused = set(one["paused"])
+        if slice_["tick"] is not None:
+            tick = orjson.loads(clock[slice_["tick_offset"]].value or b"")
+            ticks.append(slice_["tick_offset"])
+            now = parse_time(tick["time"])
+            yield from _tick(place, tick, at, slice_, paused)
+        if not paused <= set(slice_["paused"]):
+            yield f"{place}: {paused} was paused, and is not any more: {slice_['paused']}"
+        paused = set(slice_["paused"])
         rows.update(fold_now(rows.get, now))
-        yield from _context(place, one, clock)
+        yield from _context(place, slice_, clock)
     yield from _ticks_in_order(partition, ticks, clock)
     stored = world.rows_at(partition, len(slices)) or {}
     if stored != rows:
@@ -95,26 +95,26 @@ def _apply(
         outputs.append(stable_id("sim", run["topic"], partition, entry.offset))
 
 
-def _tick(place: str, told: dict[str, Any], at: dict[str, int], one: dict[str, Any], paused: set[str]) -> Iterator[str]:
+def _tick(place: str, tick: dict[str, Any], at: dict[str, int], slice_: dict[str, Any], paused: set[str]) -> Iterator[str]:
     for topic in SOURCES:
-        end = told["ends"].get(topic, 0)
+        end = tick["ends"].get(topic, 0)
         if at[topic] < end and topic not in paused:
-            yield f"{place}: tick {told['number']} is applied before its cut, {topic} is at {at[topic]} of {end}"
-        if one["order"] == "replay" and at[topic] != end and topic not in paused:
-            yield f"{place}: {topic} is at {at[topic]}, beyond the cut {end} of step {told['number']}"
+            yield f"{place}: tick {tick['number']} is applied before its cut, {topic} is at {at[topic]} of {end}"
+        if slice_["order"] == "replay" and at[topic] != end and topic not in paused:
+            yield f"{place}: {topic} is at {at[topic]}, beyond the cut {end} of step {tick['number']}"
 
 
-def _context(place: str, one: dict[str, Any], clock: dict[int, Entry]) -> Iterator[str]:
+def _context(place: str, slice_: dict[str, Any], clock: dict[int, Entry]) -> Iterator[str]:
     """The context in force was published, and came before the slice's tick."""
     versions = [
         orjson.loads(entry.value or b"")["version"]
         for offset, entry in clock.items()
-        if CONTEXT in entry.headers and (one["tick_offset"] is None or offset < one["tick_offset"])
+        if CONTEXT in entry.headers and (slice_["tick_offset"] is None or offset < slice_["tick_offset"])
     ]
-    if one["context_version"] not in versions:
-        yield f"{place}: its context {one['context_version']} was not published before"
-    elif one["tick_offset"] is not None and one["context_version"] != versions[-1]:
-        yield f"{place}: its context is {one['context_version']}, in force is {versions[-1]}"
+    if slice_["context_version"] not in versions:
+        yield f"{place}: its context {slice_['context_version']} was not published before"
+    elif slice_["tick_offset"] is not None and slice_["context_version"] != versions[-1]:
+        yield f"{place}: its context is {slice_['context_version']}, in force is {versions[-1]}"
 
 
 def _ticks_in_order(partition: int, applied: list[int], clock: dict[int, Entry]) -> Iterator[str]:
@@ -123,9 +123,9 @@ def _ticks_in_order(partition: int, applied: list[int], clock: dict[int, Entry])
     last, time = -1, datetime.min.replace(tzinfo=UTC)
     for offset, entry in clock.items():
         if TICK in entry.headers:
-            told = orjson.loads(entry.value or b"")
-            if told["number"] > last and parse_time(told["time"]) > time:
-                last, time = told["number"], parse_time(told["time"])
+            tick = orjson.loads(entry.value or b"")
+            if tick["number"] > last and parse_time(tick["time"]) > time:
+                last, time = tick["number"], parse_time(tick["time"])
                 expected.append(offset)
     if applied != expected[: len(applied)]:
         yield f"partition {partition}: the ticks at {applied} are applied, in order would be {expected[: len(applied)]}"

@@ -17,8 +17,8 @@ from itertools import count
 from random import Random
 from typing import Any, cast
 
-MOST_NESTED = 4
-MOST_STEPS = 100_000
+MAX_NESTED = 4
+MAX_STEPS = 100_000
 FOR_EVER = float("inf")
 PAUSES = (0.0, 0.001, 0.01, 0.05, 0.3)
 
@@ -38,7 +38,7 @@ class Owner:
         self.name = name
         self.ready: deque[Handle] = deque()
         self.tasks: list[asyncio.Task[Any]] = []
-        self.told = 0.0
+        self.heard_at = 0.0
         """When the last thing that its threads said is heard."""
         self.frozen = False
         self.dead = False
@@ -99,8 +99,8 @@ class SimLoop:
     def errors(self) -> list[str]:
         """Of tasks that failed unseen; those of who was killed do not count."""
         tasks = [task for owner in self.owners for task in owner.tasks if task.done() and not task.cancelled()]
-        found = [(task, task.exception()) for task in tasks]
-        return [f"{task.get_coro().__qualname__}: {type(e).__name__}: {e}" for task, e in found if e is not None]  # type: ignore[union-attr]
+        errors = [(task, task.exception()) for task in tasks]
+        return [f"{task.get_coro().__qualname__}: {type(e).__name__}: {e}" for task, e in errors if e is not None]  # type: ignore[union-attr]
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=cast("Any", self))
@@ -133,8 +133,8 @@ class SimLoop:
     def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
         """From a thread: some time later, in the order of the calls."""
         owner = OWNER.get() or self.world
-        owner.told = max(owner.told, self.now + self.pause())
-        return self.call_at(owner.told, callback, *args, context=context)
+        owner.heard_at = max(owner.heard_at, self.now + self.pause())
+        return self.call_at(owner.heard_at, callback, *args, context=context)
 
     def run_in_executor(self, _pool: Any, func: Any, *args: Any) -> Any:
         """After some time run it as one step, some time later tell the result."""
@@ -174,7 +174,7 @@ class SimLoop:
     def step(self, until: float = FOR_EVER) -> bool:
         """Run one callback; False when nothing is left to run at or before ``until``."""
         self._steps += 1
-        if self._steps > MOST_STEPS:
+        if self._steps > MAX_STEPS:
             raise StuckError("the simulation runs in circles")
         timers = self._timers
         while True:
@@ -201,7 +201,7 @@ class SimLoop:
     def preempt(self) -> None:
         """Called where a thread waits for the broker: others may go on; who is frozen stops here, who is killed ends here."""
         owner = OWNER.get() or self.world
-        if self._nested < MOST_NESTED and self.chance.random() < 0.5:
+        if self._nested < MAX_NESTED and self.chance.random() < 0.5:
             self._nest(owner, self.now + self.pause())
         if owner.dead:
             raise KilledError

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from streams.engine import apply, slicing
 from streams.engine.engine import Engine
+from streams.engine.ownership import Ownership
 from streams.engine.slicing import SliceBuffer
 from streams.engine.transaction import commit
 from tests.simulation import broker, parts
@@ -49,9 +50,9 @@ def stale_ticks_count() -> Any:
     """A tick that goes back in time is applied like any other."""
 
     def skip(self: SliceBuffer) -> None:
-        applied, self.applied = self.applied, None
+        tick, self.tick = self.tick, None
         original(self)
-        self.applied = applied
+        self.tick = tick
 
     original = SliceBuffer._skip_to_tick
     return patch.object(SliceBuffer, "_skip_to_tick", skip)
@@ -63,7 +64,7 @@ def keep_before_commit() -> Any:
 
     def fold(self: parts.SimBrain, *args: Any, **kwargs: Any) -> Any:
         folded = original(self, *args, **kwargs)
-        self.keep(folded)
+        self.on_committed(folded)
         return folded
 
     return patch.object(parts.SimBrain, "fold", fold)
@@ -71,29 +72,29 @@ def keep_before_commit() -> Any:
 
 def retake_without_restore() -> Any:
     """A partition that comes back begins with the rows and positions that this worker remembers."""
-    original = Engine._restore
+    original = Ownership._restore
 
-    def restore(self: Engine, number: int) -> Any:
-        made = original(self, number)
+    def restore(self: Ownership, number: int) -> Any:
+        task = original(self, number)
         remembered: dict[int, Any] = self.__dict__.setdefault("remembered", {})
         old = remembered.get(number)
-        if old is not None and old.standing.number < made.standing.number:
-            made = replace(made, brain=old.brain, standing=old.standing, gathering=old.gathering, clock_fetched=old.clock_fetched)
-            made.gathering.records = {topic: type(r)() for topic, r in made.gathering.records.items()}
-            made.gathering.positions = {topic: old.standing.positions[topic] for topic in made.gathering.sources}
-            made.gathering.fetched = dict(made.gathering.positions)
-        remembered[number] = made
-        return made
+        if old is not None and old.checkpoint.number < task.checkpoint.number:
+            task = replace(task, brain=old.brain, checkpoint=old.checkpoint, buffer=old.buffer, clock_fetched=old.clock_fetched)
+            task.buffer.records = {topic: type(r)() for topic, r in task.buffer.records.items()}
+            task.buffer.positions = {topic: old.checkpoint.positions[topic] for topic in task.buffer.sources}
+            task.buffer.fetched = dict(task.buffer.positions)
+        remembered[number] = task
+        return task
 
-    return patch.object(Engine, "_restore", restore)
+    return patch.object(Ownership, "_restore", restore)
 
 
 def go_on_after_a_failed_commit() -> Any:
-    """A commit that failed does not end the tenure: the next slice is applied as if nothing had happened."""
+    """A commit that failed does not end the task: the next slice is applied as if nothing had happened."""
 
-    def give_up(self: Engine, holder: Any, _error: Exception, *_: Any, **__: Any) -> None:
-        holder.busy = False
-        self._offer(holder)
+    def give_up(self: Engine, task: Any, _error: Exception, *_: Any, **__: Any) -> None:
+        task.busy = False
+        self._offer(task)
 
     return patch.multiple(Engine, _give_up=give_up)
 
@@ -109,13 +110,13 @@ def apply_twice_after_a_lost_answer() -> Any:
     """A slice whose commit failed is written once more, without looking whether it was committed."""
     original = commit
 
-    def again(producer: Any, *args: Any) -> None:
+    def commit_twice(producer: Any, *args: Any) -> None:
         try:
             original(producer, *args)
         except Exception:  # noqa: BLE001 - that is the fault
             original(producer, *args)
 
-    return patch.object(apply, "commit", again)
+    return patch.object(apply, "commit", commit_twice)
 
 
 def read_on_while_paused() -> Any:

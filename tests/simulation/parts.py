@@ -18,7 +18,7 @@ from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.ids import stable_id
-from streams.engine.fetcher import UNDELIVERED, Fetcher
+from streams.engine.fetcher import MAX_UNDELIVERED, Fetcher
 from streams.kafka.codec import decode, encode, partition_of
 from streams.kafka.topics import full_name
 from streams.settings import Settings
@@ -80,12 +80,12 @@ def quick_decode(
 ) -> Any:
     """``decode``, remembered: the same events come in every history. The second source carries payments too."""
     topic = "payments" if topic in SOURCES else topic
-    known = (topic, key, value, tuple(headers), partition, partitions)
-    if known not in _decoded:
+    cache_key = (topic, key, value, tuple(headers), partition, partitions)
+    if cache_key not in _decoded:
         if len(_decoded) > 20_000:
             _decoded.clear()
-        _decoded[known] = decode(topic, key, value, headers, partition, partitions)
-    return _decoded[known]
+        _decoded[cache_key] = decode(topic, key, value, headers, partition, partitions)
+    return _decoded[cache_key]
 
 
 def link(chain: str, *parts: object) -> str:
@@ -123,27 +123,35 @@ class SimBrain:
             self.rows[key] = value.decode()
 
     def fold(
-        self, arrived: Sequence[Received], now: datetime | None, context: ContextSet, *, before: datetime | None = None, **_: Any
+        self,
+        records: Sequence[Received],
+        now: datetime | None,
+        context: ContextSet,
+        *,
+        previous_tick: datetime | None = None,
+        **_: Any,
     ) -> FoldResult:
         changed: dict[str, str] = {}
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
 
         def look(key: str) -> str | None:
             return changed.get(key) or self.rows.get(key)
 
-        for one in arrived:
-            customer, row = fold_event(look, one.event.customer_id or "?", one.event.id, one.topic, one.offset, before)
+        for received in records:
+            customer, row = fold_event(
+                look, received.event.customer_id or "?", received.event.id, received.topic, received.offset, previous_tick
+            )
             changed[customer] = row
-            told = CustomerUpdated(customer_id=customer, name=row)
-            output_id = stable_id("sim", one.topic, one.partition, one.offset)
-            folded.outputs.append(Output("alerts", customer, "duewatch.sim.v1", output_id, WALL, WALL, told))
+            update = CustomerUpdated(customer_id=customer, name=row)
+            output_id = stable_id("sim", received.topic, received.partition, received.offset)
+            folded.outputs.append(Output("alerts", customer, "duewatch.sim.v1", output_id, WALL, WALL, update))
         changed.update(fold_now(look, now))
-        folded.more = not changed.get("#now", "/0").endswith("/0")
+        folded.has_more = not changed.get("#now", "/0").endswith("/0")
         folded.rows = {key: row.encode() for key, row in changed.items()}
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 
@@ -210,21 +218,21 @@ class SimApp:
     def channel(self, **_: Any) -> Channel:
         return Channel()
 
-    async def crash(self, error: BaseException) -> None:
-        self._crashed(error)
+    async def crash(self, reason: BaseException) -> None:
+        self._crashed(reason)
 
 
 class SimFetcher(Fetcher):
     """The fetcher that ships, on a simulated consumer, and with a task that takes its turns instead of a thread."""
 
-    def __init__(self, _kafka: Any, arrived: Any, failed: Any, loop: Any) -> None:
-        self._arrived, self._failed, self._loop = arrived, failed, loop
-        self._consumer = self._made()
+    def __init__(self, _kafka: Any, on_arrivals: Any, on_error: Any, loop: Any) -> None:
+        self._on_arrivals, self._on_error, self._loop = on_arrivals, on_error, loop
+        self._consumer = self._new_consumer()
         self._readings, self._ends, self._commands = {}, {}, deque()
-        self._room, self._ended = Semaphore(UNDELIVERED), Event()
+        self._room, self._ended = Semaphore(MAX_UNDELIVERED), Event()
         loop.create_task(self._turns())
 
-    def _made(self) -> Any:
+    def _new_consumer(self) -> Any:
         return SimConsumer(cast("Any", self._loop).broker)
 
     async def _turns(self) -> None:
@@ -235,7 +243,7 @@ class SimFetcher(Fetcher):
             first = self._consumer.poll(0.0) if room._value else None
             if first is not None:
                 self._hand_over([first, *self._consumer.consume(1_000, 0)])
-            if self._consumer.lost:
+            if self._consumer.is_lost:
                 self._renew()
             await asyncio.sleep(0.6 if first is None else 0.02)
 

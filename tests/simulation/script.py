@@ -34,17 +34,17 @@ WEIGHTS = {
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """All that a seed stands for. ``kept``: the steps of the full script that are left."""
+    """All that a seed stands for. ``kept_steps``: the steps of the full script that are left."""
 
     seed: int
     setup: Setup
     script: tuple[Op, ...]
-    kept: tuple[int, ...]
+    kept_steps: tuple[int, ...]
 
-    def with_only(self, kept: Sequence[int]) -> Scenario:
+    def with_only(self, steps: Sequence[int]) -> Scenario:
         """Of the full script only these steps (numbers within the full script)."""
-        full = dict(zip(self.kept, self.script, strict=True))
-        return Scenario(self.seed, self.setup, tuple(full[n] for n in kept), tuple(kept))
+        full = dict(zip(self.kept_steps, self.script, strict=True))
+        return Scenario(self.seed, self.setup, tuple(full[n] for n in steps), tuple(steps))
 
 
 def scenario(seed: int) -> Scenario:
@@ -64,7 +64,7 @@ def scenario(seed: int) -> Scenario:
 def _args(kind: str, chance: Random) -> tuple[object, ...]:
     topic, partition, worker = chance.choice(SOURCES), chance.randrange(PARTITIONS), chance.choice(WORKERS)
     upstream = (chance.randint(1, 3), chance.choice((0.1, 2.0, 6.0)), chance.choice(("commits", "aborts")))
-    made: dict[str, tuple[object, ...]] = {
+    arguments: dict[str, tuple[object, ...]] = {
         "send": (topic, partition, chance.randint(1, 5)),
         "send_broken": (topic, partition, chance.choice((1, 4))),
         "resume": (topic, partition),
@@ -77,7 +77,7 @@ def _args(kind: str, chance: Random) -> tuple[object, ...]:
         "broker_away": (chance.choice((0.5, 4.0, 8.0)),),
         "stale_tick": (partition, chance.randint(1, 3)),
     }
-    return made.get(kind, ())
+    return arguments.get(kind, ())
 
 
 def play(case: Scenario) -> tuple[World, list[str]]:
@@ -90,34 +90,34 @@ def play(case: Scenario) -> tuple[World, list[str]]:
     return world, check(world)
 
 
-def shrink(case: Scenario, fails: Callable[[Scenario], bool], most: int = 400) -> Scenario:
+def shrink(case: Scenario, fails: Callable[[Scenario], bool], max_tries: int = 400) -> Scenario:
     """Drop steps as long as it fails (delta debugging: halves, quarters, ... single steps)."""
-    kept, size, tried = list(case.kept), max(len(case.kept) // 2, 1), 0
+    steps, size, tried = list(case.kept_steps), max(len(case.kept_steps) // 2, 1), 0
     while True:
         start, dropped = 0, False
-        while start < len(kept) and tried < most:
+        while start < len(steps) and tried < max_tries:
             tried += 1
-            fewer = kept[:start] + kept[start + size :]
+            fewer = steps[:start] + steps[start + size :]
             if fails(case.with_only(fewer)):
-                kept, dropped = fewer, True
+                steps, dropped = fewer, True
             else:
                 start += size
-        if tried >= most or (size == 1 and not dropped):
-            return case.with_only(kept)
+        if tried >= max_tries or (size == 1 and not dropped):
+            return case.with_only(steps)
         if not dropped:
             size = max(size // 2, 1)
 
 
-def told(case: Scenario, world: World, wrong: Sequence[str]) -> str:
+def failure_report(case: Scenario, world: World, wrong: Sequence[str]) -> str:
     """A failure for people: what is wrong, the shortest script, what happened, and how to see it again."""
     return "\n".join(
         [
             f"seed {case.seed} ({case.setup}) fails:",
             *(f"  {line}" for line in wrong[:5]),
             f"the shortest script that fails ({len(case.script)} steps):",
-            *(f"  {number:2d}  {op}" for number, op in zip(case.kept, case.script, strict=True)),
+            *(f"  {number:2d}  {op}" for number, op in zip(case.kept_steps, case.script, strict=True)),
             "what happened:",
             *(f"  {line}" for line in world.history[-80:]),
-            f"again: python -m tests.simulation --seed {case.seed} --steps {','.join(map(str, case.kept))}",
+            f"again: python -m tests.simulation --seed {case.seed} --steps {','.join(map(str, case.kept_steps))}",
         ]
     )

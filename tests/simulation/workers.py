@@ -52,8 +52,8 @@ class Worker:
         self.world.looked_at(self, stage)
 
     async def revoked(self) -> None:
-        gone, self.assigned = self.assigned, set()
-        await self.app.on_partitions_revoked.send(self.app, gone)
+        partitions, self.assigned = self.assigned, set()
+        await self.app.on_partitions_revoked.send(self.app, partitions)
 
     async def rejoin(self, round_: int) -> None:
         await asyncio.sleep(self.world.loop.pause())

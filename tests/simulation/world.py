@@ -1,6 +1,7 @@
 """A deployment in one process: workers with the engine that ships, a group, a clock, a feeder; and a script that disturbs them.
 
-Real: ``Engine``, ``Gathering``, ``Fetcher`` but for its thread, ``compose`` and ``commit``, restoring, ``LiveClock``. Simulated:
+Real: ``Engine``, ``Ownership``, ``SliceBuffer``, ``Fetcher`` but for its thread, ``compose`` and ``commit``, restoring,
+``LiveClock``. Simulated:
 the broker, the clients of it, the group's protocol, the event loop and the wall clock.
 """
 
@@ -20,14 +21,15 @@ import orjson
 from confluent_kafka import KafkaError
 
 import streams.clock.live
+import streams.clock.writer
 import streams.engine.apply
 import streams.engine.circuit_breaker
 import streams.engine.engine
 import streams.engine.fetcher
-import streams.engine.restore
-import streams.engine.restore_process
+import streams.engine.ownership
+import streams.kafka.read
 from schemas.registry import TOPICS
-from streams.engine.partition_task import POSITIONS
+from streams.engine.keys import POSITIONS, is_engine_key
 from streams.engine.slicing import Order
 from streams.engine.spec import AgentSpec
 from tests.simulation.broker import (
@@ -94,7 +96,7 @@ class World:
     history: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     workers: dict[str, Worker] = field(default_factory=dict)
-    sent: int = 0
+    sent_count: int = 0
 
     def __post_init__(self) -> None:
         self.loop = SimLoop(Random(self.seed))
@@ -130,9 +132,9 @@ class World:
         """While a slice is written and not committed, memory still is what was committed before."""
         if stage == "committed":
             return
-        for number, tenure in worker.engine.tenures.items():
-            memory = cast("SimBrain", tenure.brain).rows
-            at = tenure.standing.number
+        for number, task in worker.engine.tasks.items():
+            memory = cast("SimBrain", task.brain).rows
+            at = task.checkpoint.number
             committed = self.rows_at(number, at)
             if committed is not None and memory != committed:
                 self.violate(
@@ -141,10 +143,10 @@ class World:
 
     def _ended(self, entry: Entry) -> None:
         if SLICE in entry.headers:
-            told = orjson.loads(entry.value or b"")
-            runs = ", ".join(f"{run['topic']} [{run['start']}, {run['end']})" for run in told["runs"]) or "no records"
-            tick = "" if told["tick"] is None else f", tick {told['tick']}"
-            self.tell(f"slice {told['number']} of partition {told['partition']} is {entry.state}: {runs}{tick}")
+            slice_ = orjson.loads(entry.value or b"")
+            runs = ", ".join(f"{run['topic']} [{run['start']}, {run['end']})" for run in slice_["runs"]) or "no records"
+            tick = "" if slice_["tick"] is None else f", tick {slice_['tick']}"
+            self.tell(f"slice {slice_['number']} of partition {slice_['partition']} is {entry.state}: {runs}{tick}")
 
     def rows_at(self, partition: int, number: int) -> dict[str, str] | None:
         """The brain's rows after a slice; None when no such slice is committed."""
@@ -156,7 +158,7 @@ class World:
             if key == POSITIONS:
                 if orjson.loads(entry.value or b"{}")["number"] == number:
                     return rows
-            elif not key.startswith("\x00"):
+            elif not is_engine_key(key):
                 rows[key] = (entry.value or b"").decode()
         return None
 
@@ -216,9 +218,9 @@ class World:
 
     def _append(self, topic: str, partition: int, state: str) -> tuple[Log, Entry]:
         customers = customers_of(partition)
-        customer = customers[self.sent % len(customers)]
-        value, headers = payment(self.sent, customer)
-        self.sent += 1
+        customer = customers[self.sent_count % len(customers)]
+        value, headers = payment(self.sent_count, customer)
+        self.sent_count += 1
         log = self.log(topic, partition)
         return log, log.append(customer, value, headers, state)
 
@@ -241,11 +243,11 @@ class World:
     def _do_fetch_fails(self, partition: int) -> None:
         """The client cannot read a partition on."""
         for worker in self.workers.values():
-            tenure = None if worker.owner.dead or not hasattr(worker, "clock") else worker.engine.tenures.get(partition)
-            if tenure is not None:
+            task = None if worker.owner.dead or not hasattr(worker, "clock") else worker.engine.tasks.get(partition)
+            if task is not None:
                 context = copy_context()
                 context.run(OWNER.set, worker.owner)
-                self.loop.call_soon(worker.engine._failed, tenure, failed(KafkaError._FAIL), context=context)
+                self.loop.call_soon(worker.engine._on_fetch_error, task, failed(KafkaError._FAIL), context=context)
 
     def _do_refuse_commit(self) -> None:
         self.broker.faults.refuse_commits += 1
@@ -326,7 +328,7 @@ class World:
         """The offset of the last committed record, -1 when there is none."""
         return max((entry.offset for entry in log.committed()), default=-1)
 
-    def _standing(self, partition: int) -> dict[str, Any]:
+    def _checkpoint(self, partition: int) -> dict[str, Any]:
         for entry in reversed(self.log("debtor-state", partition).entries):
             if entry.state == COMMITTED and entry.key == POSITIONS.encode():
                 return dict(orjson.loads(entry.value or b"{}"))
@@ -334,30 +336,30 @@ class World:
 
     def _finished(self) -> bool:
         """All that was sent is applied, and a tick that was cut after it."""
-        for partition, wanted in enumerate(self._calm_ends):
-            standing = self._standing(partition)
-            if any(standing["positions"].get(topic, 0) < end for topic, end in wanted.items()):
+        for partition, expected in enumerate(self._calm_ends):
+            checkpoint = self._checkpoint(partition)
+            if any(checkpoint["positions"].get(topic, 0) < end for topic, end in expected.items()):
                 return False
             # A lazy tick waits for records to come with.
             lazy = self.spec.replay and self.spec.order == "arrival"
-            if not lazy and not self._tick_after(partition, wanted, standing["tick"]):
+            if not lazy and not self._tick_after(partition, expected, checkpoint["tick"]):
                 return False
         return True
 
-    def _tick_after(self, partition: int, wanted: dict[str, int], applied: dict[str, Any] | None) -> bool:
+    def _tick_after(self, partition: int, expected: dict[str, int], applied: dict[str, Any] | None) -> bool:
         if applied is None:
             return False
         for entry in self.log("clock", partition).committed():
-            told = orjson.loads(entry.value or b"{}")
-            if told.get("number") == applied["number"]:
-                return all(told["ends"].get(topic, 0) >= end for topic, end in wanted.items())
+            tick = orjson.loads(entry.value or b"{}")
+            if tick.get("number") == applied["number"]:
+                return all(tick["ends"].get(topic, 0) >= end for topic, end in expected.items())
         return False
 
     def _lag(self) -> str:
         parts = []
-        for partition, wanted in enumerate(self._calm_ends):
-            standing = self._standing(partition)
-            parts.append(f"partition {partition} is at {standing['positions']} of {wanted}, tick {standing['tick']}")
+        for partition, expected in enumerate(self._calm_ends):
+            checkpoint = self._checkpoint(partition)
+            parts.append(f"partition {partition} is at {checkpoint['positions']} of {expected}, tick {checkpoint['tick']}")
         return "; ".join(parts)
 
 
@@ -391,8 +393,8 @@ class _Log:
     def __getattr__(self, _level: str) -> Any:
         def tell(event: str, **fields: Any) -> None:
             owner = OWNER.get()
-            told = " ".join(f"{name}={value}" for name, value in fields.items() if name != "agent")
-            self._world.tell(f"{owner.name if owner else '?'}: {event} {told}"[:200])
+            text = " ".join(f"{name}={value}" for name, value in fields.items() if name != "agent")
+            self._world.tell(f"{owner.name if owner else '?'}: {event} {text}"[:200])
 
         return tell
 
@@ -420,17 +422,26 @@ def simulated(world: World) -> Iterator[None]:
             return cast("Wall", at)
 
     log = _Log(world)
-    clients = {"fenced_producer": producer, "reader": reader, "list_offsets": list_offsets, "AdminClient": lambda *_: None}
     with ExitStack() as stack:
-        for module in (streams.engine.restore, streams.clock.live):
-            stack.enter_context(patch.multiple(module, log=log, **cast("Any", clients)))
-        stack.enter_context(patch.multiple(streams.engine.restore_process, reader=reader))
-        stack.enter_context(patch.multiple(streams.clock.live, ThreadPoolExecutor=_Pool, datetime=Wall))
+        stack.enter_context(patch.multiple(streams.kafka.read, reader=reader))
+        stack.enter_context(patch.multiple(streams.engine.ownership, log=log, fenced_producer=producer))
+        stack.enter_context(patch.multiple(streams.clock.writer, fenced_producer=producer))
+        stack.enter_context(
+            patch.multiple(
+                streams.clock.live,
+                log=log,
+                reader=reader,
+                admin_client=lambda *_: None,
+                list_offsets=list_offsets,
+                ThreadPoolExecutor=_Pool,
+                datetime=Wall,
+            )
+        )
         stack.enter_context(
             patch.multiple(streams.engine.engine, ThreadPoolExecutor=_Pool, Fetcher=SimFetcher, log=log, decode=quick_decode)
         )
         stack.enter_context(patch.multiple(streams.engine.apply, log=log, decode=quick_decode))
         stack.enter_context(patch.multiple(streams.engine.fetcher, log=log))
         # As few as a history has room for.
-        stack.enter_context(patch.multiple(streams.engine.circuit_breaker, AT_LEAST=3, WINDOW=6))
+        stack.enter_context(patch.multiple(streams.engine.circuit_breaker, MIN_RECORDS=3, WINDOW=6))
         yield

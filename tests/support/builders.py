@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.brain import Received
 from agents.debtor.brain import DebtorBrain
+from agents.debtor.keys import state_key
 from schemas.base import Contract
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
@@ -35,9 +36,9 @@ issued_on = "issued"
 due_on = "due"
 paid_on = "paid"
 """
-"""Of a ledger with the columns no, debtor, amount, issued, due and paid."""
+"""The mapping of a ledger with the columns no, debtor, amount, issued, due and paid."""
 START = date(2026, 1, 5)
-"""A Monday."""
+"""Day 0 of the tests, a Monday."""
 _TYPES: dict[type, str] = {}
 for _name, _contract in CONTRACTS.items():
     _TYPES.setdefault(_contract, _name)
@@ -122,7 +123,7 @@ def credit_note(
     )
 
 
-def returned(return_id: str, n: int, payment_id: str, amount: str, customer: str = "c-1") -> Event:
+def payment_return(return_id: str, n: int, payment_id: str, amount: str, customer: str = "c-1") -> Event:
     """A payment that came back on the n-th day."""
     return event(
         PaymentReturned(
@@ -137,12 +138,12 @@ def returned(return_id: str, n: int, payment_id: str, amount: str, customer: str
     )
 
 
-def cancelled(invoice_id: str, n: int, customer: str = "c-1") -> Event:
+def cancellation(invoice_id: str, n: int, customer: str = "c-1") -> Event:
     """An invoice cancelled on the n-th day."""
     return event(InvoiceCancelled(customer_id=customer, invoice_id=invoice_id, cancelled_on=day(n)), n)
 
 
-def written_off(invoice_id: str, n: int, customer: str = "c-1") -> Event:
+def write_off(invoice_id: str, n: int, customer: str = "c-1") -> Event:
     """An invoice given up on the n-th day."""
     return event(InvoiceWrittenOff(customer_id=customer, invoice_id=invoice_id, written_off_on=day(n)), n)
 
@@ -153,37 +154,37 @@ def context(action: str = "act", **policy: Any) -> ContextSet:
     return ContextSet(version="test", policy=PolicyPublished.model_validate({"version": "test", "action": action, **policy}))
 
 
-def arrived(*events: Event) -> list[Received]:
+def received_events(*events: Event) -> list[Received]:
     """Events as the engine hands them over."""
     return [Received("payments", 0, n, e) for n, e in enumerate(events)]
 
 
 class Life:
-    """A book that lives through days: tell it events and how far the clock is; look at what came out."""
+    """A debtor brain that lives through days: give it events and the clock's time, and look at what came out."""
 
     def __init__(self, ctx: ContextSet | None = None) -> None:
-        self.book, self.context = DebtorBrain(), ctx or context()
+        self.brain, self.context = DebtorBrain(), ctx or context()
         self.outputs: list[Output] = []
         self.rejections: list[str] = []
         self.duplicates = 0
 
     def tell(self, *events: Event, now: datetime | None = None) -> list[Output]:
-        """Live: events in the order given, then deadlines up to ``now``."""
-        folded = self.book.fold(arrived(*events), now, self.context, replay=False, wakes=1 << 30)
-        self.book.keep(folded)
-        self.outputs += folded.outputs
-        self.rejections += [why.reason for _, why in folded.rejected]
-        self.duplicates += folded.duplicates
-        return folded.outputs
+        """Fold events in the order given, as live, then deadlines up to ``now``."""
+        result = self.brain.fold(received_events(*events), now, self.context, replay=False, max_deadlines=1 << 30)
+        self.brain.on_committed(result)
+        self.outputs += result.outputs
+        self.rejections += [why.reason for _, why in result.rejected]
+        self.duplicates += result.duplicates
+        return result.outputs
 
     def until(self, n: int) -> list[Output]:
         """The clock ticks at the noon of the n-th day."""
         return self.tell(now=at(n))
 
-    def sent(self, topic: str) -> list[Any]:
+    def bodies(self, topic: str) -> list[Any]:
         """Bodies of all outputs of a topic so far."""
         return [o.data for o in self.outputs if o.topic == topic]
 
     def row(self, row_key: str, customer: str = "c-1") -> Any:
         """A row as it is now."""
-        return dict(self.book.rows()).get(f"{customer}\x1f{row_key}")
+        return dict(self.brain.rows()).get(state_key(customer, row_key))

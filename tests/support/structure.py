@@ -22,7 +22,7 @@ BARE_NAMES = frozenset(
     lately standing whoever others both so there it them brought built bought caught chosen drawn fallen felt got heard
     known led lent meant met paid put read_in risen sold shut spent stood struck sworn taught thought thrown understood
     woken won worn wished looked learned counted gathered stated assumed assessed announced reached awaited
-    """.split()
+    """.split()  # noqa: SIM905 - a list of single literals would be one name a line
 )
 """Participles, adverbs and pronouns that are no name by themselves: they leave open which thing or act is meant."""
 
@@ -125,12 +125,12 @@ def circles() -> list[list[str]]:
 
 def without_doctest() -> list[str]:
     """Public functions of every decide.py that show no example."""
-    found = []
+    names = []
     for path in python_files("agents"):
         if path.name == "decide.py":
             public = [node for node in tree(path).body if isinstance(node, Function) and not node.name.startswith("_")]
-            found += [f"{module_name(path)}.{node.name}" for node in public if ">>>" not in (ast.get_docstring(node) or "")]
-    return found
+            names += [f"{module_name(path)}.{node.name}" for node in public if ">>>" not in (ast.get_docstring(node) or "")]
+    return names
 
 
 def long_functions(limit: int, *tops: str) -> list[str]:

@@ -51,7 +51,7 @@ def _impure(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_decides_reads_no_clock_no_chance_and_no_file(path):
+def test_what_decides_reads_no_clock_no_chance_and_no_file(path: Path) -> None:
     assert _impure(path.read_text(encoding="utf-8")) == []
 
 
@@ -67,25 +67,25 @@ IMPURE = [
 
 
 @pytest.mark.parametrize("source", IMPURE)
-def test_the_check_itself_finds_what_is_impure(source):
+def test_the_check_itself_finds_what_is_impure(source: str) -> None:
     assert len(_impure(source)) == 1
 
 
-def test_imports_run_one_way():
+def test_imports_run_one_way() -> None:
     command = Path(sys.executable).with_name("lint-imports")
     answer = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 @pytest.mark.parametrize("name", ["streams", "schemas", "agents"])
-def test_top_level_name_is_ours_and_not_another_package(name):
+def test_top_level_name_is_ours_and_not_another_package(name: str) -> None:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin == str(ROOT / name / "__init__.py")
 
 
 @pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs a checkout")
-def test_no_tracked_file_names_a_machine_or_a_registry():
+def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     paths = [ROOT / name for name in names if name and name != "tests/unit/test_architecture.py"]
     texts = {path: path.read_bytes().decode(errors="ignore") for path in paths if path.is_file()}

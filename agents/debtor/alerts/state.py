@@ -8,7 +8,7 @@ from schemas.outputs.alerts import Severity
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One type of alert of a debtor: open or quiet. ``count`` numbers its raisings; none before ``quiet_until`` (ordinal)."""
+    """One alert of a debtor, open or quiet. ``count`` numbers its raisings; there is none before ``quiet_until`` (ordinal)."""
 
     alert_id: str
     count: int = 1

@@ -7,110 +7,111 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.debtor import outputs
+from agents.debtor.keys import CELL_PREFIX, features_key, id_of, item_key
+from agents.debtor.outputs import examples
 from agents.debtor.payments import decide as payments
 from agents.debtor.payments.state import Item
+from agents.debtor.scoring import cell_model, hazard
 from agents.debtor.scoring import decide as scoring
-from agents.debtor.scoring.state import ROW_PREFIX, Cell, Features
+from agents.debtor.scoring.default import default_example_keys
+from agents.debtor.scoring.state import Cell, Features
 from agents.debtor.unit_of_work import UnitOfWork
 
 
-def cell_of(case: UnitOfWork) -> Callable[[str], Any]:
+def cell_of(uow: UnitOfWork) -> Callable[[str], Any]:
     """Looks up the debtor's amount cells by their keys."""
-    return lambda key: case.get(ROW_PREFIX + key)
+    return lambda key: uow.get(CELL_PREFIX + key)
 
 
-def learn_late(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
-    """Whether it was late (1) is known: the debtor's cells learn it at once, the shared model by an example."""
-    features: Features | None = case.get(f"f/{invoice_id}")
+def learn_late(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
+    """An invoice was late (1) or in time (0): the debtor's cells learn it at once, the shared model by an example."""
+    features: Features | None = uow.get(features_key(invoice_id))
     if features is None:
         return replace(item, late=label)
-    active = scoring.activate(features, item.amount)
-    early = 0 if item.open else item.closed_on - item.due
-    learned = scoring.learn_late(active, label, case.day, case.score, cell_of(case), case.context.model, days_late=early)
-    example = outputs.late_example(case, invoice_id, item, label, active, learned)
-    case.set_score(learned.score)
-    for key, cell in learned.cells.items():
-        case.put(ROW_PREFIX + key, cell)
+    active = cell_model.cell_keys_of(features, item.amount)
+    days_late = 0 if item.open else item.closed_on - item.due
+    lesson = cell_model.learn_late(active, label, uow.day, uow.score, cell_of(uow), uow.context.model, days_late=days_late)
+    example = examples.late_example(uow, invoice_id, item, label, active, lesson)
+    uow.set_score(lesson.score)
+    for key, cell in lesson.cells.items():
+        uow.put(CELL_PREFIX + key, cell)
     if label:
-        case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day))
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
-    case.rescore = True
-    _sweep_cells(case)
+        uow.put(features_key(invoice_id), hazard.join_first_interval(features, item.due, uow.day))
+    examples.send_example(uow, example)
+    uow.needs_score = True
+    _sweep_cells(uow)
     return replace(item, late=label)
 
 
-def _sweep_cells(case: UnitOfWork) -> None:
+def _sweep_cells(uow: UnitOfWork) -> None:
     """Twice a year, forget amounts that did not come again."""
-    day, score = case.day, case.score
-    if not score.swept or day - score.swept > scoring.SWEEP_DAYS:
+    day, score = uow.day, uow.score
+    if not score.swept or day - score.swept > cell_model.SWEEP_DAYS:
         if score.swept:
-            for key, cell in case.rows(ROW_PREFIX):
-                if isinstance(cell, Cell) and day - cell.day > scoring.KEEP_DAYS:
-                    case.put(key, None)
-        case.set_score(replace(score, swept=day))
+            for key, cell in uow.rows(CELL_PREFIX):
+                if isinstance(cell, Cell) and day - cell.day > cell_model.KEEP_DAYS:
+                    uow.put(key, None)
+        uow.set_score(replace(score, swept=day))
 
 
-def correct_label(case: UnitOfWork, invoice_id: str, label: int) -> None:
+def correct_label(uow: UnitOfWork, invoice_id: str, label: int) -> None:
     """A payment was returned, or one that had come in time became known only later: the label that was learned was wrong."""
-    item: Item | None = case.get(f"i/{invoice_id}")
-    features: Features | None = case.get(f"f/{invoice_id}")
+    item: Item | None = uow.get(item_key(invoice_id))
+    features: Features | None = uow.get(features_key(invoice_id))
     if item is None or features is None or item.late != 1 - label:
         return
-    active = scoring.activate(features, item.amount)
-    score, cells = scoring.correct_late(active, label, case.score, cell_of(case))
-    example = outputs.corrected_example(case, invoice_id, item, label, active)
-    case.set_score(score)
+    active = cell_model.cell_keys_of(features, item.amount)
+    score, cells = cell_model.correct_late(active, label, uow.score, cell_of(uow))
+    example = examples.corrected_example(uow, invoice_id, item, label, active)
+    uow.set_score(score)
     for key, cell in cells.items():
-        case.put(ROW_PREFIX + key, cell)
-    case.put(f"f/{invoice_id}", scoring.first_interval(features, item.due, case.day) if label else replace(features, wake=0))
-    case.put(f"i/{invoice_id}", replace(item, late=label))
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
-    case.rescore = True
+        uow.put(CELL_PREFIX + key, cell)
+    features = hazard.join_first_interval(features, item.due, uow.day) if label else replace(features, next_deadline=0)
+    uow.put(features_key(invoice_id), features)
+    uow.put(item_key(invoice_id), replace(item, late=label))
+    examples.send_example(uow, example)
+    uow.needs_score = True
 
 
-def invoice_ages(case: UnitOfWork, row_key: str, features: Features) -> bool:
-    """An interval after the due day has ended, or the time in which a defaulted amount may still come in."""
-    invoice_id = row_key[2:]
-    item: Item | None = case.get(f"i/{invoice_id}")
+def follow_up(uow: UnitOfWork, row_key: str, features: Features) -> bool:
+    """After its due day: an interval has ended, or the time in which a defaulted amount may still come in. Only teaches."""
+    invoice_id = id_of(row_key)
+    item: Item | None = uow.get(item_key(invoice_id))
     if item is None or item.closed == "cancelled":
-        case.put(row_key, None)
+        uow.put(row_key, None)
         return False
     if features.owed is not None:
-        return _learn_loss(case, row_key, item, features)
-    i = features.interval
-    end = item.due + scoring.INTERVALS[i]
+        return _learn_loss(uow, row_key, item, features)
     if item.closed == "written_off":  # it left the risk set, and was not paid
-        case.put(row_key, replace(features, wake=0))
+        uow.put(row_key, replace(features, next_deadline=0))
         return False
-    paid = int(not item.open and item.closed_on <= end)
-    case.set_score(scoring.learn_interval(case.score, i, paid))
-    example = outputs.paid_example(case, invoice_id, item, paid, features)
-    case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
-    case.put(row_key, replace(features, wake=0) if paid else scoring.next_interval(features, item.due))
+    interval = features.interval
+    label = int(not item.open and item.closed_on <= item.due + hazard.INTERVALS[interval])
+    uow.set_score(hazard.learn_interval(uow.score, interval, label))
+    examples.send_example(uow, examples.paid_example(uow, invoice_id, item, label, features))
+    uow.put(row_key, replace(features, next_deadline=0) if label else hazard.join_next_interval(features, item.due))
     return False
 
 
-def _learn_loss(case: UnitOfWork, row_key: str, item: Item, features: Features) -> bool:
+def _learn_loss(uow: UnitOfWork, row_key: str, item: Item, features: Features) -> bool:
+    """The work-out time is over: what share of the defaulted amount never came."""
     share = scoring.share_lost(features, item.amount - item.paid - item.credited)
     if share is not None:
-        example = outputs.loss_example(case, row_key[2:], item, share)
-        case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
-    case.put(row_key, None)
+        examples.send_example(uow, examples.loss_example(uow, id_of(row_key), item, share))
+    uow.put(row_key, None)
     return False
 
 
-def learn_default(case: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
-    """Whether it defaulted (1) is known; of what did, the work-out time begins in which some of it may still come in."""
-    features: Features | None = case.get(f"f/{invoice_id}")
+def learn_default(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> Item:
+    """An invoice defaulted (1) or did not (0); after a default the work-out time begins in which some of it may still come in."""
+    features: Features | None = uow.get(features_key(invoice_id))
     if features is not None:
-        keys = scoring.example_keys(features.risk, late=item.late != 0)
+        keys = default_example_keys(features.risk, late=item.late != 0)
         if keys:
-            example = outputs.default_example(case, invoice_id, item, label, keys)
-            case.send("training-examples", "duewatch.example.matured.v1", example, internal=True)
+            examples.send_example(uow, examples.default_example(uow, invoice_id, item, label, keys))
         unpaid = item.amount - item.paid - item.credited
         if label and unpaid > 0:
-            case.put(f"f/{invoice_id}", replace(features, owed=unpaid, wake=case.day + scoring.WORKOUT_DAYS))
+            uow.put(features_key(invoice_id), replace(features, owed=unpaid, next_deadline=uow.day + scoring.WORKOUT_DAYS))
         elif item.late >= 0:
-            case.put(f"f/{invoice_id}", None)
-    return payments.rewoken(replace(item, default=label), case.day, case.policy.alerts.overdue_days)
+            uow.put(features_key(invoice_id), None)
+    return payments.with_next_deadline(replace(item, default=label), uow.day, uow.policy.alerts.overdue_days)

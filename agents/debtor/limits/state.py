@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import msgspec
+from msgspec.structs import replace
 
 from schemas.events.insolvency import Stage
 
@@ -13,8 +14,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The limit in force (or, while only observed, the shadow limit) and what it waits for.
 
     ``sequence`` counts the changes of a ``generation`` of ``action`` (observe or act), without gaps. ``review`` is the day of the
-    next regular review. ``hold``: no new exposure until a person answers or ``hold_until`` has passed. The flags tell which
-    episode has been acted on already, so that one cause cuts once.
+    next regular review. ``hold``: no new exposure until a person answers or ``hold_until`` has passed. The ``*_acted`` flags tell
+    which episode has been acted on already, so that one cause cuts once.
     """
 
     action: str = ""
@@ -24,10 +25,13 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     currency: str = ""
     terms_days: int = 0
     security: bool = False
+    """Whether security is required."""
     band: str = ""
+    """The risk band that it was last set for."""
     hold: bool = False
     hold_until: int = 0
     last_id: str | None = None
+    """Of the change that was announced last."""
     opened: int = 0
     follows_until: int = 0
     """Until this day, while there is no full window of sales, the limit follows the sales; a cut ends that."""
@@ -36,7 +40,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     overdue_acted: bool = False
     shock_acted: bool = False
     stage_acted: Stage = "none"
-    blind_acted: bool = False
+    paused_acted: bool = msgspec.field(name="blind_acted", default=False)
+    """A cut was held back, and a person asked, because payments are not being read."""
     effective: int = 0
     """From this day on what was announced last is in force; the next change is so never before it."""
 
@@ -46,11 +51,20 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.generation > 0
 
     @property
-    def wake(self) -> int:
-        """The next day on which the limit needs a look; 0 = none."""
-        days = [
-            d
-            for d in (self.review, self.hold_until + 1 if self.hold else 0, self.override_until + 1 if self.override_until else 0)
-            if d
-        ]
-        return min(days) if days else 0
+    def next_deadline(self) -> int:
+        """The next day on which something falls due: a review, or the end of a hold or an override; 0 = none."""
+        days = (self.review, self.hold_until + 1 if self.hold else 0, self.override_until + 1 if self.override_until else 0)
+        return min((day for day in days if day), default=0)
+
+    def without_episodes(self) -> Limit:
+        """What a new generation starts from: nothing has been acted on yet; all that is no episode's is remembered."""
+        return replace(
+            self,
+            hold=False,
+            hold_until=0,
+            override_until=0,
+            overdue_acted=False,
+            shock_acted=False,
+            stage_acted="none",
+            paused_acted=False,
+        )

@@ -1,1 +1,1 @@
-"""Open items, ageing, rolling DSO: what a debtor owes."""
+"""Open items, ageing and sales: what a debtor owes."""

@@ -1,4 +1,7 @@
-"""Frozen values of what a debtor owes. Days are proleptic ordinals (``date.toordinal``); amounts are in the row's currency."""
+"""Frozen values of what a debtor owes. Days are proleptic ordinals (``date.toordinal``); amounts are in the row's currency.
+
+Where an attribute and the field in the stored row have different names, the stored one is given by ``name``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """An invoice, open or remembered. Row key ``i/<invoice_id>``.
 
     amount = open + paid + credited while it is neither cancelled nor written off. ``late`` and ``default`` are the labels,
-    -1 until they mature. ``wake`` is the next day on which something falls due, 0 = none.
+    -1 until they mature. ``next_deadline`` is the next day on which something follows from the calendar alone, 0 = none.
+    ``counted_overdue``: it is one of ``Balance.overdue_items``. ``expires``: the day on which it is forgotten once it is closed.
     """
 
     content: str
@@ -31,13 +35,13 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     closed: Closed = ""
     closed_on: int = 0
     bucket: int = 0
-    alerting: bool = False
+    counted_overdue: bool = msgspec.field(default=False, name="alerting")
     late: int = -1
     default: int = -1
-    lost: bool = False
+    defaulted_early: bool = msgspec.field(default=False, name="lost")
     """Written off, or open when the debtor became insolvent: a default, whatever is paid later; learned when it matures."""
     disputes: tuple[str, ...] = ()
-    wake: int = 0
+    next_deadline: int = msgspec.field(default=0, name="wake")
 
 
 class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,7 +52,7 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     currency: str
     unapplied: Decimal
     allocations: tuple[tuple[str, Decimal], ...]
-    wake: int
+    next_deadline: int = msgspec.field(name="wake")
     returned: Decimal = ZERO
 
 
@@ -59,18 +63,21 @@ class PendingAllocations(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SalesDay(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was invoiced on one day. Row key ``s/<currency>/<day>``; it wakes to leave the 90-day window, and to be forgotten."""
+    """What was invoiced on one day. Row key ``s/<currency>/<day>``.
+
+    Its deadlines: it leaves the window of 90 days, and later it is forgotten.
+    """
 
     amount: Decimal
-    wake: int
+    next_deadline: int = msgspec.field(name="wake")
     in_window: bool = True
 
 
 class SeenMarker(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something was seen: row key ``n/<kind>/<id>``, the hash of its content, the day to forget it."""
+    """A fact was applied: row key ``n/<what>/<id>``, the hash of its content, and as a deadline the day to forget it."""
 
     content: str
-    wake: int
+    next_deadline: int = msgspec.field(name="wake")
 
 
 class Balance(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -22,23 +22,15 @@ def _calendar(country: str | None) -> holidays.HolidayBase | None:
     code = _CODES.get((country or "").strip().upper())
     if code is None:
         return None
-    known = holidays.country_holidays(code).supported_categories
-    return holidays.country_holidays(code, categories=[c for c in ("public", "bank") if c in known])
-
-
-def is_closed(day: date, country: str | None) -> bool:
-    """Saturday, Sunday or bank holiday. ``country``: ISO 3166 code or English name; unknown = week-ends only.
-
-    >>> is_closed(date(2026, 12, 25), "DE"), is_closed(date(2026, 12, 25), None)
-    (True, False)
-    """
-    calendar = _calendar(country)
-    return day.weekday() >= 5 or (calendar is not None and day in calendar)
+    supported = holidays.country_holidays(code).supported_categories
+    return holidays.country_holidays(code, categories=[c for c in ("public", "bank") if c in supported])
 
 
 @lru_cache(maxsize=65536)
 def day_class(day: date, country: str | None) -> tuple[int, bool]:
     """The class of a due day (0..6 weekday, 7 holiday, 8 Monday-Thursday before a closed day), and whether banks are closed.
+
+    ``country``: ISO 3166 code or English name; where it is unknown, banks are closed at week-ends only.
 
     >>> day_class(date(2026, 12, 24), "Germany"), day_class(date(2026, 12, 24), "US"), day_class(date(2026, 12, 26), None)
     ((8, False), (8, False), (5, True))

@@ -1,4 +1,8 @@
-"""The score of an invoice and of a debtor: two probabilities, a band, reasons, and what they cost."""
+"""What is decided of a score: two probabilities and a band for an invoice and for a debtor, when a score is news, what it costs.
+
+The probabilities come from ``cell_model``, ``state_model``, ``hazard`` and ``default``; the words from ``reasons`` and
+``counterfactual``. README.md tells the recipe.
+"""
 
 from __future__ import annotations
 
@@ -8,156 +12,115 @@ from math import exp
 
 from msgspec.structs import replace
 
-from agents.debtor.scoring.assessments import assessed, take_note, take_rating
-from agents.debtor.scoring.cell_model import (
-    KEEP_DAYS,
-    SHOCK_KEY,
-    SWEEP_DAYS,
-    Cells,
-    Get,
-    activate,
-    active,
-    cell_parts,
-    cell_row,
-    cells_of,
-    correct_late,
-    learn_late,
-    no_invoice,
-    shared_mean,
-)
-from agents.debtor.scoring.counterfactual import otherwise
-from agents.debtor.scoring.default import cash_class, example_keys, least_default, p_default, risk_class
-from agents.debtor.scoring.hazard import (
-    INTERVALS,
-    UP_TO_30,
-    first_interval,
-    interval_keys,
-    learn_interval,
-    next_interval,
-    payment_days,
-    still_open,
-)
-from agents.debtor.scoring.reasons import CODES, ReasonInputs
-from agents.debtor.scoring.state import Active, Features, LastScore, Logit, Scored, ScoreInputs, ScoreState, TypicalInvoice
-from agents.debtor.scoring.state_model import Prepared, features, prepared, state_parts, whole_numbers
+from agents.debtor.scoring.cell_model import SHOCK_KEY, cell_parts, debtor_cells, row_logit, shared_mean, unknown_invoice
+from agents.debtor.scoring.default import p_default, risk_class
+from agents.debtor.scoring.hazard import UP_TO_30, payment_days, survival
+from agents.debtor.scoring.reasons import CODES
+from agents.debtor.scoring.state import Features, LastScore, ScoreState, TypicalInvoice
+from agents.debtor.scoring.state_model import PreparedModel, feature_vector, prepare_model, state_parts
+from agents.debtor.scoring.values import CellKeys, CellReader, DebtorCells, Logit, ReasonInputs, Scored, ScoreInputs
 from agents.score_model import NEW_KEY, logit, sigmoid
 from schemas.events.models import ModelPublished
 from schemas.events.policies import Bands
 from schemas.outputs.scores import Band
 
-__all__ = [
-    "INTERVALS",
-    "KEEP_DAYS",
-    "SWEEP_DAYS",
-    "WORKOUT_DAYS",
-    "activate",
-    "active",
-    "assessed",
-    "band",
-    "cash_class",
-    "cells_of",
-    "correct_late",
-    "example_keys",
-    "expected_loss",
-    "first_interval",
-    "interval_keys",
-    "issued",
-    "late_logit",
-    "learn_interval",
-    "learn_late",
-    "least_default",
-    "loss_given_default",
-    "moved",
-    "next_interval",
-    "otherwise",
-    "published",
-    "score_debtor",
-    "score_invoice",
-    "share_lost",
-    "slow_average",
-    "take_note",
-    "take_rating",
-    "thresholds",
-    "usual_moved",
-    "whole_numbers",
-]
-
-MOVED = 0.01
-"""A debtor's score goes out again when a probability moved by this much (DESIGN section 5)."""
-_MOVED = MOVED - 5e-7
+NEWS_DIFFERENCE = 0.01
+"""A debtor's score goes out again when a probability moved by this much: less would say the same again."""
+_NEWS_DIFFERENCE = NEWS_DIFFERENCE - 5e-7
 """The same for differences of what is rounded to six decimals: floats have no exact 0.01."""
-GREW, SEEN = 1.25, 0.002
-"""And when that of default grew (or fell) by this factor, from or to ``SEEN`` at least: ``MOVED`` is blind to what is rare."""
-USUAL_INVOICES = 12
+NEWS_FACTOR, NEWS_FLOOR = 1.25, 0.002
+"""And when that of default grew (or fell) by this factor, from or to ``NEWS_FLOOR`` at least: a hundredth is much for what is
+rare."""
+TYPICAL_INVOICES = 12
 """Invoices over which the running means of ``TypicalInvoice`` reach: about a quarter of a weekly customer."""
 AVERAGE_DAYS = 30.0
 """Half-life of the slow average of p_late."""
 
 LATE_RATE_LABELS = 5.0
-"""Pseudo-labels of all debtors in the plain late rate of one (score_quality.md 2)."""
+"""What the rate of all debtors is worth in the plain late rate of one, in labels."""
 LOSS_LABELS = 20.0
 """Defaults that the policy's loss given default is worth."""
 WORKOUT_DAYS = 180
 """After a default has matured, what came in so many days counts as recovered, for all alike: an assumption (workouts of banks
 take years, but trade claims that are collected at all are collected in the first half-year)."""
-NO_PARTS = (0.0,) * (len(CODES) - 4)
+_NO_PARTS = (0.0,) * (len(CODES) - 4)
 
 _CENT = Decimal("0.01")
+_NO_INVOICE = TypicalInvoice()
 
 
+# -- the score of an invoice
 def score_invoice(
-    active: Active,
+    keys: CellKeys,
     score: ScoreState,
-    facts: ScoreInputs,
-    get: Get,
+    inputs: ScoreInputs,
+    read: CellReader,
     model: ModelPublished,
     *,
     bands: Bands,
     previous: Band | None = None,
 ) -> Scored:
-    """Score an invoice at issue. ``previous``: the band that hysteresis holds on to, if there is one.
+    """The score of an invoice at issue. ``previous``: the band that hysteresis holds on to, if there is one.
 
     Keep ``Scored.features`` with the open item: its labels are learned with them.
+
+    >>> from agents.debtor.scoring.cell_model import cell_keys
+    >>> from datetime import date
+    >>> keys = cell_keys(date(2026, 3, 31), Decimal("100.00"), "DE", "retail")
+    >>> scored = score_invoice(keys, ScoreState(), ScoreInputs(), lambda key: None, ModelPublished(), bands=Bands())
+    >>> scored.p_late, scored.p_default, scored.band, scored.ready
+    (0.5, 0.005, 'medium', False)
     """
-    own = cells_of(active, score, get)
-    forecast = late_logit(active, own, score, facts, model)
-    return _scored(forecast, active.features, score, facts, model, bands, previous)
+    own = debtor_cells(keys, score, read)
+    forecast = late_logit(keys, own, score, inputs, model)
+    return _to_score(forecast, keys.features, score, inputs, model, bands, previous)
 
 
-def late_logit(active: Active, own: Cells, score: ScoreState, facts: ScoreInputs, model: ModelPublished) -> Logit:
-    """Log-odds that the invoice is not settled at the end of its due day: cells and state model, hedged (3.5)."""
-    base = prepared(model)
-    x = features(active, own, score, facts, base)
-    cells = cell_parts(active, own, model, new=not score.labels)
-    row = cell_row(own)
+def late_logit(keys: CellKeys, own: DebtorCells, score: ScoreState, inputs: ScoreInputs, model: ModelPublished) -> Logit:
+    """Log-odds that the invoice is not settled at the end of its due day: cell model and state model, hedged.
+
+    >>> from agents.debtor.scoring.cell_model import cell_keys
+    >>> from datetime import date
+    >>> keys = cell_keys(date(2026, 3, 31), Decimal("100.00"), "DE", "retail")
+    >>> late_logit(keys, [None] * 8, ScoreState(labels=1), ScoreInputs(), ModelPublished(bias=-1.0)).contributions[0]
+    -0.5
+    """
+    basis = prepare_model(model)
+    vector = feature_vector(keys, own, score, inputs, basis)
+    of_cells = cell_parts(keys, own, model, is_new=not score.labels)
     if model.scorer == "late_rate":
-        parts = _late_rate_parts(score, base)
+        parts = _late_rate_parts(score, basis)
     else:
-        parts = _mixed(cells, state_parts(x, base), base.cells_share)
-    return Logit(sum(parts), row, parts, x)
+        parts = _mix(of_cells, state_parts(vector, basis), basis.cells_share)
+    return Logit(sum(parts), row_logit(own), parts, vector)
 
 
-def _mixed(cells: tuple[float, ...], state: tuple[float, ...], share: float) -> tuple[float, ...]:
-    """The mean on the log-odds scale is linear, so that it mixes contributions as it mixes the whole."""
-    rest = 1.0 - share
-    a, b, c, d, e, f, g = cells
-    u, v, w, x, y, z, *others, new = state
-    return (
-        share * a + rest * u, share * b + rest * v, share * c + rest * w, share * d + rest * x, share * e + rest * y,
-        share * f + rest * z, *[rest * other for other in others], share * g + rest * new,
-    )  # fmt: skip
+def _mix(of_cells: tuple[float, ...], of_state: tuple[float, ...], cells_share: float) -> tuple[float, ...]:
+    """The weighted contributions of both models: a mean of log-odds is linear, so it mixes the parts as it mixes the sum.
+
+    >>> _mix((1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0), (0.0,) * len(CODES), 0.5)
+    (0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+    """
+    state_share = 1.0 - cells_share
+    *common, new_debtor = of_cells
+    parts = [state_share * part for part in of_state]
+    for i, part in enumerate(common):
+        parts[i] += cells_share * part
+    parts[-1] += cells_share * new_debtor
+    return tuple(parts)
 
 
-def _late_rate_parts(score: ScoreState, base: Prepared) -> tuple[float, ...]:
-    """The plain late rate of the debtor, smoothed: what takes over when the model fails (issue of the champion)."""
-    rate = (score.late + LATE_RATE_LABELS * base.all_rate) / (score.labels + LATE_RATE_LABELS)
-    return base.all_logit, 0.0, 0.0, logit(min(max(rate, 0.002), 0.998)) - base.all_logit, *NO_PARTS
+def _late_rate_parts(score: ScoreState, model: PreparedModel) -> tuple[float, ...]:
+    """The plain late rate of the debtor, smoothed: what takes over when the learned model fails."""
+    rate = (score.late + LATE_RATE_LABELS * model.all_rate) / (score.labels + LATE_RATE_LABELS)
+    return model.all_logit, 0.0, 0.0, logit(min(max(rate, 0.002), 0.998)) - model.all_logit, *_NO_PARTS
 
 
+# -- the score of a debtor
 def score_debtor(
     score: ScoreState,
     last: LastScore | None,
-    facts: ScoreInputs,
+    inputs: ScoreInputs,
     model: ModelPublished,
     *,
     bands: Bands,
@@ -166,66 +129,104 @@ def score_debtor(
     """The score of the debtor's usual next invoice, with hysteresis on its last published band.
 
     Its own level, what is overdue and what others say are those of now, the rest is what its invoices usually bring along
-    (``TypicalInvoice``). With no invoice yet it is the prior: all debtors, terms, ratings, bank data, insolvency; ``ready`` tells.
+    (``TypicalInvoice``). With no invoice yet it is the prior (all debtors, terms, ratings, bank data, insolvency); then ``ready``
+    says whether anything is known.
+
+    >>> scored = score_debtor(ScoreState(), None, ScoreInputs(bank=True, shock=True), ModelPublished(), bands=Bands())
+    >>> scored.p_late > 0.5, scored.p_default, scored.ready
+    (True, 0.024173, True)
     """
-    usual, base = score.usual or _NOTHING_USUAL, prepared(model)
+    basis = prepare_model(model)
     if model.scorer == "late_rate":
-        forecast = Logit(sum(parts := _late_rate_parts(score, base)), 0.0, parts)
+        forecast = Logit(sum(parts := _late_rate_parts(score, basis)), 0.0, parts)
     else:
-        forecast = _usual_logit(score, facts, usual, base, group_id or "-")
-    features = Features(-1, False, group_id or "-", shock=facts.shock)
-    return _scored(forecast, features, score, facts, model, bands, last.band if last else None, last)
+        forecast = _typical_logit(score, inputs, basis, group_id or "-")
+    features = Features(-1, False, group_id or "-", shock=inputs.shock)
+    return _to_score(forecast, features, score, inputs, model, bands, last.band if last else None, last)
 
 
-def _usual_logit(score: ScoreState, facts: ScoreInputs, usual: TypicalInvoice, base: Prepared, group: str) -> Logit:
-    level = score.cells.get("c")
-    own: Cells = [level, None, None, None, None, None, None, None]
-    state = state_parts(features(no_invoice(group, facts.shock), own, score, facts, base), base)
-    shock = shared_mean(base.model, SHOCK_KEY) if facts.shock else 0.0
-    new = 0.0 if score.labels else shared_mean(base.model, NEW_KEY)
+def _typical_logit(score: ScoreState, inputs: ScoreInputs, basis: PreparedModel, group: str) -> Logit:
+    model, typical, level = basis.model, score.typical_invoice or _NO_INVOICE, score.cells.get("c")
+    own: DebtorCells = [level, None, None, None, None, None, None, None]
+    of_state = state_parts(feature_vector(unknown_invoice(group, inputs.shock), own, score, inputs, basis), basis)
+    shock = shared_mean(model, SHOCK_KEY) if inputs.shock else 0.0
+    new_debtor = 0.0 if score.labels else shared_mean(model, NEW_KEY)
     mean = 0.0 if level is None else level.mean
-    parts = _mixed((base.model.bias, 0.0, 0.0, mean, 0.0, shock, new), state, base.cells_share)
-    if usual.invoices:
-        parts = (parts[0], usual.weekday, usual.group, parts[3], usual.amounts, *parts[5:])
+    parts = _mix((model.bias, 0.0, 0.0, mean, 0.0, shock, new_debtor), of_state, basis.cells_share)
+    if typical.invoices:
+        parts = (parts[0], typical.weekday, typical.group, parts[3], typical.amounts, *parts[5:])
     return Logit(sum(parts), mean, parts)
 
 
-_NOTHING_USUAL = TypicalInvoice(0.0, 0.0, 0.0, 0)
+def record_issue(score: ScoreState, forecast: Logit) -> ScoreState:
+    """Let an invoice that is issued move the typical one, by a ``TYPICAL_INVOICES``-th (more while there were fewer).
+
+    >>> issue = Logit(0.0, 0.0, (0.0, 1.0, 0.5, 0.0, -1.0))
+    >>> record_issue(ScoreState(), issue).typical_invoice
+    TypicalInvoice(weekday=1.0, group=0.5, amounts=-1.0, invoices=1)
+    """
+    typical = score.typical_invoice or _NO_INVOICE
+    _, weekday, group, _, amounts = forecast.contributions[:5]
+    weight = max(1.0 / TYPICAL_INVOICES, 1.0 / (typical.invoices + 1))
+    typical = TypicalInvoice(
+        typical.weekday + weight * (weekday - typical.weekday),
+        typical.group + weight * (group - typical.group),
+        typical.amounts + weight * (amounts - typical.amounts),
+        typical.invoices + 1,
+    )
+    return replace(score, typical_invoice=typical)
 
 
-def _scored(
+def needs_rescore(score: ScoreState) -> bool:
+    """Whether the typical invoice may have moved by much: with the first invoice, and when their number has doubled.
+
+    >>> [n for n in range(1, 40) if needs_rescore(ScoreState(typical_invoice=TypicalInvoice(0.0, 0.0, 0.0, n)))]
+    [1, 2, 4, 8, 16]
+    """
+    count = score.typical_invoice.invoices if score.typical_invoice is not None else 0
+    return count.bit_count() == 1 and count < 2 * TYPICAL_INVOICES
+
+
+# -- from log-odds to a score
+def _to_score(
     forecast: Logit,
-    f: Features,
+    at_issue: Features,
     score: ScoreState,
-    facts: ScoreInputs,
+    inputs: ScoreInputs,
     model: ModelPublished,
     bands: Bands,
     previous: Band | None,
     last: LastScore | None = None,
 ) -> Scored:
-    """``last``: what was published of the debtor; what says nothing new is not worked out to the end, for it never goes out."""
+    """``last``: the debtor's published score; one that says nothing new is not worked out to the end, for it never goes out."""
     p_late = round(sigmoid(forecast.total), 6)
-    risk = risk_class(facts, score.labels)
-    default = round(p_default(p_late, risk, facts, model), 6)
+    risk = risk_class(inputs, score.labels)
+    default = round(p_default(p_late, risk, inputs, model), 6)
     # A certain insolvency delays payment too, which no cell can know: p_late is lifted, and the reason says by how much.
     lift = 0.0
     if default > p_late:
         lift, p_late = logit(default) - forecast.total, default
-    features = Features(f.weekday, f.closed, f.group, None, f.shock, risk, forecast.x, p_late)
-    ready, grade = _is_ready(score, facts), band(bands, p_late, default, previous)
+    features = Features(at_issue.weekday, at_issue.closed, at_issue.group, None, at_issue.shock, risk, forecast.vector, p_late)
+    ready, grade = _is_ready(score, inputs), band(bands, p_late, default, previous)
     if not ready and grade == "strong":
         grade = "medium"  # nothing is known of it: no reason to refuse, and none to trust
-    because = ReasonInputs(facts, score.labels, score.change, model.scorer)
-    if last is not None and not _is_news(last, p_late, default, grade, ready=ready):
-        return Scored(p_late, default, ready, grade, features, forecast, because, lift, 0.0)
-    still = still_open(score, f.group, model)
-    days = payment_days(p_late, still, score) if forecast.x else None
-    return Scored(p_late, default, ready, grade, features, forecast, because, lift, round(p_late * still[UP_TO_30 - 1], 6), days)
+    reason_inputs = ReasonInputs(inputs, score.labels, score.change, model.scorer)
+    if last is not None and not _differs(last, p_late, default, grade, ready=ready):
+        return Scored(p_late, default, ready, grade, features, forecast, reason_inputs, lift, 0.0)
+    still_open = survival(score, at_issue.group, model)
+    days = payment_days(p_late, still_open, score) if forecast.vector else None
+    p_late_30 = round(p_late * still_open[UP_TO_30 - 1], 6)
+    return Scored(p_late, default, ready, grade, features, forecast, reason_inputs, lift, p_late_30, days)
 
 
-def _is_ready(score: ScoreState, facts: ScoreInputs) -> bool:
+def _is_ready(score: ScoreState, inputs: ScoreInputs) -> bool:
     return (
-        score.labels > 0 or facts.bank or facts.shock or facts.days_past_due > 0 or facts.stage != "none" or facts.rating != 0.0
+        score.labels > 0
+        or inputs.bank
+        or inputs.shock
+        or inputs.days_past_due > 0
+        or inputs.stage != "none"
+        or inputs.rating != 0.0
     )
 
 
@@ -245,7 +246,11 @@ def band(bands: Bands, p_late: float, p_default: float, previous: Band | None) -
 
 
 def thresholds(bands: Bands, previous: Band | None) -> tuple[float, float, float, float]:
-    """The policy's, moved by the margin that holds on to ``previous``: strong below the first two, weak from the last two on."""
+    """The policy's, moved by the margin that holds on to ``previous``: strong below the first two, weak from the last two on.
+
+    >>> thresholds(Bands(), None), thresholds(Bands(), "strong")[0]
+    ((0.6, 0.03, 0.97, 0.15), 0.646906)
+    """
     return _thresholds(
         bands.late_strong_below,
         bands.default_strong_below,
@@ -273,6 +278,7 @@ def _shift(p: float, by: float) -> float:
     return round(odds / (1.0 - p + odds), 6)
 
 
+# -- what a default costs
 def expected_loss(p_default: float, open_amount: Decimal, lgd: float) -> Decimal:
     """Probability of default x open amount x loss given default, to the cent; nothing is open below zero.
 
@@ -294,57 +300,51 @@ def loss_given_default(model: ModelPublished, prior: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def _smoothed_loss(lost: float, seen: float, prior: float) -> float:
-    return round((lost + LOSS_LABELS * prior) / (seen + LOSS_LABELS), 6)
+def _smoothed_loss(lost: float, defaults: float, prior: float) -> float:
+    return round((lost + LOSS_LABELS * prior) / (defaults + LOSS_LABELS), 6)
 
 
 def share_lost(features: Features, unpaid: Decimal) -> float | None:
-    """Of what was owed at default, the share that is still missing when ``WORKOUT_DAYS`` are over; None if nothing was owed."""
+    """Of what was owed at default, the share that is still missing when ``WORKOUT_DAYS`` are over; None if nothing was owed.
+
+    >>> share_lost(Features(1, False, "-", owed=Decimal(100), recovered=Decimal(20)), Decimal(70))
+    0.5
+    """
     if not features.owed:
         return None
     return round(float(max(Decimal(0), min(Decimal(1), (unpaid - features.recovered) / features.owed))), 6)
 
 
-def issued(score: ScoreState, forecast: Logit) -> ScoreState:
-    """Let an issued invoice move what is usual for the debtor, by one ``USUAL_INVOICES``-th (more while it has had fewer)."""
-    usual = score.usual or _NOTHING_USUAL
-    _, weekday, group, _, amounts = forecast.contributions[:5]
-    weight = max(1.0 / USUAL_INVOICES, 1.0 / (usual.invoices + 1))
-    usual = TypicalInvoice(
-        usual.weekday + weight * (weekday - usual.weekday),
-        usual.group + weight * (group - usual.group),
-        usual.amounts + weight * (amounts - usual.amounts),
-        usual.invoices + 1,
-    )
-    return replace(score, usual=usual)
+# -- the published score
+def is_news(last: LastScore | None, scored: Scored) -> bool:
+    """Whether the debtor's score goes out: it is the first one, its band or readiness changed, or a probability moved.
 
-
-def usual_moved(score: ScoreState) -> bool:
-    """Whether what is usual may have moved by much: with the first invoice, and when their number has doubled.
-
-    >>> [n for n in range(1, 40) if usual_moved(ScoreState(usual=Usual(0.0, 0.0, 0.0, n)))]
-    [1, 2, 4, 8, 16]
+    >>> scored = score_debtor(ScoreState(), None, ScoreInputs(), ModelPublished(), bands=Bands())
+    >>> is_news(None, scored), is_news(to_last_score(None, scored, 1), scored)
+    (True, False)
     """
-    count = score.usual.invoices if score.usual is not None else 0
-    return count.bit_count() == 1 and count < 2 * USUAL_INVOICES
+    return last is None or _differs(last, scored.p_late, scored.p_default, scored.band, ready=scored.ready)
 
 
-def moved(last: LastScore | None, scored: Scored) -> bool:
-    """Whether the debtor's score is news: the first one, another band or readiness, or a probability moved."""
-    return last is None or _is_news(last, scored.p_late, scored.p_default, scored.band, ready=scored.ready)
-
-
-def _is_news(last: LastScore, p_late: float, p_default: float, grade: Band, *, ready: bool) -> bool:
+def _differs(last: LastScore, p_late: float, p_default: float, grade: Band, *, ready: bool) -> bool:
     if last.band != grade or last.ready != ready:
         return True
-    if abs(last.p_late - p_late) >= _MOVED or abs(last.p_default - p_default) >= _MOVED:
+    if abs(last.p_late - p_late) >= _NEWS_DIFFERENCE or abs(last.p_default - p_default) >= _NEWS_DIFFERENCE:
         return True
     low, high = min(last.p_default, p_default), max(last.p_default, p_default)
-    return high >= SEEN and high >= GREW * low
+    return high >= NEWS_FLOOR and high >= NEWS_FACTOR * low
 
 
-def published(last: LastScore | None, scored: Scored, day: int) -> LastScore:
-    """The debtor's score as published on ``day`` (ordinal), after ``last``. The average starts anew when the prior ends."""
+def to_last_score(last: LastScore | None, scored: Scored, day: int) -> LastScore:
+    """What a score leaves behind when it is published on ``day`` (ordinal), after ``last``.
+
+    The slow average starts again when the prior ends, that is with the first score of which anything is known.
+
+    >>> scored = score_debtor(ScoreState(), None, ScoreInputs(bank=True), ModelPublished(), bands=Bands())
+    >>> last = to_last_score(LastScore(0.9, 0.01, "medium", True, 1, 0.9), scored, 31)
+    >>> last.p_late == scored.p_late, last.average
+    (True, 0.9)
+    """
     average = slow_average(last, day) if last is not None and last.ready else None
     return LastScore(
         scored.p_late,
@@ -360,8 +360,11 @@ def slow_average(last: LastScore | None, day: int) -> float | None:
     """The average of the published p_late over time as of ``day`` (ordinal), half-life ``AVERAGE_DAYS``; None = never published.
 
     Weighted by the days for which a score was in force, so it does not matter how often the same score was published.
+
+    >>> slow_average(LastScore(0.6, 0.01, "medium", True, 100, 0.2), 130)
+    0.4
     """
     if last is None:
         return None
-    kept: float = 0.5 ** (max(0, day - last.day) / AVERAGE_DAYS)
-    return round(last.p_late + (last.average - last.p_late) * kept, 6)
+    weight: float = 0.5 ** (max(0, day - last.day) / AVERAGE_DAYS)
+    return round(last.p_late + (last.average - last.p_late) * weight, 6)

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from agents.debtor.scoring.model_cache import per_model
+from agents.debtor.scoring.values import ScoreInputs
 from schemas.events.insolvency import Stage
 from schemas.events.models import ModelPublished
 
-if TYPE_CHECKING:
-    from agents.debtor.scoring.state import ScoreInputs
-
-BASE = 0.01
+BASE_RATE = 0.01
 """P(default | late) before any label, so that with nothing known (p_late 0.5) p_default is 0.005. An assumption: some 1.5 % of
 small firms default in a year, and an invoice runs that risk for a third of one (its terms, then 90 days)."""
-DEFAULTS = 20.0
-"""Defaults that a class's parent is worth within it, and ``BASE`` among all: 2,000 labels where 1 % default, 100 where 20 % do. A
-number of labels for all alike (1,000) kept the assumed odds of rare, risky classes for years: on a ledger of 8,489 invoices
+PARENT_DEFAULTS = 20.0
+"""Defaults that a class's parent is worth within it, and ``BASE_RATE`` among all: 2,000 labels where 1 % default, 100 where 20 %
+do. A number of labels for all alike (1,000) kept the assumed odds of rare, risky classes for years: on a ledger of 8,489 invoices
 (cassandra) the mean p_default was 3.2 times the rate of defaults, with this 1.7 times (log loss 0.168, now 0.128). On six
 simulated portfolios of 800 debtors log loss fell by 2 to 4 %."""
-UNPAID_CLASSES = ((0, "none", 1.0), (14, "1-14", 1.5), (30, "15-30", 2.7), (60, "31-60", 6.0), (90, "61-90", 11.0))
+OVERDUE_CLASSES = ((0, "none", 1.0), (14, "1-14", 1.5), (30, "15-30", 2.7), (60, "31-60", 6.0), (90, "61-90", 11.0))
 """(days past due up to, name, odds against none before any label). Half the ratios of the provision matrix in IFRS 9, example 12
 (0.3 % current, 1.6 % 1-30, 3.6 % 31-60, 6.6 % 61-90, 10.6 % over 90): that is of all receivables and this of late ones, and who
 is overdue is about twice as often late again, which ``p_late`` says already. 1-14 lies between its neighbours."""
-UNPAID_LONGER = (">90", 17.5)
+OVERDUE_LONGER = (">90", 17.5)
 CASH_ODDS = {"shock": 4.0, "falling": 2.0, "steady": 0.8}
 """Inflow of the account; odds against a debtor without bank data, before any label: an assumption."""
 CUSHIONS = ((0.0, "overdrawn", 3.0), (1.0, "thin", 2.0), (2.0, "short", 1.4), (4.0, "enough", 1.0))
 """(weeks of usual inflow below, name, odds before any label): what the account holds when it holds little. Half of the small
 firms hold no more than 27 days of outflow on average, a quarter no more than 13 (JPMorgan Chase Institute, 2016). Assumed."""
-CUSHION_AMPLE = ("ample", 0.7)
-RATED, POOR_ODDS, GOOD_ODDS = 0.5, 2.5, 0.5
-"""A rating of this much (``scoring.assess``) puts a new debtor into a class of its own; odds before any label: assumed."""
+AMPLE_CUSHION = ("ample", 0.7)
+RATING_BAR, POOR_ODDS, GOOD_ODDS = 0.5, 2.5, 0.5
+"""A rating of this much (``assessments.rating_risk``) puts a new debtor into a class of its own; the odds are assumed."""
 SUSPECTED_ODDS = 5.0
 """The same for an alarming insolvency notice that is not certain, or a stage that fixes no probability."""
 
-CERTAIN: dict[Stage, float] = {
+STAGE_FLOORS: dict[Stage, float] = {
     "opened": 0.99,
     "refused": 0.99,
     "preliminary": 0.99,
@@ -45,20 +42,19 @@ CERTAIN: dict[Stage, float] = {
     "petition": 0.50,
     "plan": 0.25,
 }
-"""Stage of a certain match -> least p_default. Bankruptcy or similar protection is a default by itself (CRR Art. 178(3)(e), (f));
-0.99 leaves room for a wrong notice. A petition may come from one creditor and be dismissed, a plan may hold: assumptions."""
+"""Stage of a certain match -> the lowest p_default. Bankruptcy or similar protection is a default by itself (CRR Art. 178(3)(e),
+(f)); 0.99 leaves room for a wrong notice. A petition may come from one creditor and be dismissed, a plan may hold: assumed."""
 
 
-def risk_class(facts: ScoreInputs, labels: int) -> str:
+def risk_class(inputs: ScoreInputs, labels: int) -> str:
     """The finest class of ``p_default``, from what is known at scoring; its parents are its prefixes.
 
-    >>> from agents.debtor.scoring.state import Facts
-    >>> risk_class(Facts(days_past_due=40, shock=True), labels=9)
+    >>> risk_class(ScoreInputs(days_past_due=40, shock=True), labels=9)
     'all|31-60|shock|untold|clear|known'
     """
-    cash = cash_class(facts.bank, facts.shock, facts.falling, facts.cushion)
-    stage = "clear" if facts.stage not in CERTAIN else facts.stage if facts.certain else "suspected"
-    return f"all|{_unpaid(facts.days_past_due)}|{cash}|{stage}|{'known' if labels >= 5 else _rated(facts.rating)}"
+    cash = cash_class(inputs.bank, inputs.shock, inputs.falling, inputs.cushion)
+    stage = "clear" if inputs.stage not in STAGE_FLOORS else inputs.stage if inputs.certain else "suspected"
+    return f"all|{_overdue_class(inputs.days_past_due)}|{cash}|{stage}|{'known' if labels >= 5 else _rating_class(inputs.rating)}"
 
 
 def cash_class(known: bool, shock: bool, falling: bool, cushion: float | None) -> str:
@@ -68,32 +64,36 @@ def cash_class(known: bool, shock: bool, falling: bool, cushion: float | None) -
     ('steady|thin', 'unseen|untold')
     """
     inflow = "shock" if shock else "falling" if falling else "steady" if known else "unseen"
-    return f"{inflow}|{_cushioned(cushion)}"
+    return f"{inflow}|{_cushion_class(cushion)}"
 
 
-def _cushioned(weeks: float | None) -> str:
+def _cushion_class(weeks: float | None) -> str:
     if weeks is None:
         return "untold"
     for below, name, _ in CUSHIONS:
         if weeks < below:
             return name
-    return CUSHION_AMPLE[0]
+    return AMPLE_CUSHION[0]
 
 
-def _rated(rating: float) -> str:
-    """Of a debtor without labels of its own, what others say is all there is."""
-    return "new-poor" if rating >= RATED else "new-good" if rating <= -RATED else "new"
+def _rating_class(rating: float) -> str:
+    """The class of a debtor without labels of its own, of which ratings are all there is."""
+    return "new-poor" if rating >= RATING_BAR else "new-good" if rating <= -RATING_BAR else "new"
 
 
-def _unpaid(days: int) -> str:
-    for up_to, name, _ in UNPAID_CLASSES:
+def _overdue_class(days: int) -> str:
+    for up_to, name, _ in OVERDUE_CLASSES:
         if days <= up_to:
             return name
-    return UNPAID_LONGER[0]
+    return OVERDUE_LONGER[0]
 
 
-def example_keys(risk: str, *, late: bool) -> tuple[str, ...]:
-    """The keys of a ``default`` example: an invoice paid in time says nothing of P(default | late), so it has none."""
+def default_example_keys(risk: str, *, late: bool) -> tuple[str, ...]:
+    """The keys of a ``default`` example: an invoice paid in time says nothing of P(default | late), so it has none.
+
+    >>> default_example_keys("all|none", late=True), default_example_keys("all|none", late=False)
+    (('all', 'all|none'), ())
+    """
     return class_keys(risk) if late else ()
 
 
@@ -111,11 +111,11 @@ def class_keys(risk: str) -> tuple[str, ...]:
 _ODDS = {
     "new-poor": POOR_ODDS,
     "new-good": GOOD_ODDS,
-    **{name: odds for _, name, odds in UNPAID_CLASSES},
-    UNPAID_LONGER[0]: UNPAID_LONGER[1],
+    **{name: odds for _, name, odds in OVERDUE_CLASSES},
+    OVERDUE_LONGER[0]: OVERDUE_LONGER[1],
     **CASH_ODDS,
     **{name: odds for _, name, odds in CUSHIONS},
-    CUSHION_AMPLE[0]: CUSHION_AMPLE[1],
+    AMPLE_CUSHION[0]: AMPLE_CUSHION[1],
     "suspected": SUSPECTED_ODDS,
     "petition": SUSPECTED_ODDS,
     "plan": SUSPECTED_ODDS,
@@ -124,48 +124,51 @@ _ODDS = {
 
 @lru_cache(maxsize=4096)
 def levels(risk: str) -> tuple[tuple[str, float], ...]:
-    """(key, odds against the parent before any label) of every level below the root."""
+    """(key, odds against the parent before any label) of every level below the root.
+
+    >>> levels("all|31-60|shock")
+    (('all|31-60', 6.0), ('all|31-60|shock', 4.0))
+    """
     return tuple((key, _ODDS.get(key.rpartition("|")[2], 1.0)) for key in class_keys(risk)[1:])
 
 
 @per_model
 def class_rate(model: ModelPublished, risk: str) -> float:
-    """P(default | late) of the class, smoothed towards its parent and so on up to ``BASE``.
+    """P(default | late) of the class, smoothed towards its parent and so on up to ``BASE_RATE``.
 
     >>> round(class_rate(ModelPublished(), "all|none"), 6), round(class_rate(ModelPublished(), "all|31-60"), 6)
     (0.01, 0.057143)
     """
     counts = model.default_counts
-    bad, seen = counts.get("all", (0.0, 0.0))
-    rate = (bad + DEFAULTS) / (seen + DEFAULTS / BASE)
+    defaults, labels = counts.get("all", (0.0, 0.0))
+    rate = (defaults + PARENT_DEFAULTS) / (labels + PARENT_DEFAULTS / BASE_RATE)
     for key, odds in levels(risk):
         if odds != 1.0:
             rate = rate * odds / (1.0 - rate + rate * odds)
-        known = counts.get(key)
-        if known is not None:
-            rate = (known[0] + DEFAULTS) / (known[1] + DEFAULTS / rate)
+        of_class = counts.get(key)
+        if of_class is not None:
+            rate = (of_class[0] + PARENT_DEFAULTS) / (of_class[1] + PARENT_DEFAULTS / rate)
     return rate
 
 
-def p_default(p_late: float, risk: str, facts: ScoreInputs, model: ModelPublished) -> float:
+def p_default(p_late: float, risk: str, inputs: ScoreInputs, model: ModelPublished) -> float:
     """Probability of 90 days past due, write-off or insolvency: P(late) x P(default | late), or what a certain stage says.
 
-    Who defaults was late first; the product is what served best in score_quality.md 7. Defined for whatever is known.
+    Who defaults was late first, and the product served better than a model of its own (README.md, "After the due day: hazards in
+    risk sets"). Defined for whatever is known.
 
-    >>> from agents.debtor.scoring.state import Facts
-    >>> p_default(0.5, "all|none", Facts(), ModelPublished())
+    >>> p_default(0.5, "all|none", ScoreInputs(), ModelPublished())
     0.005
-    >>> p_default(0.5, "all|none", Facts(stage="opened", certain=True), ModelPublished())
+    >>> p_default(0.5, "all|none", ScoreInputs(stage="opened", certain=True), ModelPublished())
     0.99
     """
-    return max(p_late * class_rate(model, risk), least_default(facts))
+    return max(p_late * class_rate(model, risk), p_default_floor(inputs))
 
 
-def least_default(facts: ScoreInputs) -> float:
-    """Below this ``p_default`` cannot come while the insolvency stands; 0 without a certain one.
+def p_default_floor(inputs: ScoreInputs) -> float:
+    """The lowest ``p_default`` while a certain insolvency is open; 0 without one.
 
-    >>> from agents.debtor.scoring.state import Facts
-    >>> least_default(Facts(stage="petition", certain=True)), least_default(Facts(stage="petition"))
+    >>> p_default_floor(ScoreInputs(stage="petition", certain=True)), p_default_floor(ScoreInputs(stage="petition"))
     (0.5, 0.0)
     """
-    return CERTAIN.get(facts.stage, 0.0) if facts.certain else 0.0
+    return STAGE_FLOORS.get(inputs.stage, 0.0) if inputs.certain else 0.0

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from datetime import date
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from agents.debtor.german import STAGES_DE
-from agents.debtor.message_structs import written
-from agents.debtor.scoring.default import CERTAIN
+from agents.debtor.message_structs import struct_for
+from agents.debtor.scoring.default import STAGE_FLOORS
+from agents.debtor.scoring.values import ReasonInputs, Scored, ScoreInputs
+from schemas.events.insolvency import Stage
 from schemas.outputs.common import Reason, ReasonFamily
 
-if TYPE_CHECKING:
-    from agents.debtor.scoring.state import Change, ScoreInputs
-    from schemas.events.insolvency import Stage
-    from schemas.events.models import Scorer
-
-
-_Reason = written(Reason)
-
-
-class ReasonInputs(NamedTuple):
-    """What the reasons need besides the contributions."""
-
-    facts: ScoreInputs
-    labels: int
-    change: Change | None
-    scorer: Scorer
+_Reason = struct_for(Reason)
 
 
 CODES = (
@@ -35,7 +22,7 @@ CODES = (
 )  # fmt: skip
 """Reason codes of ``Logit.contributions``, in its order."""
 
-_WORDS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
+_TEXTS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
     "base_rate": (
         "none",
         (
@@ -124,10 +111,10 @@ _WORDS: dict[str, tuple[ReasonFamily, tuple[str, str], tuple[str, str]]] = {
         ("Smaller influences together", "Kleinere Einflüsse zusammen"),
     ),
 }
-"""Code -> family, and the words (English, German) when it raises, and when it lowers, the probability of being late.
+"""Code -> family, and the texts (English, German) when it raises, and when it lowers, the probability of being late.
 
 ``base_rate`` is the model's constants, not the rate of late invoices: it may raise where most invoices are paid in time."""
-MOST_REASONS = 5
+MAX_REASONS = 5
 DIGITS = 6
 """Contributions and the published log-odds are rounded to so many decimals, before they are added up."""
 CHANGE_IS_NEWS_DAYS = 90
@@ -153,34 +140,54 @@ _FALLBACK = _Reason(
 )
 
 
-class Told(NamedTuple):
-    """What is said of a score. The contributions of the reasons, but that of an insolvency (the lift), add up to ``log_odds``."""
+class Explanation(NamedTuple):
+    """The reasons of a score. Their contributions, but that of an insolvency (the lift), add up to ``log_odds``."""
 
     reasons: tuple[Reason, ...]
     log_odds: float
     """The published one, linear: of being late, before the lift."""
 
 
-def explain(contributions: tuple[float, ...], because: ReasonInputs, lift: float = 0.0) -> Told:
-    """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest."""
-    found = _rules(because, lift)
+def explain_score(scored: Scored) -> Explanation:
+    """Why a score is what it is.
+
+    >>> from agents.debtor.scoring.decide import score_debtor
+    >>> from agents.debtor.scoring.state import ScoreState
+    >>> from schemas.events.models import ModelPublished
+    >>> from schemas.events.policies import Bands
+    >>> scored = score_debtor(ScoreState(), None, ScoreInputs(), ModelPublished(), bands=Bands())
+    >>> [reason.code for reason in explain_score(scored).reasons]
+    ['new_debtor']
+    """
+    return explain(scored.forecast.contributions, scored.reason_inputs, scored.lift)
+
+
+def explain(contributions: tuple[float, ...], reason_inputs: ReasonInputs, lift: float = 0.0) -> Explanation:
+    """At most five reasons: rules first, then what was learned, by size; ``other`` holds the rest.
+
+    >>> parts = (-0.5, 2.0, *(0.0,) * (len(CODES) - 2))
+    >>> [(r.code, r.contribution) for r in explain(parts, ReasonInputs(ScoreInputs(), 9, None, "hedge")).reasons]
+    [('weekday_rhythm', 2.0), ('base_rate', -0.5)]
+    """
+    reasons = _rule_reasons(reason_inputs, lift)
     values = [round(c, DIGITS) if c else 0.0 for c in contributions]
-    ranked = sorted([(-abs(c), i) for i, c in enumerate(values) if c])
-    room = MOST_REASONS - len(found)
-    shown = ranked if len(ranked) <= room else ranked[: room - 1]
-    for _, i in shown:
-        found.append(_worded(CODES[i], values[i], because.facts))
-    if len(shown) < len(ranked):
-        found.append(_worded("other", round(sum([values[i] for _, i in ranked[len(shown) :]]), DIGITS), because.facts))
-    return Told(tuple(found), round(sum(values), DIGITS))
+    ranking = sorted([(-abs(c), i) for i, c in enumerate(values) if c])
+    room = MAX_REASONS - len(reasons)
+    top = ranking if len(ranking) <= room else ranking[: room - 1]
+    for _, i in top:
+        reasons.append(_reason(CODES[i], values[i], reason_inputs.inputs))
+    if len(top) < len(ranking):
+        rest = round(sum([values[i] for _, i in ranking[len(top) :]]), DIGITS)
+        reasons.append(_reason("other", rest, reason_inputs.inputs))
+    return Explanation(tuple(reasons), round(sum(values), DIGITS))
 
 
-def _worded(code: str, contribution: float, facts: ScoreInputs) -> Reason:
-    family, more, less = _WORDS[code]
+def _reason(code: str, contribution: float, inputs: ScoreInputs) -> Reason:
+    family, more, less = _TEXTS[code]
     text, text_de = less if contribution < 0.0 else more
-    evidence: tuple[str, ...] = getattr(facts, _EVIDENCE[code]) if code in _EVIDENCE else ()
-    if code == "overdue_now" and facts.days_past_due > 0:
-        text, text_de = _overdue_text(facts.days_past_due, contribution < 0.0)
+    evidence: tuple[str, ...] = getattr(inputs, _EVIDENCE[code]) if code in _EVIDENCE else ()
+    if code == "overdue_now" and inputs.days_past_due > 0:
+        text, text_de = _overdue_text(inputs.days_past_due, contribution < 0.0)
     return _Reason(
         code=code,
         contribution=contribution,
@@ -191,34 +198,34 @@ def _worded(code: str, contribution: float, facts: ScoreInputs) -> Reason:
     )
 
 
-def _rules(because: ReasonInputs, lift: float) -> list[Reason]:
-    """At most four, so that there is room for what was learned."""
-    facts, change = because.facts, because.change
-    found: list[Reason] = []
-    if facts.stage in CERTAIN:  # the other stages are no alarm
-        text, text_de = _insolvency_text(facts.stage, facts.certain)
+def _rule_reasons(reason_inputs: ReasonInputs, lift: float) -> list[Reason]:
+    """At most four reasons that rules give, so that there is room for what was learned."""
+    inputs, change = reason_inputs.inputs, reason_inputs.change
+    reasons: list[Reason] = []
+    if inputs.stage in STAGE_FLOORS:  # the other stages are no alarm
+        text, text_de = _insolvency_text(inputs.stage, inputs.certain)
         contribution = round(lift, DIGITS)
-        found.append(
+        reasons.append(
             _Reason(
                 code="insolvency",
                 contribution=contribution,
                 text=text,
-                evidence=facts.notice_ids,
+                evidence=inputs.notice_ids,
                 text_de=text_de,
                 family="fragile",
             )
         )
-    if because.scorer == "late_rate":
-        found.append(_FALLBACK)
-    if change is not None and facts.day - change.day <= CHANGE_IS_NEWS_DAYS:
+    if reason_inputs.scorer == "late_rate":
+        reasons.append(_FALLBACK)
+    if change is not None and inputs.day - change.day <= CHANGE_IS_NEWS_DAYS:
         text, text_de = _change_text(change.since, change.later)
         family: ReasonFamily = "delays" if change.later else "good"
-        found.append(_Reason(code="behaviour_changed", text=text, text_de=text_de, family=family))
-    elif because.labels == 0:
-        found.append(_NEW)
-    if facts.cushion is not None and facts.cushion < THIN_WEEKS:
-        found.append(_THIN)
-    return found
+        reasons.append(_Reason(code="behaviour_changed", text=text, text_de=text_de, family=family))
+    elif reason_inputs.labels == 0:
+        reasons.append(_NEW)
+    if inputs.cushion is not None and inputs.cushion < THIN_WEEKS:
+        reasons.append(_THIN)
+    return reasons
 
 
 @lru_cache(maxsize=64)

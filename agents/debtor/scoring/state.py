@@ -1,18 +1,17 @@
-"""What the score remembers of one debtor, and what it is told: frozen values that msgspec turns into JSON and back."""
+"""What the score remembers of one debtor: frozen values that msgspec writes into its rows as JSON and reads back.
+
+Where an attribute has another name than the field that is stored, ``rename`` says so: rows outlive names.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from agents.debtor.scoring.reasons import ReasonInputs, Told, explain
-from schemas.events.insolvency import Stage
 from schemas.outputs.scores import Band
 
 ZERO = Decimal("0.00")
-ROW_PREFIX = "x/"
-"""An amount cell is a row of its own; its key is this prefix and the cell's key."""
 
 
 class Cell(Struct, frozen=True, array_like=True, gc=False):
@@ -45,7 +44,7 @@ class Cusum(Struct, frozen=True, array_like=True, gc=False):
     down_since: int = 0
 
 
-class Change(Struct, frozen=True, array_like=True, gc=False):
+class BehaviourChange(Struct, frozen=True, array_like=True, gc=False):
     """The last alarm of the CUSUM: the behaviour is another since ``since``, noticed on ``day``; ``later``: it pays later now."""
 
     since: int
@@ -57,9 +56,10 @@ class Features(Struct, frozen=True, array_like=True, gc=False):
     """What an invoice looked like when it was scored; kept with the open item, so that maturity learns exactly that.
 
     ``weekday``: due-day class 0..8 (``calendar.day_class``), -1 = no invoice known; ``closed``: banks are closed on the due day;
-    ``risk``: the class of ``p_default`` ("" before it was scored); ``x``: the state features, a signed byte each, in 1/32
-    (base64 in JSON); ``p``: p_late as published. ``interval``: after the due day, the one that ends on the day before ``wake``
-    (``hazard.INTERVALS``). ``owed``: at default, until it is known what of it came after all; ``recovered``: after a write-off.
+    ``risk``: the class of ``p_default`` ("" before it was scored); ``vector``: the state features, a signed byte each, in 1/32
+    (base64 in JSON); ``p_late`` as published. ``interval``: after the due day, the one that ends on the day before
+    ``next_deadline`` (``hazard.INTERVALS``). ``owed``: at default, until it is known what of it came after all; ``recovered``:
+    after a write-off.
     """
 
     weekday: int
@@ -69,28 +69,12 @@ class Features(Struct, frozen=True, array_like=True, gc=False):
     """Only in rows of an earlier version: the invoice's own row has it."""
     shock: bool = False
     risk: str = ""
-    x: bytes = b""
-    p: float = 0.0
+    vector: bytes = b""
+    p_late: float = 0.0
     interval: int = 0
     owed: Decimal | None = None
     recovered: Decimal = ZERO
-    wake: int = 0
-
-
-class Active(Struct, frozen=True, gc=False):
-    """The keys of the cells that an invoice activates, each in a fixed order (sums are added in this order, bit for bit)."""
-
-    shared: tuple[str, ...]
-    """Keys into ``ModelPublished.cells``: w, gw, gx; s with a cash-flow shock, n without a label of the debtor."""
-    rates: tuple[str, ...]
-    """Keys into ``ModelPublished.rates``: g, gw, w, x."""
-    calendar: tuple[str, ...]
-    """Keys into ``ScoreState.cells``: c, cx, cw."""
-    amounts: tuple[str, ...]
-    """Keys of rows of their own: ca, cA, cE, cxa, cwa."""
-    features: Features
-    terms_days: int = 0
-    """Agreed terms of the invoice, where they were told (never due less issue day: that may be an estimate, 8.2); 0 = not."""
+    next_deadline: int = field(default=0, name="wake")
 
 
 class TypicalInvoice(Struct, frozen=True, array_like=True, gc=False):
@@ -99,10 +83,10 @@ class TypicalInvoice(Struct, frozen=True, array_like=True, gc=False):
     Single invoices swing with the weekday that they are due on; the debtor's own score must not.
     """
 
-    weekday: float
-    group: float
-    amounts: float
-    invoices: int
+    weekday: float = 0.0
+    group: float = 0.0
+    amounts: float = 0.0
+    invoices: int = 0
 
 
 class LastScore(Struct, frozen=True):
@@ -135,102 +119,32 @@ class Note(Struct, frozen=True, array_like=True, gc=False):
 NO_DAYS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-class ScoreState(Struct, frozen=True, omit_defaults=True):
+class ScoreState(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"cusum": "surprise", "recent": "lately", "hazard_counts": "after", "typical_invoice": "usual"},
+):
     """What the score has learned of a debtor: a row of its own, constant in size (1 + 2 + 9 calendar cells at most).
 
-    ``lately``: (late, labels) of the last few labels of "c" and of each "cw", decayed fast. ``days``: decayed histogram of days
-    late as known at maturity (``dense.EDGES``); ``mean_days``: their mean, early payers at most -10, late ones 1.
+    ``recent``: (late, labels) of the last few labels of "c" and of each "cw", decayed fast. ``days``: decayed histogram of days
+    late as known at maturity (``cell_model.EDGES``); ``mean_days``: their mean, early payers at most -10, late ones 1.
     """
 
     cells: dict[str, Cell] = {}
-    surprise: Cusum = Cusum()
+    cusum: Cusum = Cusum()
     epoch: int = 0
     labels: int = 0
     late: int = 0
     swept: int = 0
     """The day on which amount cells that were not touched for long were last dropped."""
-    lately: dict[str, tuple[float, float]] = {}
+    recent: dict[str, tuple[float, float]] = {}
     days: tuple[float, float, float, float, float, float, float] = NO_DAYS
     mean_days: float = 0.0
-    change: Change | None = None
-    after: tuple[float, ...] = ()
+    change: BehaviourChange | None = None
+    hazard_counts: tuple[float, ...] = ()
     """(settled, open at its start) of each interval after the due day, decayed (``hazard.learn_interval``)."""
     ratings: dict[str, Rating] = {}
     """By agency."""
     note: Note | None = None
-    usual: TypicalInvoice | None = None
-
-
-class ScoreInputs(Struct, frozen=True):
-    """What other domains know of the debtor now. The ids become the evidence of reasons.
-
-    ``day``: today's ordinal, 0 = not told. ``days_past_due``: of its oldest open overdue invoice, 0 = none; ``overdue_share`` of
-    what is open; ``bank``: enough account movements to judge its cash flow; ``falling``: its inflow, half the way to a shock;
-    ``cushion``: what the account holds when it holds little, in weeks of usual inflow, None = not known;
-    ``certain``: the insolvency notice matches by
-    identifiers, not by name only; ``terms_days``: usual terms, 0 = not told; ``rating`` and ``note``: what others say of it,
-    from -2 (as good as can be) to 2, 0 = nothing.
-    """
-
-    days_past_due: int = 0
-    shock: bool = False
-    bank: bool = False
-    stage: Stage = "none"
-    certain: bool = False
-    overdue_ids: tuple[str, ...] = ()
-    shock_ids: tuple[str, ...] = ()
-    notice_ids: tuple[str, ...] = ()
-    day: int = 0
-    overdue_share: float = 0.0
-    terms_days: int = 0
-    rating: float = 0.0
-    note: float = 0.0
-    rating_ids: tuple[str, ...] = ()
-    note_ids: tuple[str, ...] = ()
-    falling: bool = False
-    cushion: float | None = None
-
-
-class Logit(Struct, frozen=True, gc=False):
-    """Log-odds of being late: ``total``, and one contribution per code of ``reasons.CODES`` that add up to it.
-
-    ``row``: what the debtor's own cells add to the cells model; ``x``: the state features.
-    """
-
-    total: float
-    row: float
-    contributions: tuple[float, ...]
-    x: bytes = b""
-
-
-class Learned(Struct, frozen=True):
-    """The debtor after a label: state, changed amount cells by cell key, and its part of the forecast just before the label."""
-
-    score: ScoreState
-    cells: dict[str, Cell]
-    row_logit: float
-    row_variance: float
-
-
-class Scored(Struct, frozen=True):
-    """A score. Probabilities are rounded to 6 decimals; ``ready`` is false when nothing is known of the debtor itself.
-
-    ``lift`` is what a certain insolvency adds to the log-odds of ``forecast``; ``labels`` counts what had matured.
-    """
-
-    p_late: float
-    p_default: float
-    ready: bool
-    band: Band
-    features: Features
-    forecast: Logit
-    because: ReasonInputs
-    lift: float
-    p_late_30: float
-    days: tuple[int, int, int] | None = None
-    """When it is expected to be paid, against the due day (``hazard.Days``); None of a debtor."""
-
-    @property
-    def told(self) -> Told:
-        """Put into words when asked: most scores of a debtor are not news and never go out."""
-        return explain(self.forecast.contributions, self.because, self.lift)
+    typical_invoice: TypicalInvoice | None = None

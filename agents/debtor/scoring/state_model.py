@@ -1,6 +1,7 @@
-"""The state model of being late (score_quality.md 3.3): the features of an invoice at issue, and what each part of them says.
+"""The state model of being late: the feature vector of an invoice at issue, and what each part of it adds to the log-odds.
 
 Late rates, each smoothed towards its parent, as log-odds; a histogram of days late; counts; what is overdue now; what others say.
+README.md, "State model: thirty features, one covariance".
 """
 
 from __future__ import annotations
@@ -8,14 +9,53 @@ from __future__ import annotations
 from array import array
 from functools import lru_cache
 from math import log, log1p
+from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
 
-from agents.debtor.scoring.cell_model import Cells
 from agents.debtor.scoring.model_cache import per_model
-from agents.debtor.scoring.state import Active, ScoreInputs, ScoreState
-from agents.score_model import ALL_LABELS, ALL_LATE, FEATURES, PRIOR_WEIGHTS, UNIT, fitted, share_of_cells
+from agents.debtor.scoring.state import Cell, ScoreState
+from agents.debtor.scoring.values import CellKeys, DebtorCells, ScoreInputs
+from agents.score_model import (
+    ALL,
+    ALL_LABELS,
+    ALL_LATE,
+    CLOSED_DAY,
+    CONSTANT,
+    DAYS_PAST_DUE,
+    DEBTOR,
+    DEBTOR_AMOUNT,
+    DEBTOR_CLOSED_DAY,
+    DEBTOR_CLOSED_DAY_AMOUNT,
+    DEBTOR_RECENT,
+    DEBTOR_WEEKDAY,
+    DEBTOR_WEEKDAY_AMOUNT,
+    DEBTOR_WEEKDAY_RECENT,
+    FEATURES,
+    GROUP,
+    GROUP_WEEKDAY,
+    LABELS,
+    LABELS_GROUP,
+    LABELS_WEEKDAY,
+    MEAN_DAYS,
+    NEW,
+    NOTE,
+    OVERDUE_SHARE,
+    PRIOR_WEIGHTS,
+    RATING,
+    SHARE_1_BEFORE,
+    SHARE_3_4_BEFORE,
+    SHARE_5_7_BEFORE,
+    SHARE_DUE_DAY,
+    SHOCK,
+    STEADY,
+    TERMS,
+    UNIT,
+    WEEKDAY,
+    align_features,
+    share_of_cells,
+)
 from schemas.events.models import ModelPublished
 
 FADING = 5.0
@@ -25,64 +65,58 @@ NO_HISTOGRAM = (0.0, 0.15, 0.15, 0.1, 0.1, 0.15, 0.35)
 USUAL_TERMS = 30.0
 """Days of payment that say nothing either way."""
 
+_RATES = slice(GROUP, ALL)
+"""The late rates in the vector: everything between the constant and the rate of all debtors."""
 _CENTRES = tuple(f.centre for f in FEATURES)
-_CENTRE_OF, _FACTOR_OF = np.array(_CENTRES), np.array([UNIT / f.scale for f in FEATURES])
-_LEAST, _MOST = -127, 127
-_RATES = tuple(range(1, 13))
-_BACK = tuple(f.scale / UNIT for f in FEATURES)
+_CENTRES_ARRAY, _FACTORS_ARRAY = np.array(_CENTRES), np.array([UNIT / f.scale for f in FEATURES])
+_MIN, _MAX = -127, 127
+_STEPS = tuple(f.scale / UNIT for f in FEATURES)
+"""What 1/32 of a feature is worth in its own unit."""
+_RATES_BACK = tuple((_STEPS[i], _CENTRES[i]) for i in range(ALL))
+_unpack = Struct(f"{len(FEATURES)}b").unpack
 
 
-class Prepared(NamedTuple):
-    """What follows from a model alone, once per model. ``branch``: weight of a late rate and of all that build on it."""
+class PreparedModel(NamedTuple):
+    """What follows from a model alone, computed once per model."""
 
     model: ModelPublished
     cells_share: float
     weights: tuple[float, ...]
-    """Per 1/32."""
-    branch: tuple[float, ...]
-    """Per unit of log-odds; in the order of the first thirteen features."""
-    base: float
+    """Per 1/32 of each feature."""
+    branch_weights: tuple[float, ...]
+    """Of a late rate and of all that build on it, per unit of log-odds; by the place of the rate in the vector."""
+    constant: float
+    """What the model says where every late rate is that of all debtors."""
     all_rate: float
     all_logit: float
 
 
-def prepared(model: ModelPublished) -> Prepared:
-    """What follows from the model alone."""
-    return _prepared(model, "")
+def prepare_model(model: ModelPublished) -> PreparedModel:
+    """What follows from the model alone.
+
+    >>> prepare_model(ModelPublished()).all_rate
+    0.4
+    """
+    return _prepare(model, "")
 
 
 @per_model
-def _prepared(model: ModelPublished, _: str) -> Prepared:
-    weights = fitted(model.weights, PRIOR_WEIGHTS)
+def _prepare(model: ModelPublished, _: str) -> PreparedModel:
+    weights = align_features(model.weights, PRIOR_WEIGHTS)
     late, labels = model.rates.get("all", (ALL_LATE, ALL_LABELS))
     rate = late / labels
     all_logit = _log_odds(rate)
-    w = [weight / feature.scale for weight, feature in zip(weights[:13], FEATURES[:13], strict=True)]
-    amount, lately, weekday_lately, closed_amount, weekday_amount = w[8], w[3], w[7], w[9], w[10]
-    weekday = w[6] + weekday_lately + weekday_amount
-    closed = w[5] + weekday + closed_amount
-    debtor = w[2] + lately + closed + amount
-    group = w[1] + debtor + w[4]
-    branch = (
-        0.0,
-        group,
-        debtor,
-        lately,
-        w[4],
-        closed,
-        weekday,
-        weekday_lately,
-        amount,
-        closed_amount,
-        weekday_amount,
-        w[11],
-        w[12],
-    )
-    centres = sum(a * f.centre for a, f in zip(w[1:], FEATURES[1:13], strict=True))
-    base = weights[0] + (group + w[11] + w[12]) * all_logit - centres
-    return Prepared(
-        model, share_of_cells(model.hedge), tuple(v / UNIT for v in weights), branch, base, rate, all_logit
-    )  # fmt: skip
+    w = [weight / feature.scale for weight, feature in zip(weights[:ALL], FEATURES[:ALL], strict=True)]
+    centres = sum(a * f.centre for a, f in zip(w[_RATES], FEATURES[_RATES], strict=True))
+    # From the leaves to the root: a rate carries its own weight and those of all rates that are smoothed towards it.
+    w[CONSTANT] = 0.0
+    w[DEBTOR_WEEKDAY] = w[DEBTOR_WEEKDAY] + w[DEBTOR_WEEKDAY_RECENT] + w[DEBTOR_WEEKDAY_AMOUNT]
+    w[DEBTOR_CLOSED_DAY] = w[DEBTOR_CLOSED_DAY] + w[DEBTOR_WEEKDAY] + w[DEBTOR_CLOSED_DAY_AMOUNT]
+    w[DEBTOR] = w[DEBTOR] + w[DEBTOR_RECENT] + w[DEBTOR_CLOSED_DAY] + w[DEBTOR_AMOUNT]
+    w[GROUP] = w[GROUP] + w[DEBTOR] + w[GROUP_WEEKDAY]
+    constant = weights[CONSTANT] + (w[GROUP] + w[WEEKDAY] + w[CLOSED_DAY]) * all_logit - centres
+    per_step = tuple(weight / UNIT for weight in weights)
+    return PreparedModel(model, share_of_cells(model.hedge), per_step, tuple(w), constant, rate, all_logit)
 
 
 def _log_odds(p: float) -> float:
@@ -91,93 +125,164 @@ def _log_odds(p: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _days_past_due(days: int) -> float:
+def _log_days(days: int) -> float:
     return log1p(days)
 
 
-def features(active: Active, own: Cells, score: ScoreState, facts: ScoreInputs, base: Prepared) -> bytes:
-    """The state features of an invoice as it is issued, a signed byte each, in the order of ``FEATURES``."""
-    lately = score.lately
-    every = base.all_rate
-    g, gw, w, x = map(base.model.rates.get, active.rates)
-    r_group = every if g is None else (g[0] + 6.0 * every) / (g[1] + 6.0)
-    r_group_weekday = r_group if gw is None else (gw[0] + 6.0 * r_group) / (gw[1] + 6.0)
-    r_weekday = every if w is None else (w[0] + 20.0 * every) / (w[1] + 20.0)
-    r_closed_day = every if x is None else (x[0] + 20.0 * every) / (x[1] + 20.0)
-    c, cx, cw, _, c_amount, _, cxa, cwa = own
-    labels = 0.0 if c is None else c.seen
-    r_debtor = r_group if c is None else (c.late + 4.0 * r_group) / (labels + 4.0)
-    quick = lately.get("c")
-    r_lately = r_debtor if quick is None else (quick[0] + 3.0 * r_debtor) / (quick[1] + 3.0)
-    r_cx = r_debtor if cx is None else (cx.late + 3.0 * r_debtor) / (cx.seen + 3.0)
-    r_cw = r_cx if cw is None else (cw.late + 3.0 * r_cx) / (cw.seen + 3.0)
-    quick = lately.get(active.calendar[2])
-    r_cw_lately = r_cw if quick is None else (quick[0] + 2.0 * r_cw) / (quick[1] + 2.0)
-    r_amount = r_debtor if c_amount is None else (c_amount.late + 4.0 * r_debtor) / (c_amount.seen + 4.0)
-    r_cxa = r_cx if cxa is None else (cxa.late + 4.0 * r_cx) / (cxa.seen + 4.0)
-    r_cwa = r_cw if cwa is None else (cwa.late + 4.0 * r_cw) / (cwa.seen + 4.0)
-    rates = (
-        r_group, r_debtor, r_lately, r_group_weekday, r_cx, r_cw, r_cw_lately, r_amount, r_cxa, r_cwa, r_weekday, r_closed_day,
-    )  # fmt: skip
+def feature_vector(keys: CellKeys, own: DebtorCells, score: ScoreState, inputs: ScoreInputs, model: PreparedModel) -> bytes:
+    """The state features of an invoice as it is issued, a signed byte each, in the order of ``FEATURES``.
+
+    >>> from agents.debtor.scoring.cell_model import unknown_invoice
+    >>> model = prepare_model(ModelPublished())
+    >>> vector = feature_vector(unknown_invoice("-", False), [None] * 8, ScoreState(), ScoreInputs(overdue_share=0.5), model)
+    >>> len(vector) == len(FEATURES), vector[OVERDUE_SHARE], vector[NEW]
+    (True, 40, 32)
+    """
+    values = [0.0] * len(FEATURES)
+    values[CONSTANT] = 1.0
+    _set_rates(values, keys, own, score.recent, model)
+    values[ALL] = model.all_logit
+    _set_history(values, own, score)
+    _set_inputs(values, keys.terms_days, score.labels, inputs)
+    whole = np.rint((np.array(values) - _CENTRES_ARRAY) * _FACTORS_ARRAY)  # halves to even, as round() would
+    vector: bytes = whole.clip(_MIN, _MAX).astype(np.int8).tobytes()
+    return vector
+
+
+def _set_rates(
+    values: list[float], keys: CellKeys, own: DebtorCells, recent: dict[str, tuple[float, float]], model: PreparedModel
+) -> None:
+    """Late rates, each smoothed towards its parent by so many pseudo-labels of it, and the group's labels."""
+    rate_of_all = model.all_rate
+    of_group, of_group_weekday, of_weekday, of_closed_day = map(model.model.rates.get, keys.rates)
+    group = _smooth(of_group, 6.0, rate_of_all)
+    cell, cell_closed, cell_weekday, _, cell_amount, _, cell_closed_amount, cell_weekday_amount = own
+    debtor = _smooth_cell(cell, 4.0, group)
+    closed_day = _smooth_cell(cell_closed, 3.0, debtor)
+    weekday = _smooth_cell(cell_weekday, 3.0, closed_day)
+    values[GROUP] = group
+    values[DEBTOR] = debtor
+    values[DEBTOR_RECENT] = _smooth(recent.get("c"), 3.0, debtor)
+    values[GROUP_WEEKDAY] = _smooth(of_group_weekday, 6.0, group)
+    values[DEBTOR_CLOSED_DAY] = closed_day
+    values[DEBTOR_WEEKDAY] = weekday
+    values[DEBTOR_WEEKDAY_RECENT] = _smooth(recent.get(keys.calendar[2]), 2.0, weekday)
+    values[DEBTOR_AMOUNT] = _smooth_cell(cell_amount, 4.0, debtor)
+    values[DEBTOR_CLOSED_DAY_AMOUNT] = _smooth_cell(cell_closed_amount, 4.0, closed_day)
+    values[DEBTOR_WEEKDAY_AMOUNT] = _smooth_cell(cell_weekday_amount, 4.0, weekday)
+    values[WEEKDAY] = _smooth(of_weekday, 20.0, rate_of_all)
+    values[CLOSED_DAY] = _smooth(of_closed_day, 20.0, rate_of_all)
+    values[_RATES] = [log(p / (1.0 - p)) if 0.002 < p < 0.998 else _log_odds(p) for p in values[_RATES]]
+    values[LABELS_GROUP] = 0.0 if of_group is None else log1p(of_group[1])
+
+
+def _smooth(counts: tuple[float, float] | None, parent_labels: float, parent: float) -> float:
+    """The late rate of (late, labels), where ``parent_labels`` more had the parent's rate.
+
+    >>> _smooth((1.0, 2.0), 2.0, 0.0), _smooth(None, 2.0, 0.3)
+    (0.25, 0.3)
+    """
+    return parent if counts is None else (counts[0] + parent_labels * parent) / (counts[1] + parent_labels)
+
+
+def _smooth_cell(cell: Cell | None, parent_labels: float, parent: float) -> float:
+    """The same of a debtor's cell."""
+    return parent if cell is None else (cell.late + parent_labels * parent) / (cell.seen + parent_labels)
+
+
+def _set_history(values: list[float], own: DebtorCells, score: ScoreState) -> None:
+    """The debtor's histogram of days late, and how many labels there are."""
     days, prior = score.days, NO_HISTOGRAM
     total = 1.0 + sum(days)
-    fade = FADING / (FADING + score.labels)
-    terms = active.terms_days or facts.terms_days
-    values = (
-        1.0,
-        *[log(p / (1.0 - p)) if 0.002 < p < 0.998 else _log_odds(p) for p in rates],
-        base.all_logit,
-        (days[5] + prior[5]) / total,
-        (days[4] + prior[4]) / total,
-        (days[2] + prior[2]) / total,
-        (days[1] + prior[1]) / total,
-        score.mean_days,
-        log1p(labels),
-        0.0 if cw is None else log1p(cw.seen),
-        0.0 if g is None else log1p(g[1]),
-        _days_past_due(facts.days_past_due),
-        facts.overdue_share,
-        0.0 if not terms else fade * log((1.0 + terms) / (1.0 + USUAL_TERMS)),
-        fade * facts.rating,
-        fade * facts.note,
-        1.0 if facts.shock else 0.0,
-        1.0 if facts.bank and not facts.shock else 0.0,
-        0.0 if score.labels else 1.0,
-    )
-    whole = np.rint((np.array(values) - _CENTRE_OF) * _FACTOR_OF)  # halves to even, as round() would
-    found: bytes = whole.clip(_LEAST, _MOST).astype(np.int8).tobytes()
-    return found
+    values[SHARE_DUE_DAY] = (days[5] + prior[5]) / total
+    values[SHARE_1_BEFORE] = (days[4] + prior[4]) / total
+    values[SHARE_3_4_BEFORE] = (days[2] + prior[2]) / total
+    values[SHARE_5_7_BEFORE] = (days[1] + prior[1]) / total
+    values[MEAN_DAYS] = score.mean_days
+    debtor, _, weekday, *_ = own
+    values[LABELS] = 0.0 if debtor is None else log1p(debtor.seen)
+    values[LABELS_WEEKDAY] = 0.0 if weekday is None else log1p(weekday.seen)
 
 
-def whole_numbers(x: bytes) -> tuple[int, ...]:
-    """The features as whole numbers of 1/32."""
-    return tuple(array("b", x))
+def _set_inputs(values: list[float], terms_days: int, labels: int, inputs: ScoreInputs) -> None:
+    """What is overdue now, and what is known from elsewhere; that fades as the debtor's own labels come in."""
+    fade = FADING / (FADING + labels)
+    terms = terms_days or inputs.terms_days
+    values[DAYS_PAST_DUE] = _log_days(inputs.days_past_due)
+    values[OVERDUE_SHARE] = inputs.overdue_share
+    values[TERMS] = 0.0 if not terms else fade * log((1.0 + terms) / (1.0 + USUAL_TERMS))
+    values[RATING] = fade * inputs.rating
+    values[NOTE] = fade * inputs.note
+    values[SHOCK] = 1.0 if inputs.shock else 0.0
+    values[STEADY] = 1.0 if inputs.bank and not inputs.shock else 0.0
+    values[NEW] = 0.0 if labels else 1.0
 
 
-def state_parts(x: bytes, base: Prepared) -> tuple[float, ...]:
-    """What the state model says, on the log-odds scale, per reason code (``reasons.CODES``); the parts add up to it.
+def whole_numbers(vector: bytes) -> tuple[int, ...]:
+    """The features as whole numbers of 1/32.
 
-    A late rate builds on its parent, so its weight is told of the step between the two: a debtor that is late on Fridays only
-    has that told of its Fridays.
+    >>> whole_numbers(bytes([1, 255]))
+    (1, -1)
     """
-    k = array("b", x)
-    w, b = base.weights, base.branch
-    group, debtor, lately, group_weekday, closed, weekday, weekday_lately, amount, closed_amount, weekday_amount, day, bank = [
-        k[i] * _BACK[i] + _CENTRES[i] for i in _RATES
-    ]
-    every = base.all_logit
+    return tuple(array("b", vector))
+
+
+def state_parts(vector: bytes, model: PreparedModel) -> tuple[float, ...]:
+    """What the state model adds to the log-odds, per reason code (``reasons.CODES``); the parts add up to what it says.
+
+    A late rate builds on its parent, so its weight is given the step between the two: of a debtor that is late on Fridays only,
+    the reason is its Fridays.
+
+    >>> from agents.debtor.scoring.cell_model import unknown_invoice
+    >>> model = prepare_model(ModelPublished())
+    >>> vector = feature_vector(unknown_invoice("-", False), [None] * 8, ScoreState(), ScoreInputs(rating=1.0), model)
+    >>> state_parts(vector, model)[8]  # the code "rating"
+    0.5
+    """
+    k, w, b = _unpack(vector), model.weights, model.branch_weights
+    r = [n * step + centre for n, (step, centre) in zip(k, _RATES_BACK, strict=False)]
+    of_all = model.all_logit
+    group, debtor, closed_day, weekday = r[GROUP], r[DEBTOR], r[DEBTOR_CLOSED_DAY], r[DEBTOR_WEEKDAY]
+    base_rate = model.constant + k[ALL] * w[ALL]
+    weekday_rhythm = (
+        b[DEBTOR_CLOSED_DAY] * (closed_day - debtor)
+        + b[DEBTOR_WEEKDAY] * (weekday - closed_day)
+        + b[DEBTOR_WEEKDAY_RECENT] * (r[DEBTOR_WEEKDAY_RECENT] - weekday)
+        + b[WEEKDAY] * (r[WEEKDAY] - of_all)
+        + b[CLOSED_DAY] * (r[CLOSED_DAY] - of_all)
+        + k[LABELS_WEEKDAY] * w[LABELS_WEEKDAY]
+    )
+    group_history = (
+        b[GROUP] * (group - of_all) + b[GROUP_WEEKDAY] * (r[GROUP_WEEKDAY] - group) + k[LABELS_GROUP] * w[LABELS_GROUP]
+    )
+    recent_delays = (
+        b[DEBTOR] * (debtor - group)
+        + b[DEBTOR_RECENT] * (r[DEBTOR_RECENT] - debtor)
+        + k[SHARE_DUE_DAY] * w[SHARE_DUE_DAY]
+        + k[SHARE_1_BEFORE] * w[SHARE_1_BEFORE]
+        + k[SHARE_3_4_BEFORE] * w[SHARE_3_4_BEFORE]
+        + k[SHARE_5_7_BEFORE] * w[SHARE_5_7_BEFORE]
+        + k[MEAN_DAYS] * w[MEAN_DAYS]
+        + k[LABELS] * w[LABELS]
+    )
+    amount_pattern = (
+        b[DEBTOR_AMOUNT] * (r[DEBTOR_AMOUNT] - debtor)
+        + b[DEBTOR_CLOSED_DAY_AMOUNT] * (r[DEBTOR_CLOSED_DAY_AMOUNT] - closed_day)
+        + b[DEBTOR_WEEKDAY_AMOUNT] * (r[DEBTOR_WEEKDAY_AMOUNT] - weekday)
+    )
+    cash_flow = k[SHOCK] * w[SHOCK] + k[STEADY] * w[STEADY]
+    overdue = k[DAYS_PAST_DUE] * w[DAYS_PAST_DUE] + k[OVERDUE_SHARE] * w[OVERDUE_SHARE]
+    terms, rating, note, new_debtor = k[TERMS] * w[TERMS], k[RATING] * w[RATING], k[NOTE] * w[NOTE], k[NEW] * w[NEW]
     return (
-        base.base + k[13] * w[13],
-        b[5] * (closed - debtor) + b[6] * (weekday - closed) + b[7] * (weekday_lately - weekday) + b[11] * (day - every)
-        + b[12] * (bank - every) + k[20] * w[20],
-        b[1] * (group - every) + b[4] * (group_weekday - group) + k[21] * w[21],
-        b[2] * (debtor - group) + b[3] * (lately - debtor) + k[14] * w[14] + k[15] * w[15] + k[16] * w[16] + k[17] * w[17]
-        + k[18] * w[18] + k[19] * w[19],
-        b[8] * (amount - debtor) + b[9] * (closed_amount - closed) + b[10] * (weekday_amount - weekday),
-        k[27] * w[27] + k[28] * w[28],
-        k[22] * w[22] + k[23] * w[23],
-        k[24] * w[24],
-        k[25] * w[25],
-        k[26] * w[26],
-        k[29] * w[29],
-    )  # fmt: skip
+        base_rate,
+        weekday_rhythm,
+        group_history,
+        recent_delays,
+        amount_pattern,
+        cash_flow,
+        overdue,
+        terms,
+        rating,
+        note,
+        new_debtor,
+    )

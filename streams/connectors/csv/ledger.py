@@ -24,7 +24,7 @@ from streams.connectors.events import PROGRESS_EVERY, Progress
 from streams.connectors.records import Record, SourceError, origin_of, raw_record, record_of
 
 # A ledger knows days, not hours: invoices go out in the morning, payments come in with the evening's statement.
-_AT = {"customer.updated": "T07:59:59Z", "invoice.issued": "T08:00:00Z", "payment.received": "T18:00:00Z"}
+_TIMES = {"customer.updated": "T07:59:59Z", "invoice.issued": "T08:00:00Z", "payment.received": "T18:00:00Z"}
 _AMOUNT = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{1,2}0*)")
 _ABOUT_DEBTOR = ("country", "name", "industry", "segment", "group")
 
@@ -42,12 +42,12 @@ Cells = dict[str, str] | _Misfit
 
 @dataclass(slots=True)
 class Ledger:
-    """What a file gave. ``broken`` rows are among the records: they are sent as they are, for the worker to reject."""
+    """The records of a file, and counts. ``broken`` rows are among them: they are sent as they are, for the worker to reject."""
 
     records: list[Record] = field(default_factory=list)
     rows: int = 0
     left_out: int = 0
-    """By the mapping's own rules."""
+    """Rows that the mapping's own rules leave out."""
     broken: int = 0
     invoices: int = 0
     payments: int = 0
@@ -55,7 +55,7 @@ class Ledger:
 
 
 class _Row(NamedTuple):
-    """A row in our words; what could not be read is still text, as it came."""
+    """A row with our names for its cells; what could not be read is still text, as it came."""
 
     invoice_id: str
     customer_id: str
@@ -66,12 +66,12 @@ class _Row(NamedTuple):
     paid_on: date | str | None
     paid_amount: Decimal | str
     about: tuple[str, ...]
-    """In the order of _ABOUT_DEBTOR."""
+    """What the row says of the debtor, in the order of _ABOUT_DEBTOR."""
     origin: bytes
 
 
 class _UnreadableRow(NamedTuple):
-    """It does not have the header's columns."""
+    """A row that does not have the header's columns."""
 
     cells: list[str]
     fault: str
@@ -86,7 +86,7 @@ def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) 
     """
     ledger = Ledger()
     builder = _Builder(path, mapping, ledger)
-    fault = ""
+    first_fault = ""
     rows: Iterable[tuple[int, Cells]] = _read_csv(path, mapping, progress)
     if not isinstance(mapping.columns.invoice_id, str):
         # Rows with equal ids are numbered: by what they say, so that the order of the file says nothing.
@@ -97,15 +97,17 @@ def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) 
         if row is None:
             ledger.left_out += 1
             continue
-        if told := builder.fault_of(row):
+        if fault := builder.fault_of(row):
             ledger.broken += 1
-            fault = fault or f"line {line}: {told}"
-        builder.add(row, sound=told is None)
-    kept = ledger.rows - ledger.left_out
-    if not kept:
+            first_fault = first_fault or f"line {line}: {fault}"
+        builder.add(row, sound=fault is None)
+    count = ledger.rows - ledger.left_out
+    if not count:
         raise SourceError(f"{path} holds no invoice ({ledger.rows} rows, {ledger.left_out} left out by mapping {mapping.name})")
-    if ledger.broken * 2 > kept:
-        raise SourceError(f"{path}: {ledger.broken} of {kept} rows cannot be read with mapping {mapping.name}, first {fault}")
+    if ledger.broken * 2 > count:
+        raise SourceError(
+            f"{path}: {ledger.broken} of {count} rows cannot be read with mapping {mapping.name}, first {first_fault}"
+        )
     builder.finish()
     return ledger
 
@@ -118,34 +120,34 @@ def _read_csv(path: Path, mapping: Mapping, progress: Progress | None) -> Iterat
             rows = csv.reader(file, delimiter=mapping.delimiter)
             header = [name.strip() for name in next(rows, [])]
             _check_columns(path, mapping, header)
-            begins = rows.line_num + 1
+            first_line = rows.line_num + 1
             for number, cells in enumerate(rows, 1):
                 if progress and number % PROGRESS_EVERY == 0:
                     progress(min(counted.tell(), size), size)
                 if cells:
                     fits = len(cells) == len(header)
-                    yield begins, dict(zip(header, cells, strict=True)) if fits else _Misfit(cells, len(header))
-                begins = rows.line_num + 1
+                    yield first_line, dict(zip(header, cells, strict=True)) if fits else _Misfit(cells, len(header))
+                first_line = rows.line_num + 1
     except (UnicodeError, LookupError) as error:
-        raise SourceError(f"{path} does not read as {mapping.encoding} ({error}): set encoding in the mapping") from None
+        raise SourceError(f"{path} cannot be read as {mapping.encoding} ({error}): set encoding in the mapping") from None
     except csv.Error as error:
-        raise SourceError(f"{path} is no CSV that can be read: {error}. Check delimiter and quotes") from None
+        raise SourceError(f"{path} cannot be read as CSV: {error}. Check delimiter and quotes") from None
     if progress:
         progress(size, size)
 
 
 def _check_columns(path: Path, mapping: Mapping, header: list[str]) -> None:
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    wanted = mapping.columns.named() | {f"leave_out[{i}]": rule.column for i, rule in enumerate(mapping.leave_out)}
-    missing = [f"{column!r} (for {name})" for name, column in wanted.items() if column not in header]
+    duplicates = {name for name, count in Counter(header).items() if count > 1}
+    columns = mapping.columns.named() | {f"leave_out[{i}]": rule.column for i, rule in enumerate(mapping.leave_out)}
+    missing = [f"{column!r} (for {name})" for name, column in columns.items() if column not in header]
     if missing:
         hint = f" Is {mapping.delimiter!r} its delimiter?" if len(header) == 1 else ""
         raise SourceError(
-            f"{path} has no column {', '.join(missing)}, which mapping {mapping.name} asks for. "
+            f"{path} has no column {', '.join(missing)}, which mapping {mapping.name} needs. "
             f"Columns found: {', '.join(header) or 'none'}.{hint}"
         )
-    if named_twice := sorted(set(twice) & set(wanted.values())):
-        raise SourceError(f"{path} has the column {', '.join(map(repr, named_twice))} twice: rename one")
+    if ambiguous := sorted(duplicates & set(columns.values())):
+        raise SourceError(f"{path} has the column {', '.join(map(repr, ambiguous))} twice: rename one")
 
 
 @lru_cache(maxsize=50_000)
@@ -176,13 +178,13 @@ class _Builder:
         self._mapping = mapping
         self._ledger = ledger
         self._source = f"duewatch/ledger/{mapping.name}"
-        self._seen: Counter[str] = Counter()
+        self._digests: Counter[str] = Counter()
         self._debtors: dict[str, tuple[date, tuple[str, ...], bytes]] = {}
-        self._nowhere: list[_Row | _UnreadableRow] = []
+        self._undated: list[_Row | _UnreadableRow] = []
         self._day: date | None = None
 
     def unpack(self, line: int, cells: Cells) -> _Row | _UnreadableRow | None:
-        """The row in our words; None where the mapping leaves it out."""
+        """The row with our names for its cells; None where the mapping leaves it out."""
         if isinstance(cells, _Misfit):
             return _UnreadableRow(cells.cells, self._misfit(cells), origin_of(self._path, line))
         mapping, columns = self._mapping, self._mapping.columns
@@ -222,8 +224,8 @@ class _Builder:
         if isinstance(columns, str):
             return cells[columns].strip()
         digest = content_hash("\x1f".join(cells[column].strip() for column in columns).encode())
-        self._seen[digest] += 1
-        return digest if self._seen[digest] == 1 else f"{digest}-{self._seen[digest]}"
+        self._digests[digest] += 1
+        return digest if self._digests[digest] == 1 else f"{digest}-{self._digests[digest]}"
 
     def _about(self, cells: dict[str, str]) -> tuple[str, ...]:
         mapping, columns = self._mapping, self._mapping.columns
@@ -260,24 +262,33 @@ class _Builder:
         """What is wrong with a row, so far as it concerns reading; None = nothing. The worker is the judge of the rest."""
         if isinstance(row, _UnreadableRow):
             return row.fault
-        mapping, columns = self._mapping, self._mapping.columns
+        return self._fault_of_dates(row) or self._fault_of_amounts(row) or self._fault_of_ids(row)
+
+    def _fault_of_dates(self, row: _Row) -> str | None:
+        columns, date_format = self._mapping.columns, self._mapping.date_format
         paid_column = columns.paid_on or columns.days_to_payment
         for value, column in ((row.issued_on, columns.issued_on), (row.due_on, columns.due_on), (row.paid_on, paid_column)):
             if isinstance(value, str):
-                return (
-                    f"{column} {value!r} is no date of the form {mapping.date_format}: correct it, or date_format in the mapping"
-                )
+                return f"{column} {value!r} is not a date of the form {date_format}: correct it, or date_format in the mapping"
+        return None
+
+    def _fault_of_amounts(self, row: _Row) -> str | None:
+        columns = self._mapping.columns
         for amount, column in ((row.amount, columns.amount), (row.paid_amount, columns.paid_amount)):
             if isinstance(amount, str):
-                return f"{column} {amount!r} is no amount: correct it, or decimal_comma in the mapping"
+                return f"{column} {amount!r} is not a valid amount: correct it, or decimal_comma in the mapping"
             if column == columns.amount and amount <= 0:
                 return (
-                    f"{column} {amount} is not above zero, so it is no invoice: correct it, leave such rows out of the ledger, or"
-                    " send credit notes as events"
+                    f"{column} {amount} is not above zero, so it is not an invoice: correct it, leave such rows out of the"
+                    " ledger, or send credit notes as events"
                 )
-        if not row.invoice_id or not row.customer_id:
-            return f"{columns.customer_id if row.invoice_id else columns.invoice_id} is empty"
         return None
+
+    def _fault_of_ids(self, row: _Row) -> str | None:
+        if row.invoice_id and row.customer_id:
+            return None
+        columns = self._mapping.columns
+        return f"{columns.customer_id if row.invoice_id else columns.invoice_id} is empty"
 
     def add(self, row: _Row | _UnreadableRow, *, sound: bool) -> None:
         """Make the row's records. A row whose day cannot be read takes the place of the row before it."""
@@ -285,25 +296,25 @@ class _Builder:
         if isinstance(issued, date):
             self._day = issued
         elif self._day is None:
-            self._nowhere.append(row)
+            self._undated.append(row)
             return
         self._place(row, self._day)
         if sound and isinstance(row, _Row):
-            self._know(row, self._day)
+            self._remember_debtor(row, self._day)
 
     def finish(self) -> None:
         """Place what came before the first readable day, and put each debtor's master data before its first event."""
         first = min((record.day for record in self._ledger.records), default=date(1970, 1, 1))
-        for row in self._nowhere:
+        for row in self._undated:
             self._place(row, first)
         for customer_id, (day, about, origin) in self._debtors.items():
-            known = {name: text for name, text in zip(_ABOUT_DEBTOR, about, strict=True) if text}
-            if group := known.pop("group", None):
-                known["group_id"] = group
+            fields = {name: text for name, text in zip(_ABOUT_DEBTOR, about, strict=True) if text}
+            if group := fields.pop("group", None):
+                fields["group_id"] = group
             if self._mapping.currency:
-                known["currency"] = self._mapping.currency
-            data = {"customer_id": customer_id} | known
-            self._send("customer.updated", customer_id, day, data, origin)
+                fields["currency"] = self._mapping.currency
+            data = {"customer_id": customer_id} | fields
+            self._add_event("customer.updated", customer_id, day, data, origin)
         self._ledger.customers = len(self._debtors)
 
     def _place(self, row: _Row | _UnreadableRow, day: date) -> None:
@@ -312,40 +323,40 @@ class _Builder:
             return
         invoice: dict[str, Any] = {
             "customer_id": row.customer_id,
-            "amount": _wire(row.amount),
+            "amount": _as_text(row.amount),
             "currency": row.currency,
             "invoice_id": row.invoice_id,
-            "issued_on": _wire(row.issued_on),
-            "due_on": _wire(row.due_on),
+            "issued_on": _as_text(row.issued_on),
+            "due_on": _as_text(row.due_on),
         }
-        self._send("invoice.issued", row.invoice_id, day, invoice, row.origin)
+        self._add_event("invoice.issued", row.invoice_id, day, invoice, row.origin)
         self._ledger.invoices += 1
         if row.paid_on is not None and row.paid_amount:
             self._place_payment(row, day)
 
-    def _know(self, row: _Row, issued: date) -> None:
-        """Keep what the debtor's first row says of it."""
+    def _remember_debtor(self, row: _Row, issued: date) -> None:
+        """Remember what the debtor's first row says of it."""
         paid_on = row.paid_on if row.paid_amount else None  # nothing paid = no payment
-        seen_on = min(issued, paid_on) if isinstance(paid_on, date) else issued
-        if (seen_on, row.about) < self._debtors.get(row.customer_id, (date.max, (), b""))[:2]:
-            self._debtors[row.customer_id] = (seen_on, row.about, row.origin)
+        known_since = min(issued, paid_on) if isinstance(paid_on, date) else issued
+        if (known_since, row.about) < self._debtors.get(row.customer_id, (date.max, (), b""))[:2]:
+            self._debtors[row.customer_id] = (known_since, row.about, row.origin)
 
     def _place_payment(self, row: _Row, issued: date) -> None:
-        amount = _wire(row.paid_amount)
+        amount = _as_text(row.paid_amount)
         payment = {
             "customer_id": row.customer_id,
             "amount": amount,
             "currency": row.currency,
             "payment_id": f"payment-{row.invoice_id}",
-            "paid_on": _wire(row.paid_on),
+            "paid_on": _as_text(row.paid_on),
             "allocations": [{"invoice_id": row.invoice_id, "amount": amount}],
         }
         day = row.paid_on if isinstance(row.paid_on, date) else issued
-        self._send("payment.received", row.invoice_id, day, payment, row.origin)
+        self._add_event("payment.received", row.invoice_id, day, payment, row.origin)
         self._ledger.payments += 1
 
-    def _send(self, kind: str, business_id: str, day: date, data: dict[str, Any], origin: bytes) -> None:
-        time = day.isoformat() + _AT[kind]
+    def _add_event(self, kind: str, business_id: str, day: date, data: dict[str, Any], origin: bytes) -> None:
+        time = day.isoformat() + _TIMES[kind]
         name = f"duewatch.{kind}.v1"
         attributes = {
             "specversion": "1.0",
@@ -360,7 +371,7 @@ class _Builder:
         self._ledger.records.append(record_of(TOPIC_OF_TYPE[name], attributes, data, day, origin))
 
 
-def _wire(value: Decimal | date | str | None) -> str | None:
+def _as_text(value: Decimal | date | str | None) -> str | None:
     if isinstance(value, Decimal):
         return format_amount(value)
     return value.isoformat() if isinstance(value, date) else value

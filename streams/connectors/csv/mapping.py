@@ -1,4 +1,4 @@
-"""How the columns of a ledger are to be read: a mapping that we ship by name, or a file of the user's own."""
+"""How the columns of a ledger are read: by a mapping that we ship, or by a file of the user's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Strict(BaseModel):
 
 
 class Columns(_Strict):
-    """Which column holds what. Only the first five must be there; what else is known of a debtor is read where it is told."""
+    """Which column holds what. Only the first five are required; the others are read where they are named."""
 
     invoice_id: str | tuple[str, ...]
     """Several columns together where no single one is unique: the id is then a hash of them, numbered where rows are equal."""
@@ -28,7 +28,7 @@ class Columns(_Strict):
     issued_on: str
     due_on: str
     paid_on: str | None = None
-    """Empty in a row = still open."""
+    """The day of payment; empty in a row = still open."""
     days_to_payment: str | None = None
     """Instead of ``paid_on``: days from ``issued_on`` to the payment."""
     paid_amount: str | None = None
@@ -39,17 +39,17 @@ class Columns(_Strict):
     industry: str | None = None
     segment: str | None = None
     group: str | None = None
-    """Whatever ties debtors together."""
+    """Whatever ties debtors together, such as the name of a parent company."""
 
     def named(self) -> dict[str, str]:
         """Field -> column, for each column that the mapping names."""
-        found: dict[str, str] = {}
+        columns: dict[str, str] = {}
         for field, column in self:
             if isinstance(column, str):
-                found[field] = column
+                columns[field] = column
             elif column is not None:
-                found |= {f"{field}[{i}]": part for i, part in enumerate(column)}
-        return found
+                columns |= {f"{field}[{i}]": part for i, part in enumerate(column)}
+        return columns
 
 
 class LeaveOut(_Strict):
@@ -72,12 +72,12 @@ class Mapping(_Strict):
     name: str
     columns: Columns
     currency: Currency | None = None
-    """For all rows, where there is no column for it."""
+    """The currency of all rows, where there is no column for it."""
     country: str | None = None
     date_format: str = "%Y-%m-%d"
-    """As Python's strptime reads it."""
+    """The format of dates, as Python's strptime reads it."""
     decimal_comma: bool = False
-    """1.234,50 instead of 1,234.50."""
+    """Amounts are written 1.234,50 instead of 1,234.50."""
     delimiter: str = ","
     encoding: str = "utf-8-sig"
     hash_group: bool = False
@@ -104,7 +104,7 @@ def shipped_mappings() -> list[str]:
 
 
 def load_mapping(name_or_file: str) -> Mapping:
-    """The mapping of that name, or in that TOML file. Raises SourceError with what to mend."""
+    """The mapping of that name, or in that TOML file. Raises SourceError with what to fix."""
     if name_or_file in shipped_mappings():
         text = (files("streams.connectors.csv") / "mappings" / f"{name_or_file}.toml").read_text(encoding="utf-8")
     else:
@@ -118,7 +118,7 @@ def load_mapping(name_or_file: str) -> Mapping:
     try:
         return Mapping.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise SourceError(f"{name_or_file} is no TOML: {error}. Compare it with deploy/examples/mapping.toml") from None
+        raise SourceError(f"{name_or_file} is not valid TOML: {error}. Compare it with deploy/examples/mapping.toml") from None
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg']}" for e in error.errors())
-        raise SourceError(f"{name_or_file}: {told}. Compare it with deploy/examples/mapping.toml") from None
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg']}" for e in error.errors())
+        raise SourceError(f"{name_or_file}: {problems}. Compare it with deploy/examples/mapping.toml") from None

@@ -21,14 +21,14 @@ import orjson
 
 from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SEPARATOR, split_key
-from agents.debtor.state import encode as written
+from agents.debtor.state import encode as encode_row
 from schemas.ids import stable_id
 from streams.kafka.codec import encode
 from streams.process.garbage import keep_many_rows
 from tests.bench.figures import spread
-from tests.bench.parts.react import us
-from tests.bench.rows import Templates, cloned, debtors_of, name_of, templates
-from tests.bench.workload import SLICE, Cut, Sent, Workload, decoded, load, load_size, sent
+from tests.bench.parts.react import micros
+from tests.bench.rows import Templates, clone_rows, debtors_of, make_templates, name_of
+from tests.bench.workload import SLICE, Cut, SourceRecord, Workload, decode_cut, load, load_size, source_record
 
 ITEMS_A_DEBTOR = 7
 EVENTS, ROUNDS = 5_000, 6
@@ -39,10 +39,10 @@ how full a slice is (a quarter of the cost), not how many debtors there are."""
 
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
-    made, size = load(folder), load_size(folder)
-    given = seasoned(made, templates(made))
-    by_debtors = costs(made, {count: of_debtors(made, given, count) for count in size.flat_debtors})
-    by_items = costs(made, {count: of_items(made, given, count) for count in size.flat_items})
+    workload, size = load(folder), load_size(folder)
+    clones = warm_up_debtors(workload, make_templates(workload))
+    by_debtors = costs(workload, {count: of_debtors(workload, clones, count) for count in size.flat_debtors})
+    by_items = costs(workload, {count: of_items(workload, clones, count) for count in size.flat_items})
     return {
         "us_by_debtors": {str(count): cost for count, cost in by_debtors.items()},
         "us_by_items": {str(count): cost for count, cost in by_items.items()},
@@ -52,51 +52,51 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 class Lane(NamedTuple):
-    """A book, and what makes its next event."""
+    """A brain, and a function that makes its next event."""
 
     book: DebtorBrain
-    event: Callable[[], Sent]
+    event: Callable[[], SourceRecord]
 
 
-def of_debtors(made: Workload, given: Templates, count: int) -> Lane:
-    """Events of any of so many debtors."""
-    book, source = DebtorBrain(), Source(made.ending)
-    restore(book, given, count)
+def of_debtors(workload: Workload, clones: Templates, count: int) -> Lane:
+    """A lane whose events are of any of so many debtors."""
+    book, source = DebtorBrain(), Source(workload.ending)
+    restore(book, clones, count)
     chance = random.Random(count)
-    return Lane(book, lambda: source.mixed(name_of(chance.randrange(count))))
+    return Lane(book, lambda: source.next_event(name_of(chance.randrange(count))))
 
 
-def seasoned(made: Workload, given: Templates) -> Templates:
-    """Debtors behind an event of each kind at the moment of all that follow: what only a day's first one brings is done.
+def warm_up_debtors(workload: Workload, clones: Templates) -> Templates:
+    """Debtors that have had an event of each kind on the day that is measured: what only a day's first event costs is paid.
 
     With few debtors the first round would do it for all, with many every event would be a debtor's first.
     """
-    book, source, count = DebtorBrain(), Source(made.ending), len(given.debtors)
-    restore(book, given, count)
+    book, source, count = DebtorBrain(), Source(workload.ending), len(clones.debtors)
+    restore(book, clones, count)
     for customer in map(name_of, range(count)):
-        apply(book, made, [source.booking(customer), source.invoice(customer, keep=True), source.payment(*source.open.pop())])
-    return given._replace(debtors=debtors_of({key: written(row) for key, row in book.rows() if split_key(key)[0]}))
+        apply(book, workload, [source.booking(customer), source.invoice(customer, keep=True), source.payment(*source.open.pop())])
+    return clones._replace(debtors=debtors_of({key: encode_row(row) for key, row in book.rows() if split_key(key)[0]}))
 
 
-def of_items(made: Workload, given: Templates, count: int) -> Lane:
-    """Events of one debtor, who has so many open items all the time."""
-    book, source = DebtorBrain(), Source(made.ending)
-    restore(book, given, 1)
+def of_items(workload: Workload, clones: Templates, count: int) -> Lane:
+    """A lane of one debtor, who has so many open items all the time."""
+    book, source = DebtorBrain(), Source(workload.ending)
+    restore(book, clones, 1)
     customer = name_of(0)
     for number in range(0, count, SLICE):
-        apply(book, made, [source.invoice(customer) for _ in range(min(SLICE, count - number))])
+        apply(book, workload, [source.invoice(customer) for _ in range(min(SLICE, count - number))])
     source.open.clear()
     return Lane(book, lambda: source.pay_or_invoice(customer))
 
 
-def restore(book: DebtorBrain, given: Templates, debtors: int) -> None:
-    """As a worker that takes a partition over."""
-    rows = cloned(given, debtors, debtors * ITEMS_A_DEBTOR)
-    theirs = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
-    book.restore_all(book.prepare(chain(given.own, theirs)))
+def restore(book: DebtorBrain, clones: Templates, debtors: int) -> None:
+    """Load cloned rows into a brain, as a worker does that takes a partition over."""
+    rows = clone_rows(clones, debtors, debtors * ITEMS_A_DEBTOR)
+    own_rows = ((f"{customer}{SEPARATOR}{row_key}", value) for customer, row_key, value in rows)
+    book.restore_snapshot(book.pack_snapshot(chain(clones.own, own_rows)))
 
 
-def costs(made: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
+def costs(workload: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
     """Microseconds per event, of each lane's best round. The first, which finds everything cold, does not count."""
     gc.collect()
     rounds: dict[int, list[float]] = {count: [] for count in lanes}
@@ -105,55 +105,55 @@ def costs(made: Workload, lanes: Mapping[int, Lane]) -> dict[int, float]:
             events = [event() for _ in range(EVENTS)]
             began = time.process_time()
             for number in range(0, EVENTS, FEW):
-                apply(book, made, events[number : number + FEW])
+                apply(book, workload, events[number : number + FEW])
             rounds[count].append(time.process_time() - began)
-    return {count: us(min(spent[1:]), EVENTS) for count, spent in rounds.items()}
+    return {count: micros(min(seconds[1:]), EVENTS) for count, seconds in rounds.items()}
 
 
-def apply(book: DebtorBrain, made: Workload, events: Sequence[Sent]) -> None:
-    """One slice. Raises ValueError when the brain refuses an event: its cost would be another."""
-    arrived = decoded(Cut(0, list(enumerate(events)), None), partitions=1)
-    folded = book.fold(arrived, made.ending, made.context, replay=False)
-    if folded.rejected:
-        raise ValueError(folded.rejected[0][1].reason)
-    for output in folded.outputs:
+def apply(book: DebtorBrain, workload: Workload, events: Sequence[SourceRecord]) -> None:
+    """Fold one slice and keep it. Raises ValueError when the brain refuses an event: refusing costs less."""
+    received = decode_cut(Cut(0, list(enumerate(events)), None), partitions=1)
+    result = book.fold(received, workload.ending, workload.context, replay=False)
+    if result.rejected:
+        raise ValueError(result.rejected[0][1].reason)
+    for output in result.outputs:
         encode(output)
-    book.keep(folded)
+    book.on_committed(result)
 
 
 @dataclass
 class Source:
-    """Makes events of one moment. ``open``: invoices that were made and are not paid, with their debtor."""
+    """Makes events of one moment. ``open``: (debtor, invoice) of those that are not paid yet."""
 
     at: datetime
     number: int = 0
     open: list[tuple[str, str]] = field(default_factory=list)
 
-    def mixed(self, customer: str) -> Sent:
+    def next_event(self, customer: str) -> SourceRecord:
         self.number += 1
         if self.number % 5:
             return self.booking(customer)
         return self.pay_or_invoice(customer)
 
-    def pay_or_invoice(self, customer: str) -> Sent:
+    def pay_or_invoice(self, customer: str) -> SourceRecord:
         return self.payment(*self.open.pop()) if self.open else self.invoice(customer, keep=True)
 
-    def booking(self, customer: str) -> Sent:
+    def booking(self, customer: str) -> SourceRecord:
         day = self.at.date().isoformat()
         body = {"transaction_id": self._id("T"), "amount": "-812.50", "currency": "EUR", "booked_on": day, "valued_on": day}
-        more = {"status": "booked", "remittance": "suppliers, rent, taxes", "account_iban": "DE02120300000000202051"}
-        return self._event("bank-transactions", "bank_transaction.booked", customer, body | more)
+        details = {"status": "booked", "remittance": "suppliers, rent, taxes", "account_iban": "DE02120300000000202051"}
+        return self._event("bank-transactions", "bank_transaction.booked", customer, body | details)
 
-    def invoice(self, customer: str, *, keep: bool = False) -> Sent:
+    def invoice(self, customer: str, *, keep: bool = False) -> SourceRecord:
         invoice_id = self._id("R")
         if keep:
             self.open.append((customer, invoice_id))
-        issued, due = self.at.date(), self.at.date() + timedelta(days=30)
+        issued_on, due_on = self.at.date(), self.at.date() + timedelta(days=30)
         body = {"invoice_id": invoice_id, "amount": "1250.00", "currency": "EUR", "terms_days": 30}
-        dates = {"issued_on": issued.isoformat(), "due_on": due.isoformat()}
+        dates = {"issued_on": issued_on.isoformat(), "due_on": due_on.isoformat()}
         return self._event("payments", "invoice.issued", customer, body | dates)
 
-    def payment(self, customer: str, invoice_id: str) -> Sent:
+    def payment(self, customer: str, invoice_id: str) -> SourceRecord:
         body = {"payment_id": self._id("Z"), "amount": "1250.00", "currency": "EUR", "paid_on": self.at.date().isoformat()}
         return self._event(
             "payments", "payment.received", customer, body | {"allocations": [{"invoice_id": invoice_id, "amount": "1250.00"}]}
@@ -163,10 +163,10 @@ class Source:
         self.number += 1000
         return f"{kind}-{stable_id('bench', kind, self.number)[:13]}"
 
-    def _event(self, topic: str, kind: str, customer: str, body: dict[str, Any]) -> Sent:
+    def _event(self, topic: str, kind: str, customer: str, body: dict[str, Any]) -> SourceRecord:
         at = self.at.isoformat().replace("+00:00", "Z")
         attributes = {"specversion": "1.0", "id": stable_id("bench", kind, self.number), "type": f"duewatch.{kind}.v1"}
         attributes |= {"source": "bench", "time": at, "recordedtime": at, "subject": customer, "partitionkey": customer}
         headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
         headers.append(("content-type", b"application/json"))
-        return sent(topic, customer.encode(), orjson.dumps({"customer_id": customer, **body}), headers, partitions=1)
+        return source_record(topic, customer.encode(), orjson.dumps({"customer_id": customer, **body}), headers, partitions=1)

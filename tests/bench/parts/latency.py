@@ -27,91 +27,91 @@ from streams.settings import Settings
 from tests.bench import kafka
 from tests.bench.figures import percentile
 from tests.bench.machine import Stopwatch
-from tests.bench.workload import PARTITIONS, Sent, Size, Workload, load, load_size, mixed, moved, recorded
+from tests.bench.workload import PARTITIONS, Size, SourceRecord, Workload, load, load_size, postpone, spread_over_days, stamp
 
 ANSWERS = ("limit-changes", "scores", "alerts")
 SETTLE_S = 3.0
 WARM_UP_S = 3.0
-"""At the rate, before anything counts."""
+"""Seconds at the rate before anything counts."""
 OTHERS = (12, 48)
 
 
-class Load:
-    """The history that is sent beforehand, and the events that are sent at the rate: mixed, or as simulated, ``in_runs``."""
+class Traffic:
+    """The history that is sent beforehand, and the events that are sent at the rate: spread over their days, or ``in_runs``."""
 
-    def __init__(self, made: Workload, count: int, *, in_runs: bool = False) -> None:
-        days = (datetime.now(UTC) - made.events[-1].recorded).days
-        count = min(count, len(made.events) * 3 // 4)
-        self.before = [moved(e, days) for e in made.events[:-count] if partition_of(e.key, 4) != 0]
+    def __init__(self, workload: Workload, count: int, *, in_runs: bool = False) -> None:
+        days = (datetime.now(UTC) - workload.events[-1].recorded).days
+        count = min(count, len(workload.events) * 3 // 4)
+        self.before = [postpone(e, days) for e in workload.events[:-count] if partition_of(e.key, 4) != 0]
         # Moved beforehand: while it is measured, this process should take little of the machine.
-        during = made.events[-count:]
-        self.during = [moved(e, days) for e in (during if in_runs else mixed(during))]
+        during = workload.events[-count:]
+        self.during = [postpone(e, days) for e in (during if in_runs else spread_over_days(during))]
 
-    def now(self, number: int) -> Sent:
+    def now(self, number: int) -> SourceRecord:
         """The event of that number, recorded now."""
-        return recorded(self.during[number], datetime.now(UTC))
+        return stamp(self.during[number], datetime.now(UTC))
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    made, size = load(folder), load_size(folder)
+    workload, size = load(folder), load_size(folder)
     broker = kafka.broker(folder)
-    turns = [at_rate(broker, folder, made, size, PARTITIONS, size.latency_s) for _ in range(size.latency_turns)]
+    turns = [at_rate(broker, folder, workload, size, PARTITIONS, size.latency_s) for _ in range(size.latency_turns)]
     main = sorted(turns, key=lambda turn: turn["latency_p99_ms"])[len(turns) // 2]
     table = [row(PARTITIONS, main)]
-    table += [row(n, at_rate(broker, folder, made, size, n, size.other_latency_s)) for n in OTHERS]
-    runs = at_rate(broker, folder, made, size, PARTITIONS, size.other_latency_s, in_runs=True)
+    table += [row(n, at_rate(broker, folder, workload, size, n, size.other_latency_s)) for n in OTHERS]
+    runs = at_rate(broker, folder, workload, size, PARTITIONS, size.other_latency_s, in_runs=True)
     table.append(row(f"{PARTITIONS}, in runs", runs))
-    told = {name: value for name, value in main.items() if name.startswith("latency")}
-    return told | {"latency_p99_ms_by_turn": [turn["latency_p99_ms"] for turn in turns], "partitions": table}
+    figures = {name: value for name, value in main.items() if name.startswith("latency")}
+    return figures | {"latency_p99_ms_by_turn": [turn["latency_p99_ms"] for turn in turns], "partitions": table}
 
 
-def row(partitions: int | str, found: dict[str, Any]) -> dict[str, Any]:
+def row(partitions: int | str, figures: dict[str, Any]) -> dict[str, Any]:
     """A line of the table."""
-    kept = {name: value for name, value in found.items() if name != "latency_answers"}
-    return {"partitions": partitions, **kept}
+    cells = {name: value for name, value in figures.items() if name != "latency_answers"}
+    return {"partitions": partitions, **cells}
 
 
 def at_rate(
-    broker: kafka.Broker, folder: Path, made: Workload, size: Size, partitions: int, seconds: float, *, in_runs: bool = False
+    broker: kafka.Broker, folder: Path, workload: Workload, size: Size, partitions: int, seconds: float, *, in_runs: bool = False
 ) -> dict[str, Any]:
-    """One deployment, its history, then the rate."""
-    own = kafka.run_folder(folder, f"at{partitions}")
-    settings = kafka.deployment(broker.bootstrap, own, own.name, partitions=partitions, clock="leader")
-    send_policy(settings, made)
-    given = Load(made, int(size.rate * (seconds + WARM_UP_S)), in_runs=in_runs)
-    kafka.send(settings, [placed(event, partitions) for event in given.before])
-    with kafka.workers(settings, own) as running:
-        running.start("debtor", "learner")
+    """Measure one deployment: send the history, then events at the rate."""
+    subfolder = kafka.run_folder(folder, f"at{partitions}")
+    settings = kafka.deployment(broker.bootstrap, subfolder, subfolder.name, partitions=partitions, clock="leader")
+    send_policy(settings, workload)
+    traffic = Traffic(workload, int(size.rate * (seconds + WARM_UP_S)), in_runs=in_runs)
+    kafka.send(settings, [in_partition(event, partitions) for event in traffic.before])
+    with kafka.workers(settings, subfolder) as workers:
+        workers.start("debtor", "learner")
         with kafka.journal(settings) as journal:
-            journal.wait_for(len(given.before), running)
+            journal.wait_for(len(traffic.before), workers)
         time.sleep(SETTLE_S)
-        pids = [("worker", running.children[0].pid), ("learner", running.children[-1].pid), ("broker", broker.pid)]
+        pids = [("worker", workers.children[0].pid), ("learner", workers.children[-1].pid), ("broker", broker.pid)]
         pids.append(("bench", os.getpid()))
         with Listener(settings) as listener:
-            sender = Sender(settings, given, size.rate)
+            sender = Sender(settings, traffic, size.rate)
             sender.send(int(size.rate * WARM_UP_S))
-            watch, committed = Stopwatch(pids), commits(running.ports[0])
-            sender.send(len(given.during))
-            spent, done = watch.read(), commits(running.ports[0]).since(committed)
+            watch, committed = Stopwatch(pids), commits(workers.ports[0])
+            sender.send(len(traffic.during))
+            usage, done = watch.read(), commits(workers.ports[0]).since(committed)
             time.sleep(SETTLE_S)
-    counted = {event_id: at for event_id, at in sender.sent.items() if at >= sender.counts_from}
-    found = listener.latencies(counted)
+    sent_at = {event_id: at for event_id, at in sender.sent.items() if at >= sender.counts_from}
+    answers = listener.latencies(sent_at)
     return {
-        **told("latency", found["limit-changes"]),
-        **told("latency_any", first_answers(found.values())),
-        "latency_answers": {topic: len(ms) for topic, ms in found.items()},
-        "events_s": round(len(counted) / spent["wall"]),
-        "slices_s": round(done.slices / spent["wall"]),
+        **percentiles("latency", answers["limit-changes"]),
+        **percentiles("latency_any", first_answers(answers.values())),
+        "latency_answers": {topic: len(ms) for topic, ms in answers.items()},
+        "events_s": round(len(sent_at) / usage["wall"]),
+        "slices_s": round(done.slices / usage["wall"]),
         "commit_ms": round(1000 * done.seconds / max(1, done.slices), 1),
-        "worker_cpu_percent": round(100 * spent["worker"] / spent["wall"]),
-        "learner_cpu_percent": round(100 * spent["learner"] / spent["wall"]),
-        "broker_cpu_percent": round(100 * spent["broker"] / spent["wall"]),
-        "bench_cpu_percent": round(100 * spent["bench"] / spent["wall"]),
+        "worker_cpu_percent": round(100 * usage["worker"] / usage["wall"]),
+        "learner_cpu_percent": round(100 * usage["learner"] / usage["wall"]),
+        "broker_cpu_percent": round(100 * usage["broker"] / usage["wall"]),
+        "bench_cpu_percent": round(100 * usage["bench"] / usage["wall"]),
     }
 
 
 class Commits(NamedTuple):
-    """Transactions of slices, and how long they took together."""
+    """A number of slices' transactions, and how long they took together."""
 
     slices: float
     seconds: float
@@ -126,29 +126,29 @@ def commits(port: int) -> Commits:
     return Commits(*(kafka.metric(text, f'duewatch_commit_seconds_{name}{{agent="debtor"}}') for name in ("count", "sum")))
 
 
-def told(name: str, ms: dict[str, float]) -> dict[str, float]:
+def percentiles(name: str, ms: dict[str, float]) -> dict[str, float]:
     values = list(ms.values())
     return {f"{name}_p50_ms": round(percentile(values, 0.5), 1), f"{name}_p99_ms": round(percentile(values, 0.99), 1)}
 
 
-def first_answers(found: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The first output of each event."""
+def first_answers(answers: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Latency of the first output of each event, whichever topic it went to."""
     first: dict[str, float] = {}
-    for one in found:
-        for event_id, ms in one.items():
+    for by_event in answers:
+        for event_id, ms in by_event.items():
             first[event_id] = min(ms, first.get(event_id, ms))
     return first
 
 
-def placed(event: Sent, partitions: int) -> Sent:
+def in_partition(event: SourceRecord, partitions: int) -> SourceRecord:
     """The event in the partition that it has among so many."""
     return event._replace(partition=partition_of(event.key, partitions))
 
 
-def send_policy(settings: Settings, made: Workload) -> None:
+def send_policy(settings: Settings, workload: Workload) -> None:
     """The workload's policy, which acts: a new deployment only proposes limits."""
     at = datetime.now(UTC)
-    policy = made.context.policy.model_copy(update={"action": "act"})
+    policy = workload.context.policy.model_copy(update={"action": "act"})
     value, headers = encode(Output("credit-policies", "", "duewatch.policy.published.v1", "bench-policy", at, at, policy))
     send_one(settings, "credit-policies", b"policy", value, headers)
 
@@ -156,8 +156,8 @@ def send_policy(settings: Settings, made: Workload) -> None:
 class Sender:
     """Sends at a rate; ``sent``: event id -> when (seconds)."""
 
-    def __init__(self, settings: Settings, given: Load, rate: int) -> None:
-        self._settings, self._given, self._rate = settings, given, rate
+    def __init__(self, settings: Settings, traffic: Traffic, rate: int) -> None:
+        self._settings, self._traffic, self._rate = settings, traffic, rate
         self._producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 1, "enable.idempotence": True})
         self._number = 0
         self.sent: dict[str, float] = {}
@@ -165,19 +165,19 @@ class Sender:
         self.done = False
 
     def send(self, until: int) -> None:
-        """Up to the event of that number, each when its time has come. What was sent before does not count."""
+        """Send events up to that number, each when its time has come. What was sent before this call does not count."""
         began, first = time.perf_counter(), self._number
         self.counts_from = time.time()
         while self._number < until:
             due = min(until, first + int((time.perf_counter() - began) * self._rate))
             while self._number < due:
-                self._send_one(placed(self._given.now(self._number), self._settings.partitions))
+                self._send_one(in_partition(self._traffic.now(self._number), self._settings.partitions))
             self._producer.poll(0)
             time.sleep(0.001)
         self._producer.flush()
-        self.done = until == len(self._given.during)
+        self.done = until == len(self._traffic.during)
 
-    def _send_one(self, event: Sent) -> None:
+    def _send_one(self, event: SourceRecord) -> None:
         topic = full_name(self._settings.prefix, event.topic)
         self.sent[dict(event.headers)["ce_id"].decode()] = time.time()
         self._producer.produce(topic, event.value, event.key, event.partition, headers=list(event.headers))
@@ -185,7 +185,7 @@ class Sender:
 
 
 class Background(threading.Thread):
-    """Runs while it is entered: until ``_ended`` is set, and it is through with what it does."""
+    """A thread that runs inside a ``with`` block; leaving the block sets ``_ended`` and waits for it."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -210,7 +210,7 @@ class Listener(Background):
             (name, number) for name, topic in self._names.items() for number in range(partitions_of(TOPICS[topic], settings))
         ]
         self._consumer = kafka.follower(settings.bootstrap, places, wait_ms=10)
-        self._arrived: dict[str, dict[str, float]] = {topic: {} for topic in topics}
+        self._arrivals: dict[str, dict[str, float]] = {topic: {} for topic in topics}
 
     def run(self) -> None:
         while not self._ended.is_set():
@@ -218,12 +218,12 @@ class Listener(Background):
             message = self._consumer.poll(0.05)
             if message is not None and message.error() is None:
                 cause = dict(message.headers() or [])["ce_causationid"].decode()  # type: ignore[union-attr]
-                self._arrived[self._names[message.topic() or ""]].setdefault(cause, time.time())
+                self._arrivals[self._names[message.topic() or ""]].setdefault(cause, time.time())
         self._consumer.close()
 
-    def latencies(self, sent: dict[str, float]) -> dict[str, dict[str, float]]:
+    def latencies(self, sent_at: dict[str, float]) -> dict[str, dict[str, float]]:
         """Milliseconds by topic and event."""
         return {
-            topic: {event_id: 1000 * (at - sent[event_id]) for event_id, at in arrived.items() if event_id in sent}
-            for topic, arrived in self._arrived.items()
+            topic: {event_id: 1000 * (at - sent_at[event_id]) for event_id, at in arrivals.items() if event_id in sent_at}
+            for topic, arrivals in self._arrivals.items()
         }

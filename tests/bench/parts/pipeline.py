@@ -19,34 +19,34 @@ from streams.settings import Settings
 from tests.bench import kafka
 from tests.bench.figures import commit_rate
 from tests.bench.machine import Stopwatch
-from tests.bench.parts.react import us
+from tests.bench.parts.react import micros
 from tests.bench.workload import Workload, load
 
 SINK_S = 180.0
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    made = load(folder)
+    workload = load(folder)
     broker = kafka.broker(folder)
-    own = kafka.run_folder(folder, "bench")
-    settings = kafka.deployment(broker.bootstrap, own, own.name)
-    kafka.send(settings, made.events)
-    kafka.tick(settings, made)
-    measured = work(settings, own, made, broker.pid)
-    return measured | sink(settings, own)
+    subfolder = kafka.run_folder(folder, "bench")
+    settings = kafka.deployment(broker.bootstrap, subfolder, subfolder.name)
+    kafka.send(settings, workload.events)
+    kafka.tick(settings, workload)
+    figures = work(settings, subfolder, workload, broker.pid)
+    return figures | sink(settings, subfolder)
 
 
-def work(settings: Settings, folder: Path, made: Workload, broker_pid: int, count: int = 1) -> dict[str, Any]:
-    """Workers over a backlog, from their start until all of it is committed."""
-    with kafka.workers(settings, folder) as running, kafka.journal(settings) as journal:
+def work(settings: Settings, folder: Path, workload: Workload, broker_pid: int, count: int = 1) -> dict[str, Any]:
+    """Measure workers on a backlog, from their start until all of it is committed."""
+    with kafka.workers(settings, folder) as workers, kafka.journal(settings) as journal:
         began = time.perf_counter()
-        running.start(*["debtor"] * count, "learner")
-        journal.wait_for(1, running)
+        workers.start(*["debtor"] * count, "learner")
+        journal.wait_for(1, workers)
         first_s = time.perf_counter() - began
-        pids = [(child.name, child.pid) for child in running.children]
+        pids = [(child.name, child.pid) for child in workers.children]
         watch, before = Stopwatch([("broker", broker_pid), *pids]), journal.events
-        journal.wait_for(len(made.events), running)
-        spent = watch.read()
+        journal.wait_for(len(workload.events), workers)
+        seconds = watch.read()
         events = journal.events - before
         return {
             "pipeline_events_s": round(commit_rate(journal.commits)),
@@ -54,9 +54,9 @@ def work(settings: Settings, folder: Path, made: Workload, broker_pid: int, coun
             "pipeline_slices": len(journal.commits),
             "pipeline_rejected": journal.rejected,
             **({"pipeline_rejected_because": kafka.first_rejection(settings)} if journal.rejected else {}),
-            "worker_cpu_us": us(sum(spent[name] for name, _ in pids[:-1]), events),
-            "learner_cpu_us": us(spent[pids[-1][0]], events),
-            "broker_cpu_us": us(spent["broker"], events),
+            "worker_cpu_us": micros(sum(seconds[name] for name, _ in pids[:-1]), events),
+            "learner_cpu_us": micros(seconds[pids[-1][0]], events),
+            "broker_cpu_us": micros(seconds["broker"], events),
         }
 
 
@@ -64,11 +64,11 @@ def sink(settings: Settings, folder: Path) -> dict[str, Any]:
     """Rows per second of the sink on its own: events, outputs, journal into ClickHouse in the process (chDB), on disk."""
     with running_sink_of(settings, folder / "sink") as (child, port):
         watch, began = Stopwatch([("sink", child.pid)]), time.perf_counter()
-        rows, moved_at, used = 0.0, began, 0.0
+        rows, moved_at, cpu_s = 0.0, began, 0.0
         while True:
             is_done = kafka.page(port, "/progress")["drained"]
             if sink_rows(port) > rows:
-                rows, moved_at, used = sink_rows(port), time.perf_counter(), watch.read()["sink"]
+                rows, moved_at, cpu_s = sink_rows(port), time.perf_counter(), watch.read()["sink"]
             elif rows and is_done:
                 break
             if time.perf_counter() - began > SINK_S or not child.running:
@@ -77,16 +77,16 @@ def sink(settings: Settings, folder: Path) -> dict[str, Any]:
     return {
         "sink_rows": round(rows),
         "sink_rows_s": round(rows / (moved_at - began)),
-        "sink_cpu_us_per_row": us(used, round(rows)),
+        "sink_cpu_us_per_row": micros(cpu_s, round(rows)),
     }
 
 
 @contextmanager
 def running_sink_of(settings: Settings, data: Path) -> Iterator[tuple[Child, int]]:
     """A sink of the deployment with a ClickHouse of its own, and its port."""
-    own = settings.changed(data_dir=data, clickhouse=f"chdb://{data / 'clickhouse'}")
+    changed_settings = settings.changed(data_dir=data, clickhouse=f"chdb://{data / 'clickhouse'}")
     log = data.with_suffix(".log")
-    with spawn([sys.executable, "-m", "streams.cli", "sink"], own.as_environment(), log, name="the sink") as child:
+    with spawn([sys.executable, "-m", "streams.cli", "sink"], changed_settings.as_environment(), log, name="the sink") as child:
         child.wait_until(lambda: running_sink(data) is not None, 60)
         yield child, running_sink(data) or 0
 

@@ -22,22 +22,24 @@ OUTPUTS = [name for name, topic in TOPICS.items() if topic.direction == "out" or
 def measure(folder: Path) -> dict[str, Any]:
     if not (VENV / ".ready").exists():
         raise RuntimeError("its environment could not be installed: `make bench` does it where a package index can be reached")
-    made, size = load(folder), load_size(folder)
-    broker, own = kafka.broker(folder), kafka.run_folder(folder, "quix")
-    kafka.make_topics(broker.bootstrap, dict.fromkeys([f"{own.name}-{name}" for name in ("events", *OUTPUTS)], PARTITIONS))
-    kafka.produce(broker.bootstrap, ((f"{own.name}-events", event) for event in made.events))
+    workload, size = load(folder), load_size(folder)
+    broker, subfolder = kafka.broker(folder), kafka.run_folder(folder, "quix")
+    kafka.make_topics(broker.bootstrap, dict.fromkeys([f"{subfolder.name}-{name}" for name in ("events", *OUTPUTS)], PARTITIONS))
+    kafka.produce(broker.bootstrap, ((f"{subfolder.name}-events", event) for event in workload.events))
     argv = [
         os.fspath(VENV / "bin" / "python"),
         "-m",
         "tests.bench.quix_app",
         broker.bootstrap,
-        os.fspath(own),
+        os.fspath(subfolder),
         ",".join(OUTPUTS),
     ]
-    child = spawn(argv, {"PYTHONPATH": os.environ.get("PYTHONPATH", os.fspath(ROOT))}, own / "log", name="quixstreams", cwd=own)
-    done = kafka.finish(child, size.peer_s + 120, own / "done.json")
+    child = spawn(
+        argv, {"PYTHONPATH": os.environ.get("PYTHONPATH", os.fspath(ROOT))}, subfolder / "log", name="quixstreams", cwd=subfolder
+    )
+    result = kafka.finish(child, size.peer_s + 120, subfolder / "done.json")
     return {
-        "quixstreams_events_s": round(done["events"] / (done["ended"] - done["began"])),
-        "quixstreams_events": done["events"],
-        "quixstreams_outputs_per_event": round(done["outputs"] / done["events"], 3),
+        "quixstreams_events_s": round(result["events"] / (result["ended"] - result["began"])),
+        "quixstreams_events": result["events"],
+        "quixstreams_outputs_per_event": round(result["outputs"] / result["events"], 3),
     }

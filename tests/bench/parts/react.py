@@ -22,14 +22,14 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
 from streams.kafka.codec import decode, encode
 from streams.process.garbage import keep_many_rows
-from tests.bench.workload import PARTITIONS, Cut, build_ledger, cuts, decoded, load, load_size, mix
+from tests.bench.workload import PARTITIONS, Cut, build_ledger, count_types, cuts, decode_cut, load, load_size
 
 EXAMPLES = 100
 
 
 @dataclass(slots=True)
-class Spent:
-    """Seconds and counts; ``cpu_s`` is what the processor gave. The whole is more than its parts: what was made must go."""
+class Timings:
+    """Seconds and counts; ``cpu_s`` is processor time. The whole is more than its parts: objects are freed as well."""
 
     whole_s: float = 0.0
     decode_s: float = 0.0
@@ -42,86 +42,86 @@ class Spent:
     rejected: int = 0
 
 
-def once(slices: Sequence[Cut], context: ContextSet) -> Spent:
-    """Everything once, from empty books."""
-    spent, books = Spent(), [DebtorBrain() for _ in range(PARTITIONS)]
+def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
+    """Decode, fold and encode all slices once, from empty brains."""
+    times, books = Timings(), [DebtorBrain() for _ in range(PARTITIONS)]
     now: list[datetime | None] = [None] * PARTITIONS
     clock, cpu = time.perf_counter, time.process_time()
     start = clock()
     for cut in slices:
         began = clock()
-        arrived = decoded(cut)
-        spent.decode_s += clock() - began
-        spent.events += len(arrived)
+        received = decode_cut(cut)
+        times.decode_s += clock() - began
+        times.events += len(received)
         if cut.tick is not None:
             now[cut.partition] = cut.tick.time
-        more = True
-        while more:
+        unfinished = True
+        while unfinished:
             began = clock()
-            folded = books[cut.partition].fold(arrived, now[cut.partition], context, replay=False)
-            books[cut.partition].keep(folded)
-            ended = clock()
-            for output in folded.outputs:
+            result = books[cut.partition].fold(received, now[cut.partition], context, replay=False)
+            books[cut.partition].on_committed(result)
+            folded_at = clock()
+            for output in result.outputs:
                 encode(output)
-            spent.encode_s += clock() - ended
-            spent.fold_s += ended - began
-            spent.outputs += len(folded.outputs)
-            spent.rows += len(folded.rows)
-            spent.rejected += len(folded.rejected)
-            arrived, more = [], folded.more
-    spent.whole_s, spent.cpu_s = clock() - start, time.process_time() - cpu
-    return spent
+            times.encode_s += clock() - folded_at
+            times.fold_s += folded_at - began
+            times.outputs += len(result.outputs)
+            times.rows += len(result.rows)
+            times.rejected += len(result.rejected)
+            received, unfinished = [], result.has_more
+    times.whole_s, times.cpu_s = clock() - start, time.process_time() - cpu
+    return times
 
 
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
-    made, size = load(folder), load_size(folder)
-    once(cuts(made)[:8], made.context)  # what is loaded and remembered with the first use of it
-    spent = once(cuts(made), made.context)
-    measured = {
-        "react_events_s": round(spent.events / spent.whole_s),
-        "react_us": us(spent.whole_s, spent.events),
-        "react_cpu_us": us(spent.cpu_s, spent.events),
-        "react_decode_us": us(spent.decode_s, spent.events),
-        "react_fold_us": us(spent.fold_s, spent.events),
-        "react_encode_us": us(spent.encode_s, spent.events),
-        "events": spent.events,
-        "outputs_per_event": round(spent.outputs / spent.events, 3),
-        "rows_per_event": round(spent.rows / spent.events, 3),
-        "rejected": spent.rejected,
-        "mix": mix(made.events),
+    workload, size = load(folder), load_size(folder)
+    fold_once(cuts(workload)[:8], workload.context)  # what is loaded and remembered with the first use of it
+    times = fold_once(cuts(workload), workload.context)
+    figures = {
+        "react_events_s": round(times.events / times.whole_s),
+        "react_us": micros(times.whole_s, times.events),
+        "react_cpu_us": micros(times.cpu_s, times.events),
+        "react_decode_us": micros(times.decode_s, times.events),
+        "react_fold_us": micros(times.fold_s, times.events),
+        "react_encode_us": micros(times.encode_s, times.events),
+        "events": times.events,
+        "outputs_per_event": round(times.outputs / times.events, 3),
+        "rows_per_event": round(times.rows / times.events, 3),
+        "rejected": times.rejected,
+        "mix": count_types(workload.events),
         "portfolio": f"{size.debtors} debtors, {size.days} days, seed {size.seed}",
     }
-    measured |= learning(cuts(made), made.context)
+    figures |= measure_learner(cuts(workload), workload.context)
     if size.ledger:
         ledger = build_ledger(Path(size.ledger))
-        spent = once(cuts(ledger), ledger.context)
-        measured |= {
-            "ledger_react_events_s": round(spent.events / spent.whole_s),
-            "ledger_react_us": us(spent.whole_s, spent.events),
-            "ledger_events": spent.events,
-            "ledger_outputs_per_event": round(spent.outputs / spent.events, 3),
+        times = fold_once(cuts(ledger), ledger.context)
+        figures |= {
+            "ledger_react_events_s": round(times.events / times.whole_s),
+            "ledger_react_us": micros(times.whole_s, times.events),
+            "ledger_events": times.events,
+            "ledger_outputs_per_event": round(times.outputs / times.events, 3),
         }
-    return measured
+    return figures
 
 
-def learning(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
+def measure_learner(slices: Sequence[Cut], context: ContextSet) -> dict[str, float]:
     """What the learner spends on each example, a hundred at a time, and how many examples an event leads to."""
     books, outputs = [DebtorBrain() for _ in range(PARTITIONS)], []
     now: list[datetime | None] = [None] * PARTITIONS
     events = 0
     for cut in slices:
         now[cut.partition] = cut.tick.time if cut.tick else now[cut.partition]
-        folded = books[cut.partition].fold(decoded(cut), now[cut.partition], context, replay=False, wakes=1 << 30)
-        books[cut.partition].keep(folded)
-        outputs += [output for output in folded.outputs if output.topic == "training-examples"]
+        result = books[cut.partition].fold(decode_cut(cut), now[cut.partition], context, replay=False, max_deadlines=1 << 30)
+        books[cut.partition].on_committed(result)
+        outputs += [output for output in result.outputs if output.topic == "training-examples"]
         events += len(cut.events)
     learn(outputs, context)  # for what is loaded with the first label: river takes a second
     cpu = time.process_time()
     learn(outputs, context)
-    spent = time.process_time() - cpu
+    seconds = time.process_time() - cpu
     return {
-        "learner_cpu_us_per_example": us(spent, max(1, len(outputs))),
+        "learner_cpu_us_per_example": micros(seconds, max(1, len(outputs))),
         "examples_per_event": round(len(outputs) / events, 4),
     }
 
@@ -130,18 +130,18 @@ def learn(outputs: Sequence[Output], context: ContextSet) -> None:
     """Read, learn and encode what is learned from so many examples, a hundred at a time."""
     learner = LearnerBrain()
     for number in range(0, len(outputs), EXAMPLES):
-        arrived = []
+        received = []
         for output in outputs[number : number + EXAMPLES]:
             value, headers = encode(output)
             event = decode(output.topic, output.key.encode(), value, headers)
             if isinstance(event, Event):
-                arrived.append(Received(output.topic, 0, 0, event))
-        learned = learner.fold(arrived, None, context, replay=False)
-        learner.keep(learned)
-        for output in learned.outputs:
+                received.append(Received(output.topic, 0, 0, event))
+        result = learner.fold(received, None, context, replay=False)
+        learner.on_committed(result)
+        for output in result.outputs:
             encode(output)
 
 
-def us(seconds: float, events: int) -> float:
+def micros(seconds: float, events: int) -> float:
     """Microseconds per event."""
     return round(1e6 * seconds / events, 1)

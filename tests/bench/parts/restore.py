@@ -20,57 +20,57 @@ from streams.kafka.topics import full_name
 from streams.settings import Settings
 from tests.bench import kafka
 from tests.bench.machine import resident_bytes
-from tests.bench.rows import Templates, cloned, templates
+from tests.bench.rows import Templates, clone_rows, make_templates
 from tests.bench.workload import PARTITIONS, load, load_size
 from tests.kafka.broker import KafkaBroker
 
 SETTLE_S = 1.0
 
 
-class Restored(NamedTuple):
+class TakeOver(NamedTuple):
     seconds: float
     rows: int
     resident: int
     mean_bytes: float
-    """Of a row's key and value as they are written."""
+    """The mean size of a row's key and value as they are written."""
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    size, given = load_size(folder), templates(load(folder))
+    size, clones = load_size(folder), make_templates(load(folder))
     debtors, items = size.restore_debtors, size.restore_items
     # A broker of its own, warm as that of the other parts, which does not wait for more members: there is one.
     with KafkaBroker() as broker:
         kafka.warm_up(broker.bootstrap, size.warm_up_s / 2)
-        empty = restored(broker, folder, given, 0, 0)
-        headers = restored(broker, folder, given, debtors, 0)
-        both = restored(broker, folder, given, debtors, items)
+        empty = take_over(broker, folder, clones, 0, 0)
+        headers = take_over(broker, folder, clones, debtors, 0)
+        full = take_over(broker, folder, clones, debtors, items)
     return {
-        "restore_s": round(both.seconds, 1),
-        "restore_rows": both.rows,
+        "restore_s": round(full.seconds, 1),
+        "restore_rows": full.rows,
         "restore_empty_s": round(empty.seconds, 1),
         "restore_debtors": debtors,
         "restore_items": items,
-        "restore_mean_row_bytes": round(both.mean_bytes),
+        "restore_mean_row_bytes": round(full.mean_bytes),
         "bytes_per_debtor": round((headers.resident - empty.resident) / debtors),
-        "bytes_per_item": round((both.resident - headers.resident) / items),
-        "restore_resident_mb": round(both.resident / (1 << 20)),
+        "bytes_per_item": round((full.resident - headers.resident) / items),
+        "restore_resident_mb": round(full.resident / (1 << 20)),
     }
 
 
-def restored(broker: KafkaBroker, folder: Path, given: Templates, debtors: int, items: int) -> Restored:
-    """A deployment with so many rows, and a worker that takes it over."""
+def take_over(broker: KafkaBroker, folder: Path, clones: Templates, debtors: int, items: int) -> TakeOver:
+    """Measure a worker that takes over a deployment with so many rows."""
     settings = kafka.deployment(broker.bootstrap, folder, f"restore-{debtors}-{items}")
-    rows, written = fill(settings, given, debtors, items)
-    with kafka.workers(settings, folder) as running:
+    rows, size = fill(settings, clones, debtors, items)
+    with kafka.workers(settings, folder) as workers:
         began = time.perf_counter()
-        running.start("all")
-        running.wait_until_ready()
+        workers.start("all")
+        workers.wait_until_ready()
         seconds = time.perf_counter() - began
         time.sleep(SETTLE_S)
-        return Restored(seconds, rows, resident_bytes(running.children[0].pid), written / max(1, rows))
+        return TakeOver(seconds, rows, resident_bytes(workers.children[0].pid), size / max(1, rows))
 
 
-def fill(settings: Settings, given: Templates, debtors: int, items: int) -> tuple[int, int]:
+def fill(settings: Settings, clones: Templates, debtors: int, items: int) -> tuple[int, int]:
     """Write the rows into the state topic; returns how many, and how many bytes."""
     producer = Producer(
         {
@@ -81,18 +81,18 @@ def fill(settings: Settings, given: Templates, debtors: int, items: int) -> tupl
         }
     )
     topic = full_name(settings.prefix, "debtor-state")
-    rows = written = 0
+    rows = size = 0
     if debtors:
-        for own, value in given.own:
+        for own_key, value in clones.own:
             for partition in range(PARTITIONS):
-                producer.produce(topic, value, own.encode(), partition)
-    for customer, row_key, value in cloned(given, debtors, items):
+                producer.produce(topic, value, own_key.encode(), partition)
+    for customer, row_key, value in clone_rows(clones, debtors, items):
         key = f"{customer}{SEPARATOR}{row_key}".encode()
         producer.produce(topic, value, key, partition_of(customer.encode(), PARTITIONS))
         rows += 1
-        written += len(key) + len(value)
+        size += len(key) + len(value)
         if rows % 20_000 == 0:
             producer.poll(0)
-    if left := producer.flush(120):
-        raise RuntimeError(f"the broker did not take {left} of {rows} rows within two minutes")
-    return rows, written
+    if missing := producer.flush(120):
+        raise RuntimeError(f"the broker did not take {missing} of {rows} rows within two minutes")
+    return rows, size

@@ -14,24 +14,24 @@ from tests.bench.workload import PARTITIONS, load, load_size
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    made, size = load(folder), load_size(folder)
-    broker, own = kafka.broker(folder), kafka.run_folder(folder, "stock")
-    topics = [f"{own.name}-{name}" for name in ("events", *OUTPUTS, "rows-changelog")]
+    workload, size = load(folder), load_size(folder)
+    broker, subfolder = kafka.broker(folder), kafka.run_folder(folder, "stock")
+    topics = [f"{subfolder.name}-{name}" for name in ("events", *OUTPUTS, "rows-changelog")]
     kafka.make_topics(broker.bootstrap, dict.fromkeys(topics, PARTITIONS))
-    kafka.produce(broker.bootstrap, ((f"{own.name}-events", event) for event in made.events))
+    kafka.produce(broker.bootstrap, ((f"{subfolder.name}-events", event) for event in workload.events))
     argv = [
         sys.executable,
         "-m",
         "tests.bench.stock_app",
         broker.bootstrap,
-        os.fspath(own),
+        os.fspath(subfolder),
         ",".join(OUTPUTS),
         str(free_port()),
     ]
-    child = spawn(argv, log_path=own / "log", name="stock Faust")
-    done = kafka.finish(child, size.peer_s + 120, own / "done.json")
+    child = spawn(argv, log_path=subfolder / "log", name="stock Faust")
+    result = kafka.finish(child, size.peer_s + 120, subfolder / "done.json")
     return {
-        "stock_faust_events_s": round(done["events"] / (done["ended"] - done["began"])),
-        "stock_faust_events": done["events"],
-        "stock_faust_outputs_per_event": round(done["outputs"] / done["events"], 3),
+        "stock_faust_events_s": round(result["events"] / (result["ended"] - result["began"])),
+        "stock_faust_events": result["events"],
+        "stock_faust_outputs_per_event": round(result["outputs"] / result["events"], 3),
     }

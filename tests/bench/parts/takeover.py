@@ -19,19 +19,19 @@ from confluent_kafka import Consumer
 from streams.kafka.topics import full_name
 from streams.settings import Settings
 from tests.bench import kafka
-from tests.bench.parts.latency import Background, Load, Sender, send_policy
+from tests.bench.parts.latency import Background, Sender, Traffic, send_policy
 from tests.bench.workload import load, load_size
 
 SETTLE_S = 3.0
 PHASE_S = 0.7
 """Each kill comes so much later after all is settled than the one before: heartbeats are a quarter of the session apart."""
 ROOM_S = 40.0
-"""From one kill to the next at most, as far as the events must last."""
+"""Seconds from one kill to the next at most: the events must last for so long."""
 GIVE_UP_S = 90.0
 
 
 class Outage(NamedTuple):
-    """Of one kill: seconds until the other worker had committed something, by partition."""
+    """One kill: seconds until the other worker had committed something, by partition."""
 
     by_partition: dict[int, float]
 
@@ -41,35 +41,35 @@ class Outage(NamedTuple):
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    made, size = load(folder), load_size(folder)
+    workload, size = load(folder), load_size(folder)
     settings = kafka.deployment(kafka.broker(folder).bootstrap, folder, "takeover", clock="leader")
-    send_policy(settings, made)
-    given = Load(made, int(size.takeover_rate * size.takeovers * ROOM_S))
-    kafka.send(settings, given.before)
-    with kafka.workers(settings, folder) as running, kafka.journal(settings) as journal:
-        running.start("all", "all")
-        running.wait_until_ready()
-        journal.wait_for(len(given.before), running)
-        until_learned(journal)
-        with Steady(settings, given, size.takeover_rate):
-            found = [after_a_kill(running, settings, number) for number in range(size.takeovers)]
-    return told(found, settings.session_timeout_s)
+    send_policy(settings, workload)
+    traffic = Traffic(workload, int(size.takeover_rate * size.takeovers * ROOM_S))
+    kafka.send(settings, traffic.before)
+    with kafka.workers(settings, folder) as workers, kafka.journal(settings) as journal:
+        workers.start("all", "all")
+        workers.wait_until_ready()
+        journal.wait_for(len(traffic.before), workers)
+        wait_until_learned(journal)
+        with Steady(settings, traffic, size.takeover_rate):
+            outages = [measure_kill(workers, settings, number) for number in range(size.takeovers)]
+    return summary(outages, settings.session_timeout_s)
 
 
-def until_learned(journal: kafka.Journal) -> None:
-    """Until the learner has nothing left of the history: while it folds, the debtors of its worker wait."""
-    learned = -1
-    while journal.learned > learned:
-        learned, until = journal.learned, time.monotonic() + SETTLE_S
+def wait_until_learned(journal: kafka.Journal) -> None:
+    """Return once the learner has nothing left of the history: while it folds, the debtors of its worker wait."""
+    count = -1
+    while journal.learned > count:
+        count, until = journal.learned, time.monotonic() + SETTLE_S
         while time.monotonic() < until:
             journal.read()
 
 
-def told(found: list[Outage], session_timeout_s: float) -> dict[str, Any]:
+def summary(outages: list[Outage], session_timeout_s: float) -> dict[str, Any]:
     """The worst of all, the median of the kills, and a line for each."""
     return {
-        "takeover_s": round(max(outage.worst for outage in found), 1),
-        "takeover_median_s": round(statistics.median(outage.worst for outage in found), 1),
+        "takeover_s": round(max(outage.worst for outage in outages), 1),
+        "takeover_median_s": round(statistics.median(outage.worst for outage in outages), 1),
         "takeover_session_timeout_s": session_timeout_s,
         "takeovers": [
             {
@@ -78,64 +78,66 @@ def told(found: list[Outage], session_timeout_s: float) -> dict[str, Any]:
                 "first_s": round(min(outage.by_partition.values()), 1),
                 "last_s": round(outage.worst, 1),
             }
-            for number, outage in enumerate(found, 1)
+            for number, outage in enumerate(outages, 1)
         ],
     }
 
 
-def after_a_kill(running: kafka.Workers, settings: Settings, number: int) -> Outage:
+def measure_kill(workers: kafka.Workers, settings: Settings, number: int) -> Outage:
     """Kill the older worker, wait for the other, and put a new one in its place."""
     time.sleep(SETTLE_S + number * PHASE_S)
-    victim, port = running.children.pop(0), running.ports.pop(0)
-    had = set(kafka.page(port, "/health/ready")["partitions"]["debtor"])
+    victim, port = workers.children.pop(0), workers.ports.pop(0)
+    partitions = set(kafka.page(port, "/health/ready")["partitions"]["debtor"])
     topic = full_name(settings.prefix, "journal")
     # Opened before, so that what it reads after the kill is not late.
-    consumer = kafka.follower(settings.bootstrap, [(topic, partition) for partition in had])
+    consumer = kafka.follower(settings.bootstrap, [(topic, partition) for partition in partitions])
     try:
         drain(consumer)
         began = time.time()
         victim.kill()
-        outage = Outage(until_committed(consumer, had, began, time.time(), running))
+        outage = Outage(wait_for_commits(consumer, partitions, began, time.time(), workers))
     finally:
         consumer.close()
-    running.start("all")
-    running.wait_until_ready()
+    workers.start("all")
+    workers.wait_until_ready()
     return outage
 
 
 def drain(consumer: Consumer) -> None:
-    """Read what is there already; more comes all the time."""
+    """Read up to the present; more comes all the time."""
     now = time.time()
     while messages := consumer.consume(1_000, 0.5):
         if messages[-1].timestamp()[1] / 1000 >= now:
             return
 
 
-def until_committed(consumer: Consumer, had: set[int], began: float, dead: float, running: kafka.Workers) -> dict[int, float]:
+def wait_for_commits(
+    consumer: Consumer, partitions: set[int], began: float, dead: float, workers: kafka.Workers
+) -> dict[int, float]:
     """Seconds from ``began`` to the first slice of each partition that was made when the killed worker was ``dead``."""
-    found: dict[int, float] = {}
-    while set(found) != had:
-        running.check()
+    seconds: dict[int, float] = {}
+    while set(seconds) != partitions:
+        workers.check()
         if time.time() - began > GIVE_UP_S:
-            log = running.children[0].log_tail()
+            log = workers.children[0].log_tail()
             raise kafka.StalledError(
-                f"{sorted(had - set(found))} idle {GIVE_UP_S:g} s after the kill. The other's log ends:\n{log}"
+                f"{sorted(partitions - set(seconds))} idle {GIVE_UP_S:g} s after the kill. The other's log ends:\n{log}"
             )
         message = consumer.poll(0.1)
         if message is None or message.error() is not None or message.timestamp()[1] / 1000 <= dead:
             continue
         slice_ = orjson.loads(message.value() or b"")
         if slice_["agent"] == "debtor" and slice_["applied"]:
-            found.setdefault(slice_["partition"], time.time() - began)
-    return found
+            seconds.setdefault(slice_["partition"], time.time() - began)
+    return seconds
 
 
 class Steady(Background):
-    """Sends at the rate until it is left, or out of events."""
+    """A background that sends at the rate until it is left or out of events."""
 
-    def __init__(self, settings: Settings, given: Load, rate: int) -> None:
+    def __init__(self, settings: Settings, traffic: Traffic, rate: int) -> None:
         super().__init__()
-        self._sender, self._rate, self._last = Sender(settings, given, rate), rate, len(given.during)
+        self._sender, self._rate, self._last = Sender(settings, traffic, rate), rate, len(traffic.during)
         self._sent = 0
 
     def run(self) -> None:

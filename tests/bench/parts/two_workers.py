@@ -11,15 +11,15 @@ from tests.bench.workload import load
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    made = load(folder)
+    workload = load(folder)
     broker = kafka.broker(folder)
-    own = kafka.run_folder(folder, "two")
-    settings = kafka.deployment(broker.bootstrap, own, own.name)
-    kafka.send(settings, made.events)
-    kafka.tick(settings, made)
-    measured = work(settings, own, made, broker.pid, count=2)
+    subfolder = kafka.run_folder(folder, "two")
+    settings = kafka.deployment(broker.bootstrap, subfolder, subfolder.name)
+    kafka.send(settings, workload.events)
+    kafka.tick(settings, workload)
+    figures = work(settings, subfolder, workload, broker.pid, count=2)
     return {
-        "pipeline_two_workers_events_s": measured["pipeline_events_s"],
-        "two_workers_cpu_us": measured["worker_cpu_us"],
-        "two_workers_broker_cpu_us": measured["broker_cpu_us"],
+        "pipeline_two_workers_events_s": figures["pipeline_events_s"],
+        "two_workers_cpu_us": figures["worker_cpu_us"],
+        "two_workers_broker_cpu_us": figures["broker_cpu_us"],
     }

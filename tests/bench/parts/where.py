@@ -13,24 +13,24 @@ import orjson
 from streams.process.garbage import keep_many_rows
 from tests.bench import kafka
 from tests.bench.figures import shares
-from tests.bench.parts.react import once
-from tests.bench.sampled import FILE
+from tests.bench.parts.react import fold_once
+from tests.bench.sampled_worker import FILE
 from tests.bench.sampler import Sampler
 from tests.bench.workload import cuts, load
 
 
 def measure(folder: Path) -> dict[str, Any]:
     keep_many_rows()
-    made = load(folder)
-    slices = cuts(made)
+    workload = load(folder)
+    slices = cuts(workload)
     with Sampler() as sampler:
-        once(slices, made.context)
+        fold_once(slices, workload.context)
     broker = kafka.broker(folder)
     settings = kafka.deployment(broker.bootstrap, folder, "where")
-    kafka.send(settings, made.events)
-    kafka.tick(settings, made)
-    with kafka.workers(settings, folder, "tests.bench.sampled") as running, kafka.journal(settings) as journal:
-        running.start("debtor", "learner")
-        journal.wait_for(len(made.events), running)
-    counted: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
-    return {"where_react": shares(sampler.spent_ns), "where_worker": shares(counted)}
+    kafka.send(settings, workload.events)
+    kafka.tick(settings, workload)
+    with kafka.workers(settings, folder, "tests.bench.sampled_worker") as workers, kafka.journal(settings) as journal:
+        workers.start("debtor", "learner")
+        journal.wait_for(len(workload.events), workers)
+    samples: dict[str, int] = orjson.loads((Path(settings.data_dir) / FILE).read_bytes())
+    return {"where_react": shares(sampler.spent_ns), "where_worker": shares(samples)}

@@ -19,8 +19,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.registry import TOPICS
-from streams.engine.restore_process import to_the_end
 from streams.kafka.codec import encode
+from streams.kafka.read import to_the_end
 from streams.kafka.topics import create_topics, full_name, partitions_of
 from streams.process.children import Child, free_port, spawn
 from streams.settings import Settings

@@ -20,8 +20,8 @@ FOLDER = "SLOW_RESTORE"
 PROGRAM = ("-c", f"from {__name__} import main; main()", "worker")
 
 
-def prepare(records: Iterable[tuple[str, bytes | None]]) -> bytes:
-    return snapshot.prepare(_slowly(records))
+def pack_snapshot(records: Iterable[tuple[str, bytes | None]]) -> bytes:
+    return snapshot.pack_snapshot(_slowly(records))
 
 
 def _slowly(records: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, bytes | None]]:
@@ -34,13 +34,13 @@ def _slowly(records: Iterable[tuple[str, bytes | None]]) -> Iterator[tuple[str, 
 
 
 def main() -> None:
-    """Of `python -c` it is imported: the function that prepares must be found by its module's name."""
+    """Of `python -c` it is imported: the function that packs must be found by its module's name."""
     # Here, because those that only read need none of it.
     from agents.debtor.brain import DebtorBrain
     from streams.cli import main as cli
     from streams.engine import restore
 
     restore.MANY_ROWS = 1
-    DebtorBrain.prepare = staticmethod(prepare)
+    DebtorBrain.pack_snapshot = staticmethod(pack_snapshot)
     sys.argv[0] = "duewatch"
     cli.main()

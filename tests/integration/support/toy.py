@@ -32,40 +32,40 @@ class ToyBrain:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
         replay: bool,
         step: int = -1,
-        wakes: int = 500,
+        max_deadlines: int = 500,
         paused: frozenset[str] = frozenset(),
-        before: datetime | None = None,
+        previous_tick: datetime | None = None,
     ) -> FoldResult:
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
         changed: dict[str, tuple[int, str]] = {}
-        for one in arrived:
-            customer = one.event.customer_id or "?"
+        for received in records:
+            customer = received.event.customer_id or "?"
             count, total = changed.get(customer) or self.rows.get(customer, (0, "0"))
-            amount: Decimal = getattr(one.event.data, "amount", Decimal(0))
+            amount: Decimal = getattr(received.event.data, "amount", Decimal(0))
             changed[customer] = (count + 1, str(Decimal(total) + amount))
             folded.outputs.append(
                 Output(
                     topic="customers" if replay and step < -1 else "alerts",
                     key=customer,
                     type="duewatch.toy.v1",
-                    id=stable_id("toy", one.event.id),
-                    time=one.event.time,
-                    recorded=one.event.recorded,
+                    id=stable_id("toy", received.event.id),
+                    time=received.event.time,
+                    recorded=received.event.recorded,
                     data=CustomerUpdated(customer_id=customer, name=str(count + 1)),
-                    causation_id=one.event.id,
+                    causation_id=received.event.id,
                 )
             )
         folded.rows = {customer: orjson.dumps(row) for customer, row in changed.items()}
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 
@@ -81,34 +81,34 @@ class ToyLearner:
 
     def fold(
         self,
-        arrived: Sequence[Received],
+        records: Sequence[Received],
         now: datetime | None,
         context: ContextSet,
         *,
         replay: bool,
         step: int = -1,
-        wakes: int = 500,
+        max_deadlines: int = 500,
         paused: frozenset[str] = frozenset(),
-        before: datetime | None = None,
+        previous_tick: datetime | None = None,
     ) -> FoldResult:
-        folded = FoldResult(applied=len(arrived))
+        folded = FoldResult(applied=len(records))
         ended = {number: set(partitions) for number, partitions in self.ended.items()}
-        for one in arrived:
-            data = one.event.data
+        for received in records:
+            data = received.event.data
             partitions = ended.setdefault(data.step, set())  # type: ignore[attr-defined]
             partitions.add(data.partition)  # type: ignore[attr-defined]
             folded.rows[str(data.step)] = orjson.dumps(sorted(partitions))  # type: ignore[attr-defined]
             if len(partitions) == data.partitions:  # type: ignore[attr-defined]
                 number: int = data.step  # type: ignore[attr-defined]
                 model = ModelPublished(version=f"toy-{number}", step=number)
-                at = one.event.time
+                at = received.event.time
                 folded.outputs.append(
                     Output("models", "model", "duewatch.model.published.v1", stable_id("m", number), at, at, model)
                 )
         return folded
 
-    def keep(self, folded: FoldResult) -> None:
-        for key, value in folded.rows.items():
+    def on_committed(self, result: FoldResult) -> None:
+        for key, value in result.rows.items():
             self.restore(key, value)
 
 
@@ -131,7 +131,7 @@ def main() -> int:
     settings = load_settings()
     share = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
     stage = fail_sometimes(share) if share else None
-    return run(settings, lambda: build_app(settings, debtor=ToyBrain, learner=ToyLearner, stage=stage))  # type: ignore[arg-type]
+    return run(settings, lambda: build_app(settings, brains={"debtor": ToyBrain, "learner": ToyLearner}, stage=stage))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

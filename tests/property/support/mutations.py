@@ -20,7 +20,7 @@ STRUCTURED: Headers = (("content-type", b"application/cloudevents+json"),)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class RawMessage:
     """A record as it lies in a topic."""
 
     topic: str
@@ -36,36 +36,36 @@ class Sent:
             return {}
         return body if isinstance(body, dict) else {}
 
-    def with_body(self, body: Any) -> Sent:
-        """Written by the standard library, which takes NaN and lone surrogates as a careless sender's does."""
+    def with_body(self, body: Any) -> RawMessage:
+        """This message with another body. The standard library writes NaN and lone surrogates, as careless senders do."""
         return replace(self, value=json.dumps(body).encode())
 
 
 @cache
-def golden() -> tuple[Sent, ...]:
+def golden() -> tuple[RawMessage, ...]:
     """Every inbound golden message in binary and in structured mode."""
-    found = []
+    messages = []
     for topic in TOPICS.values():
         if topic.direction == "in":
             for name in topic.contracts:
                 for path in sorted((EXAMPLES / name).glob("*.json")):
-                    found += _both_modes(topic.name, path.read_bytes())
-    return tuple(found)
+                    messages += _both_modes(topic.name, path.read_bytes())
+    return tuple(messages)
 
 
-def _both_modes(topic: str, text: bytes) -> list[Sent]:
+def _both_modes(topic: str, text: bytes) -> list[RawMessage]:
     envelope = orjson.loads(text)
     key = envelope.get("partitionkey", "").encode() or None
-    attributes = tuple((f"ce_{name}", str(told).encode()) for name, told in envelope.items() if name != "data")
-    binary = Sent(topic, key, orjson.dumps(envelope["data"]), (*attributes, ("content-type", b"application/json")))
-    return [binary, Sent(topic, key, text, STRUCTURED)]
+    attributes = tuple((f"ce_{name}", str(value).encode()) for name, value in envelope.items() if name != "data")
+    binary = RawMessage(topic, key, orjson.dumps(envelope["data"]), (*attributes, ("content-type", b"application/json")))
+    return [binary, RawMessage(topic, key, text, STRUCTURED)]
 
 
 @cache
-def bad() -> tuple[Sent, ...]:
+def bad() -> tuple[RawMessage, ...]:
     """The golden messages that are to be refused."""
     cases = [orjson.loads(path.read_bytes()) for path in sorted((EXAMPLES / "bad").glob("*.json"))]
-    return tuple(Sent(case["topic"], _key(case["key"]), _text(case), STRUCTURED) for case in cases)
+    return tuple(RawMessage(case["topic"], _key(case["key"]), _text(case), STRUCTURED) for case in cases)
 
 
 def _key(key: str | None) -> bytes | None:
@@ -111,33 +111,33 @@ def any_json(rng: Random, depth: int = 0) -> Any:
 
 
 # -- ways to bend a message
-def flip_bytes(sent: Sent, rng: Random) -> Sent:
-    value = bytearray(sent.value or b"")
+def flip_bytes(message: RawMessage, rng: Random) -> RawMessage:
+    value = bytearray(message.value or b"")
     for _ in range(rng.randrange(1, 6)):
         if value:
             value[rng.randrange(len(value))] = rng.randrange(256)
-    return replace(sent, value=bytes(value))
+    return replace(message, value=bytes(value))
 
 
-def cut(sent: Sent, rng: Random) -> Sent:
-    value = sent.value or b""
-    return replace(sent, value=value[: rng.randrange(len(value) + 1)])
+def cut(message: RawMessage, rng: Random) -> RawMessage:
+    value = message.value or b""
+    return replace(message, value=value[: rng.randrange(len(value) + 1)])
 
 
-def splice(sent: Sent, rng: Random) -> Sent:
-    """A run of the value twice, or of another message's."""
-    value, other = sent.value or b"", rng.choice(golden()).value or b""
-    at, start = rng.randrange(len(value) + 1), rng.randrange(len(other) + 1)
-    return replace(sent, value=value[:at] + other[start : start + rng.randrange(1, 60)] + value[at:])
+def splice(message: RawMessage, rng: Random) -> RawMessage:
+    """Insert a piece of the value itself, or of another message's value."""
+    value, donor = message.value or b"", rng.choice(golden()).value or b""
+    at, start = rng.randrange(len(value) + 1), rng.randrange(len(donor) + 1)
+    return replace(message, value=value[:at] + donor[start : start + rng.randrange(1, 60)] + value[at:])
 
 
-def other_encoding(sent: Sent, rng: Random) -> Sent:
-    text = (sent.value or b"").decode("utf-8", "replace").replace("a", "ä")
+def other_encoding(message: RawMessage, rng: Random) -> RawMessage:
+    text = (message.value or b"").decode("utf-8", "replace").replace("a", "ä")
     encoding = rng.choice(("utf-16", "utf-16-be", "utf-32", "latin-1", "utf-8-sig", "cp1252", "utf-7", "cp037"))
-    return replace(sent, value=text.encode(encoding, "replace"))
+    return replace(message, value=text.encode(encoding, "replace"))
 
 
-def raw_bytes(sent: Sent, rng: Random) -> Sent:
+def raw_bytes(message: RawMessage, rng: Random) -> RawMessage:
     raw = (
         b"",
         b"\x00",
@@ -152,15 +152,15 @@ def raw_bytes(sent: Sent, rng: Random) -> Sent:
         b'{"a":' * 500,
         rng.randbytes(80),
     )
-    return replace(sent, value=rng.choice(raw))
+    return replace(message, value=rng.choice(raw))
 
 
-def no_value(sent: Sent, _rng: Random) -> Sent:
-    return replace(sent, value=None)
+def no_value(message: RawMessage, _rng: Random) -> RawMessage:
+    return replace(message, value=None)
 
 
-def other_key(sent: Sent, rng: Random) -> Sent:
-    return replace(sent, key=rng.choice((None, b"", b"\x00", b"\xff\xfe", b"c-1\x1fi/1", b"somebody-else", b"k" * 10_000)))
+def other_key(message: RawMessage, rng: Random) -> RawMessage:
+    return replace(message, key=rng.choice((None, b"", b"\x00", b"\xff\xfe", b"c-1\x1fi/1", b"somebody-else", b"k" * 10_000)))
 
 
 def _place(body: Any, rng: Random) -> tuple[Any, Any] | None:
@@ -174,131 +174,131 @@ def _place(body: Any, rng: Random) -> tuple[Any, Any] | None:
     return (rng.random() < 0.5 and _place(body[name], rng)) or (body, name)
 
 
-def other_field(sent: Sent, rng: Random) -> Sent:
-    """A field of the body (or the envelope) with a value of any kind."""
-    body = sent.body()
+def other_field(message: RawMessage, rng: Random) -> RawMessage:
+    """Give a field of the body (or the envelope) a value of any kind."""
+    body = message.body()
     place = _place(body, rng)
     if place is not None:
         place[0][place[1]] = any_json(rng)
-    return sent.with_body(body)
+    return message.with_body(body)
 
 
-def missing_field(sent: Sent, rng: Random) -> Sent:
-    body = sent.body()
+def missing_field(message: RawMessage, rng: Random) -> RawMessage:
+    body = message.body()
     place = _place(body, rng)
     if place is not None:
         del place[0][place[1]]
-    return sent.with_body(body)
+    return message.with_body(body)
 
 
-def extra_field(sent: Sent, rng: Random) -> Sent:
-    body = sent.body()
+def extra_field(message: RawMessage, rng: Random) -> RawMessage:
+    body = message.body()
     place = _place(body, rng)
     if place is not None and isinstance(place[0], dict):
         place[0][rng.choice(("extra", *STRINGS))] = any_json(rng)
-    return sent.with_body(body)
+    return message.with_body(body)
 
 
-def duplicate_field(sent: Sent, rng: Random) -> Sent:
-    """A name twice in one JSON object, with another value."""
-    body = sent.body()
+def duplicate_field(message: RawMessage, rng: Random) -> RawMessage:
+    """Put a name twice into one JSON object, with another value."""
+    body = message.body()
     if not body:
-        return sent
+        return message
     name = rng.choice(list(body))
     twice = json.dumps({name: rng.choice((body[name], any_json(rng)))})[1:-1]
     text = json.dumps(body)
-    return replace(sent, value=(f"{{{twice}, {text[1:]}" if rng.random() < 0.5 else f"{text[:-1]}, {twice}}}").encode())
+    return replace(message, value=(f"{{{twice}, {text[1:]}" if rng.random() < 0.5 else f"{text[:-1]}, {twice}}}").encode())
 
 
-def deep(sent: Sent, rng: Random) -> Sent:
-    """Nested a hundred thousand deep, or just as deep as some parsers still go."""
-    body, depth = sent.body(), rng.choice((100, 130, 200, 260, 1_000, 1_030, 100_000))
+def deep(message: RawMessage, rng: Random) -> RawMessage:
+    """Nest a field a hundred thousand deep, or just as deep as some parsers still go."""
+    body, depth = message.body(), rng.choice((100, 130, 200, 260, 1_000, 1_030, 100_000))
     name, opening, closing = rng.choice([*body, "x"]), *rng.choice(((b"[", b"]"), (b'{"x":', b"}")))
     inner = opening * depth + b"1" + closing * depth * rng.randrange(2)
     body.pop(name, None)
     start = json.dumps(body).encode()[:-1]
-    return replace(sent, value=start + (b", " if body else b"") + json.dumps(name).encode() + b": " + inner + b"}")
+    return replace(message, value=start + (b", " if body else b"") + json.dumps(name).encode() + b": " + inner + b"}")
 
 
-def huge_number(sent: Sent, rng: Random) -> Sent:
-    body = sent.body()
+def huge_number(message: RawMessage, rng: Random) -> RawMessage:
+    body = message.body()
     name = rng.choice([*body, "x"])
     number = rng.choice(
         ("1e400", "-1e400", "1" * 5_000, "1." + "0" * 5_000 + "1", "1E+2", "-0", "NaN", "Infinity", "-Infinity", "0" * 900)
     )
     body[name] = "\u0001"
-    return replace(sent, value=json.dumps(body).replace('"\\u0001"', number).encode())
+    return replace(message, value=json.dumps(body).replace('"\\u0001"', number).encode())
 
 
-def large(sent: Sent, rng: Random) -> Sent:
-    """A text of a megabyte in a field, or that many elements in a list."""
-    body = sent.body()
+def large(message: RawMessage, rng: Random) -> RawMessage:
+    """Put a text of a megabyte into a field, or a list of as many bytes."""
+    body = message.body()
     name, size = rng.choice([*body, "x"]), rng.choice((MAX_BYTES // 2, MAX_BYTES, MAX_BYTES + 1))
     body[name] = "x" * size if rng.random() < 0.7 else [0] * (size // 3)
-    return sent.with_body(body)
+    return message.with_body(body)
 
 
-def duplicate_header(sent: Sent, rng: Random) -> Sent:
-    """A header twice, with the same or another value."""
-    name, told = rng.choice(sent.headers or STRUCTURED)
-    extra = (name, rng.choice((told, b"", b"other", None, told and told.upper())))
-    return replace(sent, headers=(*sent.headers, extra) if rng.random() < 0.5 else (extra, *sent.headers))
+def duplicate_header(message: RawMessage, rng: Random) -> RawMessage:
+    """Send a header twice, with the same or another value."""
+    name, text = rng.choice(message.headers or STRUCTURED)
+    extra = (name, rng.choice((text, b"", b"other", None, text and text.upper())))
+    return replace(message, headers=(*message.headers, extra) if rng.random() < 0.5 else (extra, *message.headers))
 
 
-def other_header(sent: Sent, rng: Random) -> Sent:
-    headers = list(sent.headers or STRUCTURED)
+def other_header(message: RawMessage, rng: Random) -> RawMessage:
+    headers = list(message.headers or STRUCTURED)
     at = rng.randrange(len(headers))
     text: bytes | None = rng.choice((None, b"", b"\xff\xfe", b"\x00", b"a\x1fb", b"x" * 300, b"x" * MAX_BYTES, rng.randbytes(20)))
     if rng.random() < 0.5:
         text = rng.choice(STRINGS).encode("utf-8", "surrogatepass")
     headers[at] = (headers[at][0], text)
-    return replace(sent, headers=tuple(headers))
+    return replace(message, headers=tuple(headers))
 
 
-def missing_header(sent: Sent, rng: Random) -> Sent:
-    gone = rng.randrange(len(sent.headers) + 1)
-    return replace(sent, headers=tuple(pair for n, pair in enumerate(sent.headers) if n != gone))
+def missing_header(message: RawMessage, rng: Random) -> RawMessage:
+    index = rng.randrange(len(message.headers) + 1)
+    return replace(message, headers=tuple(pair for n, pair in enumerate(message.headers) if n != index))
 
 
-def strange_header(sent: Sent, rng: Random) -> Sent:
+def strange_header(message: RawMessage, rng: Random) -> RawMessage:
     name = rng.choice(
         ("", "ce_", "CE_ID", "ce_id ", "Content-Type", "ce_data", "ce_correlationid", "ce_causationid", "\x00", "ü" * 50)
     )
-    told = rng.choice(
+    text = rng.choice(
         (None, b"", b"x", b"\xff", b"a\nb\x00c", b"y" * 100_000, b"application/cloudevents-batch+json", b"text/xml")
     )
-    return replace(sent, headers=(*sent.headers, (name, told)))
+    return replace(message, headers=(*message.headers, (name, text)))
 
 
-def many_headers(sent: Sent, rng: Random) -> Sent:
+def many_headers(message: RawMessage, rng: Random) -> RawMessage:
     extra = tuple((f"{rng.choice(('x', 'ce_x', 'ce_id'))}{n % 7}", b"1") for n in range(rng.choice((100, 5_000))))
-    return replace(sent, headers=(*sent.headers, *extra))
+    return replace(message, headers=(*message.headers, *extra))
 
 
-def other_mode(sent: Sent, rng: Random) -> Sent:
-    """The headers of one mode with the body of the other."""
-    return replace(sent, headers=rng.choice(golden()).headers)
+def other_mode(message: RawMessage, rng: Random) -> RawMessage:
+    """Send the headers of another message with this body: often those of the other mode."""
+    return replace(message, headers=rng.choice(golden()).headers)
 
 
-def other_topic(sent: Sent, rng: Random) -> Sent:
-    return replace(sent, topic=rng.choice([topic.name for topic in TOPICS.values()]))
+def other_topic(message: RawMessage, rng: Random) -> RawMessage:
+    return replace(message, topic=rng.choice([topic.name for topic in TOPICS.values()]))
 
 
-Mutation = Callable[[Sent, Random], Sent]
+Mutation = Callable[[RawMessage, Random], RawMessage]
 MUTATIONS: tuple[Mutation, ...] = (
     flip_bytes, cut, splice, other_encoding, raw_bytes, no_value, other_key, other_field, missing_field, extra_field,
     duplicate_field, deep, huge_number, large, duplicate_header, other_header, missing_header, strange_header, many_headers,
     other_mode, other_topic,
 )  # fmt: skip
 COSTLY = frozenset({deep, large, many_headers})
-"""Megabytes: a few of each are enough."""
+"""Mutations that make messages of megabytes: a few of each are enough."""
 
 CHEAP = tuple(mutation for mutation in MUTATIONS if mutation not in COSTLY)
 
 
-def mutated(rng: Random, among: tuple[Mutation, ...] = MUTATIONS) -> Sent:
+def mutate(rng: Random, among: tuple[Mutation, ...] = MUTATIONS) -> RawMessage:
     """A golden message, bent in one way, sometimes in two or three."""
-    sent = rng.choice(golden())
+    message = rng.choice(golden())
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        sent = rng.choice(among)(sent, rng)
-    return sent
+        message = rng.choice(among)(message, rng)
+    return message

@@ -22,14 +22,14 @@ from tests.support.builders import START, at, context, event
 
 DAYS = 200
 FIRST = (date(2024, 1, 1) - START).days
-"""Of the facts that ``tangled`` makes, in the builders' count of days."""
+"""The first day of the facts that ``tangled`` makes, in the builders' count of days."""
 LAST = FIRST + DAYS + 10
 END = LAST + 30
 _DATES = ("issued_on", "paid_on", "cancelled_on", "written_off_on", "returned_on")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TopicEvent:
     """An event in the topic that it came from."""
 
     topic: str
@@ -43,8 +43,8 @@ class Tick:
     day: int
 
 
-Stream = Sequence[Told | Tick]
-Queues = dict[tuple[str, str], list[Told]]
+Stream = Sequence[TopicEvent | Tick]
+Queues = dict[tuple[str, str], list[TopicEvent]]
 """(customer, topic) -> its events in their order."""
 
 
@@ -55,17 +55,17 @@ def portfolio(rng: Random, debtors: int = 3, *, simple: bool = False) -> Queues:
     for number in range(debtors):
         customer = f"c-{number}"
         facts = tangled(rng.randrange(1 << 30), customer, DAYS)
-        money = [_recorded(rng, fact, _dated(fact)) for fact in (_simple(facts) if simple else facts)]
+        money = [_record_late(rng, fact, _day_of(fact)) for fact in (_simple(facts) if simple else facts)]
         for topic, events in (
             ("payments", money if simple else money + _around(rng, customer, facts)),
             ("bank-transactions", _bank(rng, customer)),
             ("insolvency-events", _notices(rng, customer)),
             ("customers", _master(rng, customer)),
-            ("decisions", _decided(rng, customer)),
+            ("decisions", _decisions(rng, customer)),
         ):
             # Mostly in the order in which they were recorded; a sender's queue mixes some of them up.
             events.sort(key=lambda e: e.recorded + timedelta(days=rng.choice((0, 0, 0, 0, 9))))
-            queues[customer, topic] = [Told(topic, one) for one in events]
+            queues[customer, topic] = [TopicEvent(topic, entry) for entry in events]
     return queues
 
 
@@ -78,12 +78,13 @@ def _simple(facts: list[Contract]) -> list[Contract]:
     ]
 
 
-def _dated(fact: Any) -> int:
-    return (next(getattr(fact, name) for name in _DATES if hasattr(fact, name)) - START).days
+def _day_of(fact: Any) -> int:
+    day: date = next(getattr(fact, name) for name in _DATES if hasattr(fact, name))
+    return (day - START).days
 
 
-def _recorded(rng: Random, fact: Any, day: int) -> Event:
-    """Known on its day, sometimes up to a month later."""
+def _record_late(rng: Random, fact: Any, day: int) -> Event:
+    """The fact as an event that is recorded on its day, or up to a month later."""
     return event(fact, min(day + rng.choice((0, 0, 0, 1, 3, 30)), LAST))
 
 
@@ -98,10 +99,10 @@ def _around(rng: Random, customer: str, facts: list[Contract]) -> list[Event]:
         day, due = (invoice.due_on - START).days, invoice.due_on
         common: dict[str, Any] = {"customer_id": customer, "invoice_id": invoice.invoice_id, "dispute_id": f"D{n}"}
         if rng.random() < 0.4:
-            events.append(_recorded(rng, p.DisputeOpened(**common, opened_on=due), day))
-            events.append(_recorded(rng, p.DisputeClosed(**common, closed_on=due, outcome="rejected"), day))
+            events.append(_record_late(rng, p.DisputeOpened(**common, opened_on=due), day))
+            events.append(_record_late(rng, p.DisputeClosed(**common, closed_on=due, outcome="rejected"), day))
         if rng.random() < 0.4:
-            events.append(_recorded(rng, p.DunningSent(customer_id=customer, dunning_id=f"L{n}", level=1, sent_on=due), day))
+            events.append(_record_late(rng, p.DunningSent(customer_id=customer, dunning_id=f"L{n}", level=1, sent_on=due), day))
     return events
 
 
@@ -114,7 +115,7 @@ def _bank(rng: Random, customer: str) -> list[Event]:
         common: dict[str, Any] = {"customer_id": customer, "transaction_id": f"B{week}", "currency": "EUR"}
         day = FIRST + week
         fact = bank.BankTransactionBooked(**common, amount=amount, booked_on=_on(day), balance_after=amount)
-        events.append(_recorded(rng, fact, day))
+        events.append(_record_late(rng, fact, day))
     return events
 
 
@@ -132,18 +133,18 @@ def _notices(rng: Random, customer: str) -> list[Event]:
             published_on=_on(day),
             corrects=rng.choice((None, "N0")),
         )
-        events.append(_recorded(rng, fact, day))
+        events.append(_record_late(rng, fact, day))
     return events
 
 
 def _master(rng: Random, customer: str) -> list[Event]:
     days = [FIRST + rng.randrange(DAYS) for _ in range(rng.randrange(3))]
     return [
-        _recorded(rng, customers.CustomerUpdated(customer_id=customer, country=rng.choice(("DE", "FR"))), day) for day in days
+        _record_late(rng, customers.CustomerUpdated(customer_id=customer, country=rng.choice(("DE", "FR"))), day) for day in days
     ]
 
 
-def _decided(rng: Random, customer: str) -> list[Event]:
+def _decisions(rng: Random, customer: str) -> list[Event]:
     events = []
     for n in range(rng.randrange(6)):
         day = FIRST + rng.randrange(DAYS)
@@ -158,24 +159,24 @@ def _decided(rng: Random, customer: str) -> list[Event]:
             decided_on=_on(day),
             **(limit if action == "override" else {}),
         )
-        events.append(_recorded(rng, fact, day))
+        events.append(_record_late(rng, fact, day))
     return events
 
 
-def interleaved(rng: Random, queues: Queues, *, twice: frozenset[str] = frozenset()) -> list[Told | Tick]:
-    """One order of all; each queue keeps its own.
+def interleave(rng: Random, queues: Queues, *, twice: frozenset[str] = frozenset()) -> list[TopicEvent | Tick]:
+    """One order of all events; each queue keeps its own order.
 
     Events whose id is in ``twice`` may come again later. Ticks come anywhere, their days go up, the last comes after everything.
     """
-    left = {key: list(reversed(queue)) for key, queue in queues.items() if queue}
-    stream: list[Told | Tick] = []
-    while left:
-        key = rng.choice(list(left))
-        stream += (left[key].pop() for _ in range(min(rng.choice((1, 1, 2, 9)), len(left[key]))))
-        if not left[key]:
-            del left[key]
-    for again in [told for told in stream if isinstance(told, Told) and told.event.id in twice and rng.random() < 0.2]:
-        stream.insert(rng.randrange(stream.index(again) + 1, len(stream) + 1), again)
+    remaining = {key: list(reversed(queue)) for key, queue in queues.items() if queue}
+    stream: list[TopicEvent | Tick] = []
+    while remaining:
+        key = rng.choice(list(remaining))
+        stream += (remaining[key].pop() for _ in range(min(rng.choice((1, 1, 2, 9)), len(remaining[key]))))
+        if not remaining[key]:
+            del remaining[key]
+    for repeat in [item for item in stream if isinstance(item, TopicEvent) and item.event.id in twice and rng.random() < 0.2]:
+        stream.insert(rng.randrange(stream.index(repeat) + 1, len(stream) + 1), repeat)
     days = sorted(rng.randrange(FIRST, LAST) for _ in range(rng.choice((0, 3, 20))))
     places = sorted(rng.randrange(len(stream) + 1) for _ in days)
     for day, place in reversed(list(zip(days, places, strict=True))):
@@ -185,10 +186,10 @@ def interleaved(rng: Random, queues: Queues, *, twice: frozenset[str] = frozense
 
 @dataclass
 class Run:
-    """A book that is told a stream, slice by slice, as the engine does: a slice is judged as of the tick applied before."""
+    """A brain that folds a stream slice by slice, as the engine does: a slice is judged as of the tick applied before."""
 
     context: ContextSet = field(default_factory=context)
-    book: DebtorBrain = field(default_factory=DebtorBrain)
+    brain: DebtorBrain = field(default_factory=DebtorBrain)
     outputs: list[Output] = field(default_factory=list)
     accepted: list[Event] = field(default_factory=list)
     rejected: list[tuple[Event, str]] = field(default_factory=list)
@@ -199,25 +200,25 @@ class Run:
     forgotten: list[str] = field(default_factory=list)
     """Invoices whose row was deleted. Nothing here lives as long as the horizon, so there should be none."""
 
-    def tell(self, slice_: Iterable[Told], tick: int | None = None) -> None:
-        """One slice: records, then perhaps a tick."""
+    def tell(self, slice_: Iterable[TopicEvent], tick: int | None = None) -> None:
+        """Fold one slice: records, then perhaps a tick."""
         before = None if self.day is None else at(self.day)
         self.day = self.day if tick is None else tick
-        arrived = [Received(one.topic, 0, n, one.event) for n, one in enumerate(slice_)]
+        received = [Received(entry.topic, 0, n, entry.event) for n, entry in enumerate(slice_)]
         now = None if self.day is None else at(self.day)
-        folded = self.book.fold(arrived, now, self.context, replay=False, wakes=1 << 30, before=before)
-        self.book.keep(folded)
-        self._take(arrived, folded)
+        result = self.brain.fold(received, now, self.context, replay=False, max_deadlines=1 << 30, previous_tick=before)
+        self.brain.on_committed(result)
+        self._take(received, result)
 
-    def _take(self, arrived: list[Received], folded: FoldResult) -> None:
-        assert folded.applied + folded.duplicates + len(folded.rejected) == len(arrived)
-        self.outputs += folded.outputs
-        self.duplicates += folded.duplicates
-        refused = [one.event for one, _ in folded.rejected]
-        self.rejected += [(one.event, why.reason) for one, why in folded.rejected]
-        if len(arrived) == 1 and folded.applied:
-            self.accepted += [one.event for one in arrived if one.event not in refused]
-        for key, row in folded.rows.items():
+    def _take(self, received: list[Received], result: FoldResult) -> None:
+        assert result.applied + result.duplicates + len(result.rejected) == len(received)
+        self.outputs += result.outputs
+        self.duplicates += result.duplicates
+        rejections = [entry.event for entry, _ in result.rejected]
+        self.rejected += [(entry.event, why.reason) for entry, why in result.rejected]
+        if len(received) == 1 and result.applied:
+            self.accepted += [entry.event for entry in received if entry.event not in rejections]
+        for key, row in result.rows.items():
             if row is None:
                 self.rows.pop(key, None)
                 if split_key(key)[1].startswith("i/"):
@@ -226,30 +227,30 @@ class Run:
                 self.rows[key] = row
 
     def all(self, stream: Stream, size: int = 1, *, with_tick: bool = False) -> Run:
-        """The whole stream in slices of up to ``size`` records; ``with_tick``: a tick ends the slice before it."""
-        gathered: list[Told] = []
-        for one in stream:
-            if isinstance(one, Told):
-                gathered.append(one)
-                if len(gathered) == size:
-                    self.tell(gathered)
-                    gathered = []
+        """Fold the whole stream in slices of up to ``size`` records; ``with_tick``: a tick ends the slice before it."""
+        pending: list[TopicEvent] = []
+        for entry in stream:
+            if isinstance(entry, TopicEvent):
+                pending.append(entry)
+                if len(pending) == size:
+                    self.tell(pending)
+                    pending = []
                 continue
-            if gathered and not with_tick:
-                self.tell(gathered)
-                gathered = []
-            self.tell(gathered, one.day)
-            gathered = []
-        assert not gathered, "a stream ends with a tick"
+            if pending and not with_tick:
+                self.tell(pending)
+                pending = []
+            self.tell(pending, entry.day)
+            pending = []
+        assert not pending, "a stream ends with a tick"
         return self
 
-    def restored(self) -> Run:
-        """Another worker that takes over: what was written, and nothing else."""
-        book = DebtorBrain()
+    def take_over(self) -> Run:
+        """The run of another worker that takes over: it knows what was written, and nothing else."""
+        brain = DebtorBrain()
         for key, row in self.rows.items():
-            book.restore(key, row)
+            brain.restore(key, row)
         outputs, accepted, rejected = list(self.outputs), list(self.accepted), list(self.rejected)
-        return replace(self, book=book, rows=dict(self.rows), outputs=outputs, accepted=accepted, rejected=rejected)
+        return replace(self, brain=brain, rows=dict(self.rows), outputs=outputs, accepted=accepted, rejected=rejected)
 
-    def sent(self, topic: str) -> list[Any]:
+    def bodies(self, topic: str) -> list[Any]:
         return [output.data for output in self.outputs if output.topic == topic]

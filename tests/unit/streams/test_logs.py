@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from structlog.typing import EventDict
 
 from streams.logs import configure_logs, logging_config, redact
 
@@ -22,7 +24,7 @@ IBAN = "DE89370400440532013000"
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before():
+def logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -31,7 +33,7 @@ def logging_as_before():
     structlog.reset_defaults()
 
 
-def redacted(**event):
+def redacted(**event: Any) -> EventDict:
     return redact(None, "info", event)
 
 
@@ -51,11 +53,11 @@ def redacted(**event):
         pytest.param("http://host:8123/path", "http://host:8123/path", id="a URL without one"),
     ],
 )
-def test_text_is_cleaned(text, shown):
+def test_text_is_cleaned(text: str, shown: str) -> None:
     assert redacted(event=text) == {"event": shown}
 
 
-def test_secret_and_personal_fields_are_replaced_however_deep():
+def test_secret_and_personal_fields_are_replaced_however_deep() -> None:
     event = {"sasl.password": "x", "api_key": "x", "Authorization": "x", "remittance": "RE 4711", "debtor": {"names": ["Ada"]}}
     found = redacted(outer=[event], token=None)
     assert found == {
@@ -72,7 +74,7 @@ def test_secret_and_personal_fields_are_replaced_however_deep():
     }
 
 
-def test_values_of_all_kinds_are_cleaned():
+def test_values_of_all_kinds_are_cleaned() -> None:
     found = redacted(
         a=ValueError(f"no account {IBAN}"), b=f"x{IBAN}".encode(), c=SecretStr("hunter2"), d=Decimal("1.50"), e=3, f=True
     )
@@ -87,16 +89,16 @@ def test_values_of_all_kinds_are_cleaned():
 
 
 @given(st.text(), st.text())
-def test_no_account_number_survives_whatever_stands_around_it(before, after):
+def test_no_account_number_survives_whatever_stands_around_it(before: str, after: str) -> None:
     text = redacted(event=f"{before} {IBAN} {after}")["event"]
     assert IBAN not in text
 
 
-def lines(capfd) -> list[dict[str, Any]]:
+def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
-def test_ours_and_foreign_lines_have_one_form(capfd):
+def test_ours_and_foreign_lines_have_one_form(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs("json")
     with structlog.contextvars.bound_contextvars(topic="payments"):
         structlog.get_logger("engine").info("slice.committed", records=3)
@@ -108,7 +110,7 @@ def test_ours_and_foreign_lines_have_one_form(capfd):
     assert ours["timestamp"].endswith("Z")
 
 
-def test_tracebacks_hold_no_local_variables_and_no_account_numbers(capfd):
+def test_tracebacks_hold_no_local_variables_and_no_account_numbers(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs("json")
     password = "hunter2"
     try:
@@ -122,7 +124,7 @@ def test_tracebacks_hold_no_local_variables_and_no_account_numbers(capfd):
     assert [json.loads(line)["exception"][0]["exc_type"] for line in text.splitlines()] == ["ValueError", "ValueError"]
 
 
-def test_the_console_is_cleaned_too(capfd):
+def test_the_console_is_cleaned_too(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs("console")
     try:
         raise ValueError(f"cannot use {IBAN}")
@@ -136,7 +138,7 @@ def test_the_console_is_cleaned_too(capfd):
     assert "hunter2" not in text
 
 
-def test_the_level_holds_and_chatty_libraries_are_quieter(capfd):
+def test_the_level_holds_and_chatty_libraries_are_quieter(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs("json", "INFO")
     structlog.get_logger().debug("hidden")
     logging.getLogger("aiokafka.consumer").info("hidden")
@@ -145,7 +147,7 @@ def test_the_level_holds_and_chatty_libraries_are_quieter(capfd):
     assert logging_config("json", "ERROR")["loggers"]["aiokafka"]["level"] == "ERROR"
 
 
-def test_fausts_worker_applies_the_same_configuration():
+def test_fausts_worker_applies_the_same_configuration() -> None:
     """In a process of its own: a worker replaces stdout and the root's handlers."""
     code = textwrap.dedent("""
         import faust, logging

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from agents.debtor.brain import DebtorBrain
-from agents.debtor.keys import SCORE, SEPARATOR, split_key, wake_of
+from agents.debtor.keys import SCORE, SEPARATOR, deadline_of, split_key
 from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of
 from schemas.events.payments import DunningSent
-from tests.support.builders import Life, arrived, at, day, event, invoice, payment
+from tests.support.builders import Life, at, day, event, invoice, payment, received_events
 
 VERSIONS = sorted(Path(__file__).parent.glob("rows-*.jsonl"))
 
@@ -40,7 +40,7 @@ def says(now: object, was: object) -> bool:
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_rows_of_every_version_so_far_load_with_what_they_said(path):
+def test_rows_of_every_version_so_far_load_with_what_they_said(path: Path) -> None:
     rows = stored(path)
     assert {split_key(key)[1][:1] for key, _ in rows} | {SCORE} >= {"", "i", "m", "p", "s", "f", "x", "n"}
     for key, value in rows:
@@ -48,16 +48,16 @@ def test_rows_of_every_version_so_far_load_with_what_they_said(path):
         row, was = decode(row_key, value), json.loads(value)
         now = json.loads(encode(row))
         assert says(now, was)
-        assert wake_of(row_key, value) == getattr(row, "wake", 0)
+        assert deadline_of(row_key, value) == getattr(row, "next_deadline", 0)
         if isinstance(row, Header):
             assert opening_of(value) == (row.limit.action, row.limit.generation)
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_a_book_goes_on_with_rows_of_an_earlier_version(path):
+def test_a_book_goes_on_with_rows_of_an_earlier_version(path: Path) -> None:
     life, n = Life(), 300
     for key, value in stored(path):
-        life.book.restore(key, value)
+        life.brain.restore(key, value)
     customer = split_key(stored(path)[0][0])[0]
     life.tell(invoice("new", n, customer=customer), payment("p-new", n, {"new": "100.00"}, customer=customer), now=at(n))
     assert not life.rejections
@@ -65,23 +65,23 @@ def test_a_book_goes_on_with_rows_of_an_earlier_version(path):
     assert life.row("i/new", customer).closed == "settled"
 
 
-def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_first_change():
+def test_a_header_of_version_1_hands_over_what_the_score_had_learned_with_its_first_change() -> None:
     life, path = Life(), VERSIONS[0]
     for key, value in stored(path):
-        life.book.restore(key, value)
+        life.brain.restore(key, value)
     key, value = next((key, value) for key, value in stored(path) if not split_key(key)[1])
     customer, held = split_key(key)[0], json.loads(value)["score"]
     last = held.pop("last")
     letter = DunningSent(customer_id=customer, dunning_id="d-1", level=1, sent_on=day(300))
-    folded = life.book.fold(arrived(event(letter, 300)), None, life.context, replay=False)
+    folded = life.brain.fold(received_events(event(letter, 300)), None, life.context, replay=False)
     header, learned = (json.loads(folded.rows[f"{customer}{SEPARATOR}{k}"] or b"") for k in ("", SCORE))
     assert says(learned, held)
     assert (header["last"], header["version"], "score" in header) == (last, ROW_VERSION, False)
 
 
-def test_a_restored_row_stays_as_it_was_written_until_it_is_touched():
+def test_a_restored_row_stays_as_it_was_written_until_it_is_touched() -> None:
     book = DebtorBrain()
     book.restore("c-1\x1fi/never", b'{"wake":0,"this is":"no item"}')
-    assert list(book._shelf) == ["c-1"]
+    assert list(book._store) == ["c-1"]
     with pytest.raises(Exception, match="missing required field"):
         list(book.rows())

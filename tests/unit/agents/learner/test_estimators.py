@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import date
 from importlib.util import find_spec
 from types import ModuleType
@@ -13,10 +14,10 @@ import pytest
 from river.checks import yield_checks
 
 from agents.learner.decide import learn_all, state_logit, state_vector
-from agents.learner.estimators import CellsClassifier, DenseClassifier, Hedged
-from agents.learner.state import Shared
+from agents.learner.state import SharedModel
 from agents.score_model import FEATURES
 from schemas.events.models import ExampleMatured
+from tests.unit.agents.learner.support.estimators import CellsClassifier, DenseClassifier, Hedged
 
 if find_spec("sklearn") is None:
     # River's checks import it for data sets of several targets, which no check of a binary classifier reads.
@@ -29,27 +30,27 @@ else:
 
 
 @pytest.mark.parametrize(("model", "check"), CHECKS, ids=[f"{m.__name__}-{c.__name__}" for m, c in CHECKS])
-def test_river_takes_it_for_an_estimator(model, check):
+def test_river_takes_it_for_an_estimator(model: type, check: Callable[..., Any]) -> None:
     check(model())
 
 
-def test_cells_learn_what_the_shared_model_learns():
+def test_cells_learn_what_the_shared_model_learns() -> None:
     estimator, examples = CellsClassifier(), []
     for i in range(60):
         x: dict[Any, Any] = {"w": str(i % 7), "gx": f"a:{i % 2}"}
         label = int(i % 3 == 0)
         estimator.learn_one(x, bool(label))
         examples.append(_example(i, label, tuple(f"{name}:{value}" for name, value in x.items())))
-    model = learn_all(Shared(), examples)
+    model = learn_all(SharedModel(), examples)
     assert estimator.bias == model.bias
     assert {f"{name}:{value}": cell for (name, value), cell in estimator.cells.items()} == model.cells
 
 
-def test_the_dense_one_learns_what_the_state_model_learns():
+def test_the_dense_one_learns_what_the_state_model_learns() -> None:
     estimator = DenseClassifier()
     # The system's features are there from the start, each with its own prior.
     estimator.names = {feature.name: i for i, feature in enumerate(FEATURES) if i}
-    model = Shared()
+    model = SharedModel()
     estimator.weights, estimator.covariance = model.weights.copy(), model.covariance.copy()
     examples = []
     for i in range(60):

@@ -28,7 +28,7 @@ def _named(one: Record) -> list[tuple[str, dict[str, object]]]:
     return [(table, dict(zip(TABLES[table], row, strict=True))) for table, row in rows_of(one, orjson.loads)]
 
 
-def test_a_payment_is_an_event_and_a_posting_per_allocation_and_rest():
+def test_a_payment_is_an_event_and_a_posting_per_allocation_and_rest() -> None:
     [(_, event), *postings] = _named(record(PAYMENT, "e1", offset=7))
     assert (event["topic"], event["offset"], event["id"], event["customer_id"]) == ("payments", 7, "e1", "A")
     assert event["data"] == PAYMENT.model_dump_json()
@@ -36,12 +36,12 @@ def test_a_payment_is_an_event_and_a_posting_per_allocation_and_rest():
     assert told == [("I1", 1, "60.05"), ("I2", 2, "40.00"), ("", 0, "0.05")]
 
 
-def test_money_is_never_a_float():
+def test_money_is_never_a_float() -> None:
     rows = rows_of(record(PAYMENT, "e1"), orjson.loads)
     assert not any(isinstance(value, float) for _, row in rows for value in row)
 
 
-def test_structured_mode_says_the_same_as_binary_mode():
+def test_structured_mode_says_the_same_as_binary_mode() -> None:
     envelope = {"id": "e1", "type": "duewatch.payment.received.v1", "source": "test", "specversion": "1.0"}
     times = {"time": "2026-01-01T00:00:00Z", "recordedtime": "2026-01-01T00:00:00Z"}
     value = orjson.dumps({**envelope, **times, "data": PAYMENT.model_dump(mode="json")})
@@ -50,7 +50,7 @@ def test_structured_mode_says_the_same_as_binary_mode():
     assert facts == [{**row, "record": 0} for _, row in _named(record(PAYMENT, "e1"))[1:]]
 
 
-def test_the_same_record_at_another_offset_is_the_same_record():
+def test_the_same_record_at_another_offset_is_the_same_record() -> None:
     one, other = _named(record(PAYMENT, "e1", offset=1)), _named(record(PAYMENT, "e1", offset=2))
     assert one[0][1]["record"] == other[0][1]["record"]
 
@@ -66,11 +66,11 @@ def test_the_same_record_at_another_offset_is_the_same_record():
         pytest.param(("payments", 0, b"k", [("ce_id", b"1"), ("ce_time", b"x")], b"v"), id="another header"),
     ],
 )
-def test_identity_tells_records_apart_by(other):
+def test_identity_tells_records_apart_by(other: tuple[str, int, bytes | None, list[tuple[str, bytes]], bytes]) -> None:
     assert identity(*other) != identity("payments", 0, b"k", [("ce_id", b"1")], b"v")
 
 
-def test_identity_ignores_headers_that_say_nothing_about_the_event():
+def test_identity_ignores_headers_that_say_nothing_about_the_event() -> None:
     traced = [("ce_id", b"1"), ("traceparent", b"00-1")]
     assert identity("payments", 0, b"k", traced, b"v") == identity("payments", 0, b"k", [("ce_id", b"1")], b"v")
 
@@ -107,7 +107,9 @@ def _plain(value: object) -> bool:
 
 
 @given(st.sampled_from(TOPICS_READ), st.none() | st.binary(), _values, _headers)
-def test_no_record_breaks_the_sink(topic, key, value, headers):
+def test_no_record_breaks_the_sink(
+    topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
     for table, row in rows_of(Record(topic, 0, 0, key, value, headers), orjson.loads):
         assert len(row) == len(TABLES[table])
         orjson.dumps(row)

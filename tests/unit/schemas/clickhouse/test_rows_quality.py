@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from schemas.clickhouse.rows import TABLES, Record, rows_of
+from schemas.clickhouse.rows import TABLES, Record, Rows, rows_of
 from schemas.generate import EXAMPLES
 
 
-def rows(name):
+def rows(name: str) -> tuple[Rows, dict[str, Any]]:
     [path] = EXAMPLES.glob(f"duewatch.model.{name}.json")
     content_type = ("content-type", b"application/cloudevents+json")
     return rows_of(Record("model-quality", 0, 7, None, path.read_bytes(), [content_type])), json.loads(path.read_text())["data"]
@@ -25,7 +26,7 @@ def rows(name):
         ("alerted.v1/1-minimal", "model_alerts_raw"),
     ],
 )
-def test_each_message_is_a_row_of_its_table_with_every_field(example, table):
+def test_each_message_is_a_row_of_its_table_with_every_field(example: str, table: str) -> None:
     [(found, row)], data = rows(example)
     told = dict(zip(TABLES[table], row, strict=True))
 

@@ -1,4 +1,4 @@
-"""What went out is found in ClickHouse once and as it is made again; what is missing, altered or made up is named."""
+"""Published outputs are in ClickHouse once and as they are recomputed; what is missing, altered or made up is named."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 import orjson
 import pytest
 
+from agents.registry import AGENTS
 from schemas.base import parse_time
 from schemas.events.envelope import Output
 from schemas.registry import CONTRACTS
 from streams.audit import outputs
-from streams.audit.outputs import Made, View, compare_output, row_of
+from streams.audit.outputs import ExpectedRow, View, compare_output, row_of
 from streams.recompute.difference import Difference
 
 Row = dict[str, Any]
@@ -33,47 +34,49 @@ def alert(number: int, severity: str = "info", **more: Any) -> Row:
     return {"id": f"a-{number}", "customer_id": f"c-{number}", "severity": severity, "offset": number} | more
 
 
-def made(row: Row, *, judged: bool = True) -> Made:
-    return Made(row.get("customer_id", "learner 0"), {k: v for k, v in row.items() if k != "offset"}, judged)
+def expected(row: Row, *, judged: bool = True) -> ExpectedRow:
+    return ExpectedRow(row.get("customer_id", "learner 0"), {k: v for k, v in row.items() if k != "offset"}, judged)
 
 
-def found_in(view: View, all_made: Iterable[Made], since: int = 0, end: int = 0, judged: bool = True) -> list[Difference]:
+def differences_in(
+    view: View, fold: Iterable[ExpectedRow], since: int = 0, end: int = 0, judged: bool = True
+) -> list[Difference]:
     """All that a view and the outputs differ in."""
-    found = [difference for one in all_made for difference in view.take(one)]
-    return [*found, *view.rest(), *view.unknown(since, end, lambda _: judged)]
+    differences = [difference for output in fold for difference in view.add(output)]
+    return [*differences, *view.finish(), *view.unknown(since, end, lambda _: judged)]
 
 
-def told(found: Iterable[Difference]) -> list[tuple[str, ...]]:
-    return [(one.subject, one.where, one.field, one.expected, one.found) for one in found]
+def as_tuples(differences: Iterable[Difference]) -> list[tuple[str, ...]]:
+    return [(d.subject, d.where, d.field, d.expected, d.found) for d in differences]
 
 
 @pytest.fixture(autouse=True)
-def _small_pages(monkeypatch):
+def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "PAGE", 3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 7, 12])
-def test_what_is_there_once_and_alike_is_no_difference(count):
+def test_what_is_there_once_and_alike_is_no_difference(count: int) -> None:
     rows = [alert(number) for number in range(count)]
-    assert found_in(View("alerts", "debtor 0", pages(rows)), map(made, rows)) == []
+    assert differences_in(View("alerts", "debtor 0", pages(rows)), map(expected, rows)) == []
 
 
-def test_little_waits_for_the_other_side():
+def test_little_waits_for_the_other_side() -> None:
     rows = [alert(number) for number in range(100)]
     view = View("alerts", "debtor 0", pages(rows))
     for row in rows:
-        assert not list(view.take(made(row)))
-        assert len(view._made) < outputs.PAGE
-        assert not view._there
+        assert not list(view.add(expected(row)))
+        assert len(view._expected) < outputs.PAGE
+        assert not view._actual
 
 
-def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values():
-    there = [alert(0), alert(1, "critical"), alert(3), alert(4, id="made-up"), alert(5)]
+def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values() -> None:
+    rows = [alert(0), alert(1, "critical"), alert(3), alert(4, id="made-up"), alert(5)]
 
-    found = found_in(View("alerts", "debtor 0", pages(there)), map(made, map(alert, (0, 1, 2, 3, 5))))
+    differences = differences_in(View("alerts", "debtor 0", pages(rows)), map(expected, map(alert, (0, 1, 2, 3, 5))))
 
-    assert {one.kind for one in found} == {"outputs"}
-    assert sorted(told(found)) == [
+    assert {difference.kind for difference in differences} == {"outputs"}
+    assert sorted(as_tuples(differences)) == [
         ("c-1", "alerts a-1", "severity", "info", "critical"),
         ("c-2", "alerts a-2", "id", "a-2", "absent"),
         ("c-4", "alerts made-up", "id", "absent", "made-up"),
@@ -81,23 +84,23 @@ def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values
 
 
 @pytest.mark.parametrize("apart", [1, 9], ids=["in one page", "pages apart"])
-def test_a_row_that_a_view_shows_twice_is_named(apart):
+def test_a_row_that_a_view_shows_twice_is_named(apart: int) -> None:
     rows = [alert(number) for number in range(12)]
     again = alert(1, customer_id="c-other", offset=1 + apart)
-    [one] = found_in(View("alerts", "debtor 0", pages([*rows, again])), map(made, rows))
-    assert (one.where, one.subject) == ("alerts a-1", "c-other")
+    [difference] = differences_in(View("alerts", "debtor 0", pages([*rows, again])), map(expected, rows))
+    assert (difference.where, difference.subject) == ("alerts a-1", "c-other")
 
 
-def test_a_row_that_a_later_slice_may_have_written_is_not_judged_and_one_behind_the_log_is():
+def test_a_row_that_a_later_slice_may_have_written_is_not_judged_and_one_behind_the_log_is() -> None:
     rows = [alert(number) for number in range(6)]
-    found = found_in(View("alerts", "debtor 0", pages(rows)), map(made, rows[:3]), since=3, end=5)
-    assert told(found) == [("c-5", "alerts a-5", "id", "absent", "a-5")]
+    differences = differences_in(View("alerts", "debtor 0", pages(rows)), map(expected, rows[:3]), since=3, end=5)
+    assert as_tuples(differences) == [("c-5", "alerts a-5", "id", "absent", "a-5")]
 
 
-def test_of_what_other_code_decided_nothing_is_asserted():
+def test_of_what_other_code_decided_nothing_is_asserted() -> None:
     rows = [alert(0, "critical"), alert(1)]
-    unjudged = [made(alert(number), judged=False) for number in (0, 2)]
-    assert found_in(View("alerts", "debtor 0", pages(rows)), unjudged, judged=False) == []
+    unjudged = [expected(alert(number), judged=False) for number in (0, 2)]
+    assert differences_in(View("alerts", "debtor 0", pages(rows)), unjudged, judged=False) == []
 
 
 def quality(ident: str, labels: int, offset: int, day: str = "2026-03-01") -> Row:
@@ -105,13 +108,13 @@ def quality(ident: str, labels: int, offset: int, day: str = "2026-03-01") -> Ro
     return {"id": ident, "labels": labels, "offset": offset, **named}
 
 
-def test_of_a_day_that_was_measured_again_the_last_one_counts():
+def test_of_a_day_that_was_measured_again_the_last_one_counts() -> None:
     first, last = quality("q-0", 10, 0), quality("q-9", 12, 9)
     others = [quality(f"q-{number}", 5, number, f"2026-02-0{number}") for number in range(1, 9)]
 
-    assert found_in(View("model_quality", "learner 0", pages([*others, last])), map(made, [first, *others, last])) == []
-    stale = found_in(View("model_quality", "learner 0", pages([first])), map(made, [first, last]))
-    assert told(stale) == [("learner 0", "model_quality q-0", "id", "q-9", "q-0")]
+    assert differences_in(View("model_quality", "learner 0", pages([*others, last])), map(expected, [first, *others, last])) == []
+    stale = differences_in(View("model_quality", "learner 0", pages([first])), map(expected, [first, last]))
+    assert as_tuples(stale) == [("learner 0", "model_quality q-0", "id", "q-9", "q-0")]
 
 
 def output(kind: str, topic: str, name: str = "2-full") -> Output:
@@ -135,28 +138,28 @@ def output(kind: str, topic: str, name: str = "2-full") -> Output:
         ("duewatch.model.alerted.v1", "model-quality", "model_alerts"),
     ],
 )
-def test_an_output_is_compared_as_the_sink_writes_it(kind, topic, view):
-    sent = output(kind, topic)
+def test_an_output_is_compared_as_the_sink_writes_it(kind: str, topic: str, view: str) -> None:
+    example = output(kind, topic)
 
-    name, row = row_of(sent, 3) or ("", {})
+    name, row = row_of(example, 3) or ("", {})
 
     assert name == view
-    assert any(topic == views.get(view) for views in outputs.VIEWS.values())
-    assert (row["id"], row["partition"]) == (sent.id, 3)
+    assert any(topic == views.get(view) for views in (agent.views for agent in AGENTS.values()))
+    assert (row["id"], row["partition"]) == (example.id, 3)
     assert "offset" not in row
 
 
-def test_what_has_no_table_is_left_alone():
+def test_what_has_no_table_is_left_alone() -> None:
     assert row_of(output("duewatch.source.pause_changed.v1", "dead-letters"), 0) is None
 
 
-def test_values_are_compared_and_not_how_they_are_written():
-    ours = made({"id": "i", "new_limit": "91100.00", "at": "2026-03-01T00:00:00Z", "would_change": None, "hold": False})
+def test_values_are_compared_and_not_how_they_are_written() -> None:
+    recomputed = expected({"id": "i", "new_limit": "91100.00", "at": "2026-03-01T00:00:00Z", "would_change": None, "hold": False})
     other = {"band": "", "p": 0}
-    theirs = {"id": "i", "new_limit": 91100, "at": "2026-03-01 00:00:00.000000", "would_change": other, "hold": False}
+    stored = {"id": "i", "new_limit": 91100, "at": "2026-03-01 00:00:00.000000", "would_change": other, "hold": False}
 
-    assert not list(compare_output("limit_changes i", ours, theirs))
-    [one] = compare_output("limit_changes i", ours, theirs | {"new_limit": 91100.01})
-    assert (one.field, one.expected, one.found) == ("new_limit", "91100.00", "91100.01")
-    [one] = compare_output("limit_changes i", ours, theirs | {"would_change": {"band": "weak", "p": 0}})
-    assert (one.field, one.expected) == ("would_change", "absent")
+    assert not list(compare_output("limit_changes i", recomputed, stored))
+    [difference] = compare_output("limit_changes i", recomputed, stored | {"new_limit": 91100.01})
+    assert (difference.field, difference.expected, difference.found) == ("new_limit", "91100.00", "91100.01")
+    [difference] = compare_output("limit_changes i", recomputed, stored | {"would_change": {"band": "weak", "p": 0}})
+    assert (difference.field, difference.expected) == ("would_change", "absent")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -15,13 +18,14 @@ import pytest
 from agents.debtor.keys import SEPARATOR
 from agents.debtor.scoring.state import Features
 from agents.score_model import FEATURES
+from schemas.base import Contract
 from schemas.events.customers import CustomerUpdated
 from schemas.events.envelope import Event, Output
 from schemas.events.models import ExampleMatured
 from schemas.events.payments import Allocation, InvoiceIssued, PaymentReceived, PaymentReturned
 from schemas.outputs.scores import ScoreComputed
 from streams.backtest.challengers import boosted, booster_is_here, late_rate, refit, river_logistic
-from streams.backtest.evaluation import judge_all
+from streams.backtest.evaluation import Judgement, judge_all
 from streams.backtest.ground_truth import against, find_truth
 from streams.backtest.history import UNKNOWN, History, Warned
 from streams.backtest.lead_times import ANY, leads
@@ -40,19 +44,19 @@ VERSIONS = {"policy_version": "p", "model_version": "m", "code_version": "c"}
 booster = pytest.mark.skipif(not booster_is_here(), reason="LightGBM is not installed here: make setup installs it")
 
 
-def at(day):
+def at(day: int) -> datetime:
     return datetime.combine(START + timedelta(day), datetime.min.time(), UTC)
 
 
-def hear(history, data, day):
+def hear(history: History, data: Contract, day: int) -> None:
     history.hear(Event(f"e-{day}", "x", "s", at(day), at(day), data, ""))
 
 
-def see(history, data, day):
+def see(history: History, data: Contract, day: int) -> None:
     history.see(Output("scores", "", "x", "o", at(day), at(day), data))
 
 
-def issue(history, number, customer, day, due, p, **more):
+def issue(history: History, number: int, customer: str, day: int, due: int, p: float, **more: Any) -> None:
     money = {"amount": Decimal(100 + number), "currency": "EUR"}
     issued, until = START + timedelta(day), START + timedelta(due)
     hear(history, InvoiceIssued(customer_id=customer, invoice_id=f"i{number}", issued_on=issued, due_on=until, **money), day)
@@ -63,7 +67,9 @@ def issue(history, number, customer, day, due, p, **more):
     see(history, score, day)
 
 
-def mature(history, number, customer, label, day, x=(), target="late"):
+def mature(
+    history: History, number: int, customer: str, label: int, day: int, x: tuple[int, ...] = (), target: str = "late"
+) -> None:
     example = ExampleMatured(
         customer_id=customer, example_id=f"x{number}{target}", invoice_id=f"i{number}", target=target, label=label, keys=(), x=x,
         scored_on=START, matured_on=START + timedelta(day),
@@ -71,7 +77,7 @@ def mature(history, number, customer, label, day, x=(), target="late"):
     see(history, example, day)
 
 
-def pay(history, number, customer, day, amount, payment="p"):
+def pay(history: History, number: int, customer: str, day: int, amount: int | str, payment: str = "p") -> None:
     allocation = Allocation(invoice_id=f"i{number}", amount=Decimal(amount))
     history_day = START + timedelta(day)
     fact = PaymentReceived(
@@ -81,7 +87,7 @@ def pay(history, number, customer, day, amount, payment="p"):
     hear(history, fact, day)
 
 
-def book(invoices=1_200, debtors=12, seed=1, shift=None):
+def book(invoices: int = 1_200, debtors: int = 12, seed: int = 1, shift: int | None = None) -> History:
     """Debtors with a late rate of their own; ``shift``: the day from which the first of them pay the other way."""
     rng, history, waiting, number = random.Random(seed), History(), list[tuple[int, int, str, int, tuple[int, ...]]](), 0
     rates = [0.1 + 0.8 * d / (debtors - 1) for d in range(debtors)]
@@ -101,7 +107,7 @@ def book(invoices=1_200, debtors=12, seed=1, shift=None):
     return history
 
 
-def test_an_invoice_is_settled_when_its_whole_amount_is_there_and_not_when_it_went_back():
+def test_an_invoice_is_settled_when_its_whole_amount_is_there_and_not_when_it_went_back() -> None:
     history = History()
     for number in range(3):
         issue(history, number, "c", 0, 30, 0.2)
@@ -117,14 +123,14 @@ def test_an_invoice_is_settled_when_its_whole_amount_is_there_and_not_when_it_we
     assert history.table().settled.tolist() == [(START + timedelta(9)).toordinal(), 0, 0]
 
 
-def test_only_the_first_score_of_an_invoice_is_its_prediction():
+def test_only_the_first_score_of_an_invoice_is_its_prediction() -> None:
     history = History()
     issue(history, 1, "c", 0, 30, 0.2)
     issue(history, 1, "c", 3, 30, 0.9)
     assert history.table().p_late.tolist() == [0.2]
 
 
-def test_what_was_paid_in_time_is_no_default_once_the_same_delay_is_over():
+def test_what_was_paid_in_time_is_no_default_once_the_same_delay_is_over() -> None:
     history = History()
     for number, due in enumerate((10, 10, 200)):
         issue(history, number, "c", 0, due, 0.2)
@@ -136,7 +142,7 @@ def test_what_was_paid_in_time_is_no_default_once_the_same_delay_is_over():
     assert history.table().default.tolist() == [0, UNKNOWN, UNKNOWN]
 
 
-def test_a_corrected_label_is_judged_but_learned_only_once():
+def test_a_corrected_label_is_judged_but_learned_only_once() -> None:
     history = History()
     issue(history, 0, "c", 0, 10, 0.2)
     mature(history, 0, "c", 0, 11)
@@ -144,7 +150,7 @@ def test_a_corrected_label_is_judged_but_learned_only_once():
     assert history.order == [0, ~0] and history.table().late.tolist() == [1]
 
 
-def test_the_late_rate_knows_nothing_of_labels_that_have_not_matured():
+def test_the_late_rate_knows_nothing_of_labels_that_have_not_matured() -> None:
     history = History()
     for number in range(4):
         issue(history, number, "c", number, 20 + number, 0.5)
@@ -160,7 +166,7 @@ def test_the_late_rate_knows_nothing_of_labels_that_have_not_matured():
 @pytest.mark.parametrize(
     "scorer", [late_rate, river_logistic, lambda table: boosted(table, 250)], ids=["rate", "river", "lightgbm"]
 )
-def test_no_challenger_looks_ahead(scorer):
+def test_no_challenger_looks_ahead(scorer: Callable[..., Any]) -> None:
     table, other = book().table(), book().table()
     cut = len(table.order) // 2
     late = table.late.copy()
@@ -175,7 +181,7 @@ def test_no_challenger_looks_ahead(scorer):
 
 
 @booster
-def test_a_booster_is_fitted_on_what_was_known_and_beats_chance():
+def test_a_booster_is_fitted_on_what_was_known_and_beats_chance() -> None:
     table = book(2_400).table()
     rows = judged_rows(table, 1_200)
     p = refit(np.column_stack((table.x, table.raw)), table.late, table.order, 500)
@@ -183,7 +189,7 @@ def test_a_booster_is_fitted_on_what_was_known_and_beats_chance():
     assert auc is not None and auc > 0.7
 
 
-def test_a_change_of_behaviour_is_found_where_it_was_and_followed():
+def test_a_change_of_behaviour_is_found_where_it_was_and_followed() -> None:
     table = book(4_800, debtors=6, shift=600).table()
     found = find_changes(table)
 
@@ -194,7 +200,7 @@ def test_a_change_of_behaviour_is_found_where_it_was_and_followed():
     assert came.name == "what came" and told.curve and len(told.curve) == len(came.curve)
 
 
-def test_a_warning_counts_once_and_only_before_the_default():
+def test_a_warning_counts_once_and_only_before_the_default() -> None:
     warnings = [Warned("a", "weak", 100), Warned("a", "weak", 130), Warned("b", "weak", 500), Warned("c", "overdue", 10)]
     found = {lead.kind: lead for lead in leads(warnings, {"a": 160, "b": 400}, ["a", "b", "c", "d"])}
 
@@ -203,12 +209,12 @@ def test_a_warning_counts_once_and_only_before_the_default():
     assert found[ANY].days == [60] and found[ANY].false_alarms == 1
 
 
-def paged(found):
+def paged(found: Judgement) -> str:
     head = {"sources": ["book.csv"], "first": START, "last": START, "policy": "p", "code": "c"}
     return render(head, [], found, [])
 
 
-def test_the_page_draws_well_formed_pictures_each_with_a_sentence():
+def test_the_page_draws_well_formed_pictures_each_with_a_sentence() -> None:
     found = judge_all(book(), None, False, progress_bar)
     drawn = pictures(found)
 
@@ -219,7 +225,7 @@ def test_the_page_draws_well_formed_pictures_each_with_a_sentence():
         assert all(len(line) == len(figure.head) for line in figure.lines)
 
 
-def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_columns():
+def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_columns() -> None:
     found = judge_all(book(), None, False, progress_bar)
     for figure in pictures(found):
         assert ('class="scroll far"' in figure.picture and SWIPE in figure.picture) is figure.wide
@@ -228,14 +234,14 @@ def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_c
     assert row.count("<td") == row.count("data-is=") == 7
 
 
-def test_a_ledger_with_few_judged_invoices_says_first_that_its_figures_mean_little():
+def test_a_ledger_with_few_judged_invoices_says_first_that_its_figures_mean_little() -> None:
     for burn_in, told in ((0, False), (1_050, True)):
         found = judge_all(book(), burn_in, False, progress_bar)
         assert bool(found.rows.sum() < FEW_JUDGED) is told
         assert ("could be judged" in paged(found).partition("<h2>")[0]) is told
 
 
-def test_without_challengers_the_page_compares_with_nobody():
+def test_without_challengers_the_page_compares_with_nobody() -> None:
     found = judge_all(book(), None, False, progress_bar)
     told = {figure.title: figure.see for figure in pictures(found)}
     assert "best of" not in told["While it learned"]
@@ -243,14 +249,14 @@ def test_without_challengers_the_page_compares_with_nobody():
     assert "none was asked for" in page and "Left out" not in page and "Who says it best" not in page
 
 
-def test_a_book_with_nothing_to_judge_has_no_pictures():
+def test_a_book_with_nothing_to_judge_has_no_pictures() -> None:
     history = History()
     issue(history, 1, "c", 0, 30, 0.2)
     found = judge_all(history, None, True, progress_bar)
     assert pictures(found) == [] and found.figures()["p_late"]["all"] is None
 
 
-def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path):
+def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path: Path) -> None:
     history = book()
     day = (START + timedelta(200)).toordinal()
     history.warnings = [Warned("c11", "weak", day - 40), Warned("c3", "weak", day)]
@@ -273,7 +279,7 @@ def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path):
     assert 0 <= told["invoice_auc"]["value"] <= 1
 
 
-def test_a_warning_may_be_one_of_the_missed_due_date_and_none_of_the_default():
+def test_a_warning_may_be_one_of_the_missed_due_date_and_none_of_the_default() -> None:
     history = book()
     day = (START + timedelta(200)).toordinal()
     history.warnings = [Warned("c11", "weak", day - 170), Warned("c3", "score_drop", day)]
@@ -290,7 +296,7 @@ def test_a_warning_may_be_one_of_the_missed_due_date_and_none_of_the_default():
     assert found["false_any_of_these"]["value"] == pytest.approx(1 / 10)
 
 
-def test_the_risk_class_of_an_invoice_is_read_from_its_row_in_the_step_in_which_it_was_scored():
+def test_the_risk_class_of_an_invoice_is_read_from_its_row_in_the_step_in_which_it_was_scored() -> None:
     history = History()
     issue(history, 0, "c", 0, 30, 0.2)
     issue(history, 1, "c", 0, 30, 0.2)
@@ -302,14 +308,14 @@ def test_the_risk_class_of_an_invoice_is_read_from_its_row_in_the_step_in_which_
     assert history.table().risk.tolist() == [[6.0, 4.0, 2.0, 1.0, 1.0], [0.0] * 5]
 
 
-def test_a_truth_that_is_none_is_refused_with_the_mend(tmp_path):
+def test_a_truth_that_is_none_is_refused_with_the_mend(tmp_path: Path) -> None:
     assert find_truth([tmp_path]) is None
     (tmp_path / "truth.json").write_text("[]")
     with pytest.raises(UserError, match="simulate again"):
         find_truth([tmp_path])
 
 
-def test_the_bootstrap_is_the_same_each_time_and_holds_the_estimate():
+def test_the_bootstrap_is_the_same_each_time_and_holds_the_estimate() -> None:
     rng = np.random.default_rng(2)
     y = rng.integers(0, 2, 900)
     p = np.clip(0.3 + 0.3 * y + rng.normal(0, 0.2, 900), 0.01, 0.99)
@@ -325,7 +331,7 @@ def test_the_bootstrap_is_the_same_each_time_and_holds_the_estimate():
     assert loss.low < log_losses(y, p).mean() < loss.high
 
 
-def test_shares_of_nothing_and_of_few_have_wide_intervals():
+def test_shares_of_nothing_and_of_few_have_wide_intervals() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
     low, high = wilson(1, 3)
     assert 0 < low < 1 / 3 < high < 0.9
@@ -334,18 +340,18 @@ def test_shares_of_nothing_and_of_few_have_wide_intervals():
 @pytest.mark.parametrize(
     ("span", "first", "last"), [((0.0, 1.0), "0", "1"), ((-0.1, 0.0), "-0.1", "0"), ((0.0, 5_600.0), "0", "5,000")]
 )
-def test_axes_have_round_numbers(span, first, last):
+def test_axes_have_round_numbers(span: tuple[float, float], first: str, last: str) -> None:
     texts = [text for _, text in numbered(span)]
     assert (texts[0], texts[-1]) == (first, last)
 
 
-def test_axes_of_days_begin_months():
+def test_axes_of_days_begin_months() -> None:
     ticks = dated(START.toordinal(), START.toordinal() + 300)
     assert [text for _, text in ticks] == ["Mar 26", "May 26", "Jul 26", "Sep 26", "Nov 26"]
     assert all(date.fromordinal(int(day)).day == 1 for day, _ in ticks)
 
 
-def test_words_in_pictures_are_escaped():
+def test_words_in_pictures_are_escaped() -> None:
     plot = Plot((0.0, 1.0), (0.0, 1.0), 'a "quoted" <name>')
     plot.axes("<x>", "&")
     plot.dot(0.5, 0.5, "s0", "<script>")

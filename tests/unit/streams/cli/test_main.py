@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -25,7 +26,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 @pytest.mark.parametrize("path", list(commands(main.duewatch)), ids=" ".join)
-def test_every_command_says_what_it_is_for_and_shows_an_example(path):
+def test_every_command_says_what_it_is_for_and_shows_an_example(path: tuple[str, ...]) -> None:
     result = CliRunner().invoke(main.duewatch, [*path, "--help"])
 
     assert result.exit_code == 0
@@ -34,7 +35,7 @@ def test_every_command_says_what_it_is_for_and_shows_an_example(path):
     assert len(result.output.split("Example")[0].splitlines()) > 3
 
 
-def test_every_command_of_the_design_is_listed_in_the_overview():
+def test_every_command_of_the_design_is_listed_in_the_overview() -> None:
     result = CliRunner().invoke(main.duewatch, ["--help"])
 
     listed = {name for names in main.SECTIONS.values() for name in names}
@@ -43,7 +44,7 @@ def test_every_command_of_the_design_is_listed_in_the_overview():
         assert f"\n  {name} " in result.output
 
 
-def test_help_loads_nothing_heavy():
+def test_help_loads_nothing_heavy() -> None:
     code = f"import sys, streams.cli.main; print([name for name in {HEAVY!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -66,7 +67,7 @@ def test_help_loads_nothing_heavy():
         pytest.param(["dmeo"], 2, "dmeo", id="no such command"),
     ],
 )
-def test_expected_failures_are_told_in_one_line(arguments, status, told, tmp_path):
+def test_expected_failures_are_told_in_one_line(arguments: list[str], status: int, told: str, tmp_path: Path) -> None:
     (tmp_path / "ledger.csv").write_text("a,b\n1,2\n")
     command = [sys.executable, "-m", "streams.cli", *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -76,7 +77,7 @@ def test_expected_failures_are_told_in_one_line(arguments, status, told, tmp_pat
     assert "Traceback" not in result.stderr
 
 
-def test_a_wrong_environment_is_told_without_a_traceback(tmp_path, monkeypatch):
+def test_a_wrong_environment_is_told_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUEWATCH_PARTITIONS", "many")
     command = [sys.executable, "-m", "streams.cli", "topics"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -86,7 +87,9 @@ def test_a_wrong_environment_is_told_without_a_traceback(tmp_path, monkeypatch):
     assert "Traceback" not in result.stderr
 
 
-def test_no_variable_but_a_setting_changes_how_a_failure_is_told(monkeypatch, capsys, tmp_path):
+def test_no_variable_but_a_setting_changes_how_a_failure_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.setenv("DUEWATCH_DEBUG", "1")  # which the settings refuse
     monkeypatch.setattr(sys, "argv", ["duewatch", "sql", "select 1", "--data", str(tmp_path)])
 
@@ -97,5 +100,5 @@ def test_no_variable_but_a_setting_changes_how_a_failure_is_told(monkeypatch, ca
     assert capsys.readouterr().err.startswith("Error: ")
 
 
-def test_usage_errors_and_others_have_their_own_exit_codes():
+def test_usage_errors_and_others_have_their_own_exit_codes() -> None:
     assert (UserError.exit_code, UsageError.exit_code) == (1, 2)

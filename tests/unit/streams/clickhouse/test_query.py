@@ -14,6 +14,8 @@ from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.discovery import DEFAULT_DATA
 from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_left
 from streams.dead_letters import resend
+from streams.dead_letters.resend import Correction
+from streams.dead_letters.selection import Selection
 from streams.settings import Settings, load_settings
 
 SERVER = "clickhouse://u:p@host:8123"
@@ -27,11 +29,11 @@ QUESTIONS = [
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """(DSN, database) of each question, which nothing answers."""
     asked: list[tuple[str, str]] = []
 
-    def ask(_sql, dsn, database, _output):
+    def ask(_sql: str, dsn: str, database: str, _output: str) -> bytes:
         asked.append((dsn, database))
         return b""
 
@@ -40,7 +42,9 @@ def opened(monkeypatch):
 
 
 @pytest.mark.parametrize("words", QUESTIONS)
-def test_a_question_goes_where_the_variables_say(words, opened, monkeypatch):
+def test_a_question_goes_where_the_variables_say(
+    words: list[str], opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DUEWATCH_CLICKHOUSE", SERVER)
     monkeypatch.setenv("DUEWATCH_DATABASE", "ours")
     CliRunner().invoke(duewatch, words)
@@ -49,7 +53,9 @@ def test_a_question_goes_where_the_variables_say(words, opened, monkeypatch):
 
 
 @pytest.mark.parametrize("words", QUESTIONS)
-def test_an_option_counts_more_than_a_variable(words, opened, monkeypatch, tmp_path):
+def test_an_option_counts_more_than_a_variable(
+    words: list[str], opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DUEWATCH_CLICKHOUSE", SERVER)
     (tmp_path / "clickhouse").mkdir()
     CliRunner().invoke(duewatch, [*words, "--data", str(tmp_path)])
@@ -59,7 +65,9 @@ def test_an_option_counts_more_than_a_variable(words, opened, monkeypatch, tmp_p
 
 
 @pytest.mark.parametrize("words", QUESTIONS)
-def test_what_was_left_here_is_asked_where_nothing_is_said(words, opened, monkeypatch, tmp_path):
+def test_what_was_left_here_is_asked_where_nothing_is_said(
+    words: list[str], opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(duewatch, words)
     assert isinstance(result.exception, ClickHouseError)
@@ -71,17 +79,17 @@ def test_what_was_left_here_is_asked_where_nothing_is_said(words, opened, monkey
 
 
 @pytest.mark.parametrize("words", QUESTIONS)
-def test_the_help_says_where_a_question_goes(words):
+def test_the_help_says_where_a_question_goes(words: list[str]) -> None:
     told = " ".join(CliRunner().invoke(duewatch, [*words, "--help"]).output.split())
 
     assert "Without --data and --clickhouse that of DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE" in told
     assert str(DEFAULT_DATA) in told
 
 
-def test_letters_are_sent_to_the_kafka_of_the_deployment_whose_clickhouse_holds_them(monkeypatch):
+def test_letters_are_sent_to_the_kafka_of_the_deployment_whose_clickhouse_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
 
-    def resent(settings, _choice, _mend, asked, **_):
+    def resent(settings: Settings, _choice: Selection, _mend: Correction, asked: ClickHouse, **_: Any) -> tuple[list[str], bool]:
         given.extend((settings, asked))
         return [], True
 
@@ -94,14 +102,16 @@ def test_letters_are_sent_to_the_kafka_of_the_deployment_whose_clickhouse_holds_
     assert (settings.bootstrap, settings.prefix, asked.url) == ("broker:9092", "trial", SERVER)
 
 
-def test_a_question_whose_place_is_named_needs_no_environment(opened, monkeypatch):
+def test_a_question_whose_place_is_named_needs_no_environment(
+    opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DUEWATCH_PARTITIONS", "many")
 
     assert CliRunner().invoke(duewatch, ["sql", "select 1", "--clickhouse", SERVER]).exit_code == 0
 
 
 # -- the pieces
-def test_clickhouse_is_where_the_options_say_and_else_where_the_settings_do(tmp_path):
+def test_clickhouse_is_where_the_options_say_and_else_where_the_settings_do(tmp_path: Path) -> None:
     server = Settings(clickhouse=SERVER, database="ours")
     assert clickhouse_of(server, None, None) == ClickHouse(None, SERVER, "ours")
     assert clickhouse_of(server, tmp_path, None) == ClickHouse(tmp_path, None)
@@ -113,20 +123,24 @@ def test_clickhouse_is_where_the_options_say_and_else_where_the_settings_do(tmp_
     ("url", "told", "database"),
     [(SERVER, {"database": "ours"}, "ours"), (f"{SERVER}/", {"database": "ours"}, "ours"), (f"{SERVER}/theirs", {}, "theirs")],
 )
-def test_the_database_is_that_of_the_url_or_of_the_settings(opened, url, told, database):
+def test_the_database_is_that_of_the_url_or_of_the_settings(
+    opened: list[tuple[str, str]], url: str, told: dict[str, str], database: str
+) -> None:
     clickhouse_of(Settings(clickhouse=url, **told), None, None).rows("select 1")
 
     assert opened == [(url, database)]
 
 
-def test_settings_still_know_what_was_set_once_others_are_changed():
+def test_settings_still_know_what_was_set_once_others_are_changed() -> None:
     unset, one = load_settings({}).changed(prefix="trial"), load_settings({"DUEWATCH_DATABASE": "ours"}).changed(prefix="trial")
 
     assert clickhouse_or_left(unset, None, None) == ClickHouse(DEFAULT_DATA, None)
     assert clickhouse_or_left(one, None, None) == ClickHouse(None, "clickhouse://127.0.0.1:8123", "ours")
 
 
-def test_embedded_data_is_asked_where_the_url_says_once_no_sink_has_it_open(opened, monkeypatch, tmp_path):
+def test_embedded_data_is_asked_where_the_url_says_once_no_sink_has_it_open(
+    opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked = clickhouse_of(Settings(clickhouse=f"chdb://{tmp_path}/held", database="ours", data_dir=tmp_path / "d"), None, None)
     with pytest.raises(ClickHouseError, match="holds no ClickHouse data"):
         asked.rows("select 1")

@@ -1,9 +1,11 @@
-"""Dead letters are chosen, shown, mended and sent again; what is still refused, or went out before, stays where it is."""
+"""Dead letters are selected, shown, fixed and sent again; what is still refused, or was sent before, stays where it is."""
 
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import pytest
@@ -13,8 +15,8 @@ from schemas.events.envelope import Event
 from streams.cli.main import duewatch
 from streams.clickhouse.query import ClickHouse
 from streams.dead_letters import listing, resend
-from streams.dead_letters.listing import Selection
 from streams.dead_letters.resend import Correction
+from streams.dead_letters.selection import Selection, find
 from streams.errors import UsageError, UserError
 from streams.kafka.codec import decode
 from streams.settings import Settings
@@ -25,7 +27,7 @@ HERE = ClickHouse(None, None)
 LETTER_ID = "0b8f64d1-7a3e-5f6c-9d20-111111111111"
 
 
-def letter(number=0, **changes):
+def letter(number: int = 0, **changes: Any) -> dict[str, Any]:
     """A row of dead_letters; without changes it is a good invoice, refused by an older version of the code."""
     headers = [[name, b64encode(told or b"").decode()] for name, told in changes.pop("headers", INVOICE.headers)]
     body = changes.pop("value", INVOICE.value)
@@ -46,7 +48,7 @@ def letter(number=0, **changes):
     }
 
 
-def with_amount(amount):
+def with_amount(amount: Any) -> bytes:
     return orjson.dumps({**INVOICE.body(), "amount": amount})
 
 
@@ -59,10 +61,10 @@ class There:
     in_the_log: dict[str, str] = field(default_factory=dict)
     sent: list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]] = field(default_factory=list)
 
-    def are(self, *rows):
+    def are(self, *rows: dict[str, Any]) -> None:
         answer = b"\n".join(map(orjson.dumps, [list(rows[0]), *(list(row.values()) for row in rows)])) if rows else b""
 
-        def query(_asked, sql, _output):
+        def query(_asked: ClickHouse, sql: str, _output: str) -> bytes:
             self.asked.append(sql)
             return b"" if "sink_positions" in sql else answer
 
@@ -70,10 +72,10 @@ class There:
 
 
 @pytest.fixture
-def there(monkeypatch):
+def there(monkeypatch: pytest.MonkeyPatch) -> There:
     there = There(monkeypatch)
 
-    def send_all(_settings, records, arrived):
+    def send_all(_settings: Settings, records: Iterable[Any], arrived: Callable[[], None]) -> None:
         for record in records:
             there.sent.append(record)
             arrived()
@@ -83,12 +85,16 @@ def there(monkeypatch):
     return there
 
 
-def replay(mend=Correction(), choice=Selection(("payments/3/1742",)), **options):  # noqa: B008 - frozen values
-    return resend.resend(Settings(), choice, mend, HERE, **options)
+def replay(
+    correction: Correction = Correction(),  # noqa: B008 - a frozen value
+    selection: Selection = Selection(("payments/3/1742",)),  # noqa: B008 - a frozen value
+    **options: Any,
+) -> tuple[list[str], bool]:
+    return resend.resend(Settings(), selection, correction, HERE, **options)
 
 
 # -- choosing and showing
-def test_a_dead_letter_is_shown_whole_and_its_bytes_as_they_came(there):
+def test_a_dead_letter_is_shown_whole_and_its_bytes_as_they_came(there: There) -> None:
     there.are(letter(value=b"\xff{"))
     shown = listing.show_letter("payments/3/1742", HERE)
     assert isinstance(shown, str)
@@ -98,27 +104,27 @@ def test_a_dead_letter_is_shown_whole_and_its_bytes_as_they_came(there):
 
 
 @pytest.mark.parametrize("place", ["payments", "payments/x/1", "payments/1/2; drop", "a'b/1/2", LETTER_ID + "'"])
-def test_a_place_that_is_none_is_told(place):
+def test_a_place_that_is_none_is_told(place: str) -> None:
     with pytest.raises(UsageError, match="TOPIC/PARTITION/OFFSET"):
-        listing.find(place, HERE)
+        find(place, HERE)
 
 
-def test_what_is_not_there_is_told(there):
+def test_what_is_not_there_is_told(there: There) -> None:
     there.are()
     with pytest.raises(UserError, match="no dead letter at payments/3/1742"):
-        listing.find("payments/3/1742", HERE)
-    with pytest.raises(UserError, match="no such dead letters"):
+        find("payments/3/1742", HERE)
+    with pytest.raises(UserError, match="no dead letters match"):
         replay()
 
 
-def test_a_list_says_what_became_of_each(there):
+def test_a_list_says_what_became_of_each(there: There) -> None:
     there.are(letter(), letter(1, state="replayed", replayed_as="payments/3/2001"))
     first, second = listing.list_letters(Selection(), HERE, 50).splitlines()
     assert first == "payments/3/1742  amount: -5 is not above zero"
     assert second.endswith("[replayed: payments/3/2001]")
 
 
-def test_of_a_record_that_lay_in_a_file_the_line_is_told(there):
+def test_of_a_record_that_lay_in_a_file_the_line_is_told(there: There) -> None:
     there.are(letter(headers=(*INVOICE.headers, ("duewatch-origin", b"M%C3%A4rz 100%25.csv line 207"))))
     listed = listing.list_letters(Selection(), HERE, 50)
     assert listed == "payments/3/1742 (März 100%.csv line 207)  amount: -5 is not above zero"
@@ -127,19 +133,19 @@ def test_of_a_record_that_lay_in_a_file_the_line_is_told(there):
     assert "(\\x1b[2J\\ufffd)" in listing.list_letters(Selection(), HERE, 50)
 
 
-def test_what_goes_out_again_lay_in_no_file_and_its_fault_is_not_told_any_more(there):
+def test_what_goes_out_again_lay_in_no_file_and_its_fault_is_not_told_any_more(there: There) -> None:
     there.are(letter(headers=(*INVOICE.headers, ("duewatch-origin", b"mixed.csv line 207"), ("duewatch-fault", b"broken"))))
     replay()
     assert [name for name, _ in there.sent[0][3]] == [*(name for name, _ in INVOICE.headers), "ce_replayof"]
 
 
-def test_a_topic_that_is_none_is_told(there):
+def test_a_topic_that_is_none_is_told(there: There) -> None:
     there.are()
-    with pytest.raises(UsageError, match="'payment' is no topic: name one of payments"):
+    with pytest.raises(UsageError, match="'payment' is not a topic: use one of payments"):
         listing.list_letters(Selection(topic="payment"), HERE, 50)
 
 
-def test_what_people_write_stays_a_text_in_the_question(there):
+def test_what_people_write_stays_a_text_in_the_question(there: There) -> None:
     there.are()
     listing.list_letters(Selection((), "payments", "it's \\", "amount", "open"), HERE, 50)
     assert "positionCaseInsensitiveUTF8(reason, 'it\\'s \\\\')" in there.asked[0]
@@ -147,30 +153,30 @@ def test_what_people_write_stays_a_text_in_the_question(there):
 
 
 # -- sending again
-def test_a_dead_letter_goes_out_as_it_came_with_a_header_that_says_in_whose_place(there):
+def test_a_dead_letter_goes_out_as_it_came_with_a_header_that_says_in_whose_place(there: There) -> None:
     there.are(letter())
     lines, is_done = replay()
     assert is_done
-    assert lines == ["payments/3/1742  as it came", "1 sent, 0 still refused, 0 not sent again"]
+    assert lines == ["payments/3/1742  unchanged", "1 sent, 0 still refused, 0 not sent again"]
     [(topic, key, value, headers)] = there.sent
     assert (topic, key, value) == ("payments", INVOICE.key, INVOICE.value)
     assert headers == [*INVOICE.headers, ("ce_replayof", LETTER_ID.encode()[:-1] + b"0")]
 
 
-def test_of_a_replay_that_was_refused_too_only_the_last_letter_is_named(there):
+def test_of_a_replay_that_was_refused_too_only_the_last_letter_is_named(there: There) -> None:
     there.are(letter(headers=(*INVOICE.headers, ("ce_replayof", b"an-older-one"))))
     replay()
     assert [told for name, told in there.sent[0][3] if name == "ce_replayof"] == [LETTER_ID.encode()[:-1] + b"0"]
 
 
-def test_a_field_is_mended(there):
+def test_a_field_is_mended(there: There) -> None:
     there.are(letter(value=with_amount("-5")), letter(1, value=with_amount("-6")))
     lines, _ = replay(Correction(fields=(("amount", "12.50"),)), Selection(reason="above zero"))
-    assert lines[0].endswith("mended")
+    assert lines[0].endswith("fixed")
     assert [orjson.loads(value)["amount"] for _, _, value, _ in there.sent] == ["12.50", "12.50"]
 
 
-def test_attributes_and_key_are_mended_in_binary_mode(there):
+def test_attributes_and_key_are_mended_in_binary_mode(there: There) -> None:
     there.are(letter())
     replay(Correction(attributes=(("id", "erp-new"),), fields=(("customer_id", "c2"),), key="c2"))
     [(_, key, value, headers)] = there.sent
@@ -179,7 +185,7 @@ def test_attributes_and_key_are_mended_in_binary_mode(there):
     assert (event.id, event.customer_id) == ("erp-new", "c2")
 
 
-def test_attributes_and_fields_are_mended_in_structured_mode(there):
+def test_attributes_and_fields_are_mended_in_structured_mode(there: There) -> None:
     sent = next(s for s in golden() if s.headers == STRUCTURED and b'"duewatch.payment.received.v1"' in (s.value or b""))
     there.are(letter(value=sent.value, headers=sent.headers))
     replay(Correction(attributes=(("id", "erp-new"),), fields=(("reference", "R1"), ("amount", "99999.00"))))
@@ -189,7 +195,7 @@ def test_attributes_and_fields_are_mended_in_structured_mode(there):
     assert (event.id, str(event.data.amount)) == ("erp-new", "99999.00")  # type: ignore[attr-defined]
 
 
-def test_an_element_of_a_list_is_mended(there):
+def test_an_element_of_a_list_is_mended(there: There) -> None:
     sent = [s for s in golden() if ("ce_type", b"duewatch.payment.received.v1") in s.headers][1]
     there.are(letter(value=sent.value, headers=sent.headers))
     replay(Correction(fields=(("allocations.1.amount", "1.00"),)))
@@ -197,28 +203,28 @@ def test_an_element_of_a_list_is_mended(there):
 
 
 @pytest.mark.parametrize("path", ["allocations.9.amount", "allocations.x.amount", "amount.inner", "a.b.c"])
-def test_a_field_that_has_no_place_is_told(there, path):
+def test_a_field_that_has_no_place_is_told(there: There, path: str) -> None:
     sent = [s for s in golden() if ("ce_type", b"duewatch.payment.received.v1") in s.headers][1]
     there.are(letter(value=sent.value, headers=sent.headers))
-    with pytest.raises(UserError, match=f"no place for {path}"):
+    with pytest.raises(UserError, match=f"has no field {path}"):
         replay(Correction(fields=((path, "1"),)))
 
 
-def test_what_is_no_json_is_mended_in_a_file(there):
+def test_what_is_no_json_is_mended_in_a_file(there: There) -> None:
     there.are(letter(value=b"{broken"))
     with pytest.raises(UserError, match="--value"):
         replay(Correction(fields=(("amount", "1"),)))
     lines, is_done = replay(Correction(value=with_amount("12.50")))
-    assert is_done and lines[0].endswith("mended")
+    assert is_done and lines[0].endswith("fixed")
 
 
-def test_one_mended_record_stands_for_one_letter_only(there):
+def test_one_mended_record_stands_for_one_letter_only(there: There) -> None:
     there.are(letter(), letter(1))
-    with pytest.raises(UsageError, match="cannot stand for 2"):
+    with pytest.raises(UsageError, match="cannot replace 2"):
         replay(Correction(value=b"{}"))
 
 
-def test_what_is_still_refused_stays(there):
+def test_what_is_still_refused_stays(there: There) -> None:
     there.are(letter(value=with_amount("-5")), letter(1))
     lines, is_done = replay()
     assert not is_done
@@ -227,7 +233,7 @@ def test_what_is_still_refused_stays(there):
     assert len(there.sent) == 1
 
 
-def test_what_went_out_before_stays_whether_clickhouse_or_only_the_topic_knows_it(there):
+def test_what_went_out_before_stays_whether_clickhouse_or_only_the_topic_knows_it(there: There) -> None:
     there.are(
         letter(state="replayed", replayed_as="payments/3/2001"), letter(1), letter(2, state="refused again", replayed_as="x/0/1")
     )
@@ -235,39 +241,39 @@ def test_what_went_out_before_stays_whether_clickhouse_or_only_the_topic_knows_i
     lines, is_done = replay()
     assert not is_done and there.sent == []
     assert "replayed as payments/3/2001" in lines[0]
-    assert "it lies at payments/3/2002" in lines[1]
-    assert lines[2].endswith("not sent: refused again as x/0/1, mend that one")
+    assert "it is at payments/3/2002" in lines[1]
+    assert lines[2].endswith("not sent: refused again as x/0/1, fix that one")
     assert lines[-1] == "0 sent, 1 still refused, 2 not sent again"
 
 
-def test_a_dry_run_sends_nothing(there):
+def test_a_dry_run_sends_nothing(there: There) -> None:
     there.are(letter(value=with_amount("-5")), letter(1))
     lines, _ = replay(dry_run=True)
     assert there.sent == []
     assert lines[-1] == "1 would be sent, 1 still refused, 0 not sent again"
 
 
-def test_what_we_write_ourselves_is_never_sent_by_hand(there):
+def test_what_we_write_ourselves_is_never_sent_by_hand(there: There) -> None:
     there.are(letter(topic="training-examples"))
     lines, is_done = replay()
     assert not is_done and there.sent == []
-    assert "no source topic" in lines[0]
+    assert "not a source topic" in lines[0]
 
 
 # -- the command
 @pytest.mark.parametrize("text", ["amount", "=1", ":=1", "terms_days:=thirty"])
-def test_a_field_that_is_set_wrongly_is_told(text):
+def test_a_field_that_is_set_wrongly_is_told(text: str) -> None:
     with pytest.raises(UsageError, match="field=text"):
         resend.parse_set(text)
 
 
-def test_nothing_is_replayed_that_was_not_chosen(there):
+def test_nothing_is_replayed_that_was_not_chosen(there: There) -> None:
     result = CliRunner().invoke(duewatch, ["dead-letters", "replay", "--set", "amount=1"])
     assert isinstance(result.exception, UsageError)
-    assert "nothing is chosen" in str(result.exception)
+    assert "no dead letters are selected" in str(result.exception)
 
 
-def test_the_command_mends_and_says_what_it_did(there):
+def test_the_command_mends_and_says_what_it_did(there: There) -> None:
     there.are(letter(value=with_amount("-5")))
     result = CliRunner().invoke(duewatch, ["dead-letters", "replay", "--reason", "above zero", "--set", "amount=12.50"])
     assert result.exit_code == 0, result.output
@@ -275,6 +281,6 @@ def test_the_command_mends_and_says_what_it_did(there):
     assert "(state = 'open')" in there.asked[0]
 
 
-def test_the_command_fails_where_something_is_still_refused(there):
+def test_the_command_fails_where_something_is_still_refused(there: There) -> None:
     there.are(letter(value=with_amount("-5")))
     assert CliRunner().invoke(duewatch, ["dead-letters", "replay", "--all", "--dry-run"]).exit_code == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.circuit_breaker import AT_LEAST, WINDOW, CircuitBreaker, read_outcomes
+from streams.engine.circuit_breaker import MIN_RECORDS, WINDOW, CircuitBreaker, read_breaker
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,14 @@ class Read:
     timestamp: int = 0
 
 
-def counted(*runs: list[bool]) -> CircuitBreaker:
-    """Outcomes after slices; True = broken."""
-    outcomes, offset = CircuitBreaker(), 0
+def breaker_after(*runs: list[bool]) -> CircuitBreaker:
+    """The breaker after slices; True = broken."""
+    breaker, offset = CircuitBreaker(), 0
     for run in runs:
         records = [Read(offset + number) for number in range(len(run))]
-        outcomes = outcomes.after(records, {record.offset for record, broken in zip(records, run, strict=True) if broken})
+        breaker = breaker.with_records(records, {record.offset for record, broken in zip(records, run, strict=True) if broken})
         offset += len(run)
-    return outcomes
+    return breaker
 
 
 @pytest.mark.parametrize(
@@ -42,16 +42,16 @@ def counted(*runs: list[bool]) -> CircuitBreaker:
         pytest.param([True] * 101 + [False] * 200, False, id="broken ones that left the window"),
     ],
 )
-def test_it_pauses_when_more_than_half_are_broken(run, pauses):
-    assert counted(run).too_many is pauses
+def test_it_pauses_when_more_than_half_are_broken(run: list[bool], pauses: bool) -> None:
+    assert breaker_after(run).is_open is pauses
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=300), max_size=5))
-def test_however_slices_fell_the_same_records_leave_the_same_outcomes(runs):
+def test_however_slices_fell_the_same_records_leave_the_same_breaker(runs: list[list[bool]]) -> None:
     together = [broken for run in runs for broken in run]
     last = together[-WINDOW:]
-    outcomes = counted(*runs)
-    assert outcomes == counted(together)
-    assert (outcomes.count, outcomes.broken) == (len(last), sum(last))
-    assert outcomes.too_many is (len(last) >= AT_LEAST and sum(last) > len(last) / 2)
-    assert read_outcomes(outcomes.as_row()) == outcomes
+    breaker = breaker_after(*runs)
+    assert breaker == breaker_after(together)
+    assert (breaker.count, breaker.broken_count) == (len(last), sum(last))
+    assert breaker.is_open is (len(last) >= MIN_RECORDS and sum(last) > len(last) / 2)
+    assert read_breaker(breaker.as_row()) == breaker

@@ -29,19 +29,19 @@ def deaf() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_where_nobody_listens_that_is_told_of_all_brokers():
-    both = f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
-    with pytest.raises(KafkaAwayError, match=rf"no Kafka answers at {both} \(nothing listens there\): name it with DUEW"):
-        require_kafka(Settings(bootstrap=both))
+def test_where_nobody_listens_that_is_told_of_all_brokers() -> None:
+    bootstrap = f"127.0.0.1:{free_port()},127.0.0.1:{free_port()}"
+    with pytest.raises(KafkaAwayError, match=rf"no Kafka answers at {bootstrap} \(nothing listens there\): name it with DUEW"):
+        require_kafka(Settings(bootstrap=bootstrap))
 
 
-def test_where_somebody_else_listens_the_protocol_is_told(deaf, monkeypatch):
+def test_where_somebody_else_listens_the_protocol_is_told(deaf: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.kafka.admin.TIMEOUT_S", 0.5)
     with pytest.raises(KafkaAwayError, match="the protocol is PLAINTEXT"):
         require_kafka(Settings(bootstrap=f"127.0.0.1:{deaf}"))
 
 
-def test_a_wrong_option_is_told_with_what_it_takes():
+def test_a_wrong_option_is_told_with_what_it_takes() -> None:
     assert with_options(Settings(), "a:1,b:2", "ours").bootstrap == "a:1,b:2"
     assert with_options(Settings(prefix="ours")).prefix == "ours"
     with pytest.raises(SettingsError, match="--kafka 'nonsense' is not right. Expected: Kafka's brokers: HOST:PORT"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pytest
@@ -25,23 +26,36 @@ OUTPUT = Output("payments", "c-1", "duewatch.payment.received.v1", "e-1", AT, AT
 VALUE, HEADERS = codec.encode(OUTPUT)
 
 
-def decoded(value=VALUE, headers=HEADERS, key=b"c-1", topic="payments", **rest):
+def decoded(
+    value: bytes | None = VALUE,
+    headers: codec.Headers = HEADERS,
+    key: bytes | None = b"c-1",
+    topic: str = "payments",
+    **rest: Any,
+) -> Event | Rejection:
     return codec.decode(topic, key, value, headers, **rest)
 
 
-def without(name):
+def decoded_event(*args: Any, **rest: Any) -> Event:
+    """As ``decoded``, of what must be an event."""
+    answer = decoded(*args, **rest)
+    assert isinstance(answer, Event), answer
+    return answer
+
+
+def without(name: str) -> list[tuple[str, bytes]]:
     return [pair for pair in HEADERS if pair[0] != name]
 
 
-def changed(name, text):
+def changed(name: str, text: bytes) -> list[tuple[str, bytes]]:
     return [*without(name), (name, text)]
 
 
-def body(**changes):
+def body(**changes: Any) -> bytes:
     return orjson.dumps({**orjson.loads(VALUE), **changes})
 
 
-def test_what_is_written_is_read_again():
+def test_what_is_written_is_read_again() -> None:
     event = decoded()
     assert isinstance(event, Event)
     assert (event.id, event.type, event.source) == ("e-1", "duewatch.payment.received.v1", "duewatch")
@@ -50,13 +64,13 @@ def test_what_is_written_is_read_again():
     assert codec.encode_event(event._replace(source="other"))[0] == VALUE
 
 
-def test_the_same_body_in_another_spelling_has_the_same_content():
+def test_the_same_body_in_another_spelling_has_the_same_content() -> None:
     spaced = orjson.dumps({"unknown": 1, **orjson.loads(VALUE)}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-    assert decoded(spaced).content == decoded().content
-    assert decoded(body(amount="12.51")).content != decoded().content
+    assert decoded_event(spaced).content == decoded_event().content
+    assert decoded_event(body(amount="12.51")).content != decoded_event().content
 
 
-def test_the_structured_form_goes_there_and_back():
+def test_the_structured_form_goes_there_and_back() -> None:
     envelope = codec.to_structured(OUTPUT)
     assert envelope["data"]["customer_id"] == "c-1"
     assert "reference" not in envelope["data"] or envelope["data"]["reference"] is None
@@ -65,7 +79,7 @@ def test_the_structured_form_goes_there_and_back():
     assert decoded(orjson.dumps(envelope), structured) == decoded()
 
 
-def test_the_cloudevents_library_reads_what_we_write():
+def test_the_cloudevents_library_reads_what_we_write() -> None:
     read = from_binary(KafkaMessage(headers=dict(HEADERS), key=b"c-1", value=VALUE), JSONFormat())
     assert read.get_id() == "e-1"
     assert read.get_type() == "duewatch.payment.received.v1"
@@ -76,16 +90,16 @@ def test_the_cloudevents_library_reads_what_we_write():
 
 
 @pytest.mark.parametrize("mode", ["binary", "structured"])
-def test_we_read_what_the_cloudevents_library_writes(mode):
+def test_we_read_what_the_cloudevents_library_writes(mode: str) -> None:
     event = from_binary(KafkaMessage(headers=dict(HEADERS), key=b"c-1", value=VALUE), JSONFormat())
     message = (to_binary if mode == "binary" else to_structured_event)(event, JSONFormat())
     ours = decoded(message.value, list(message.headers.items()))
     assert isinstance(ours, Event), ours
-    assert ours._replace(content="") == decoded()._replace(content="")
-    assert ours.content == decoded().content
+    assert ours._replace(content="") == decoded_event()._replace(content="")
+    assert ours.content == decoded_event().content
 
 
-def test_the_cloudevents_library_reads_our_structured_form():
+def test_the_cloudevents_library_reads_our_structured_form() -> None:
     message = KafkaMessage(
         headers={"content-type": b"application/cloudevents+json"}, key=b"c-1", value=orjson.dumps(codec.to_structured(OUTPUT))
     )
@@ -130,14 +144,14 @@ def test_the_cloudevents_library_reads_our_structured_form():
         ),
     ],
 )
-def test_what_cannot_be_read_is_told_with_its_mend(change, reason, field):
+def test_what_cannot_be_read_is_told_with_its_mend(change: dict[str, Any], reason: str, field: str | None) -> None:
     answer = decoded(**change)
     assert isinstance(answer, Rejection)
     assert reason in answer.reason
     assert answer.field == field
 
 
-def test_a_missing_field_is_named():
+def test_a_missing_field_is_named() -> None:
     value = orjson.loads(VALUE)
     del value["amount"]
     assert decoded(orjson.dumps(value)) == Rejection("the field amount is missing: send it", "amount")
@@ -155,7 +169,7 @@ def test_a_missing_field_is_named():
         ({"allocations": [{"amount": "1"}]}, "is missing: send it", "allocations.0.invoice_id"),
     ],
 )
-def test_a_field_that_does_not_fit_is_told_in_our_words_with_its_mend(change, reason, field):
+def test_a_field_that_does_not_fit_is_told_in_our_words_with_its_mend(change: dict[str, Any], reason: str, field: str) -> None:
     assert decoded(body(**change)) == Rejection(f"the field {field} {reason}", field)
 
 
@@ -169,13 +183,13 @@ def test_a_field_that_does_not_fit_is_told_in_our_words_with_its_mend(change, re
         ([], "is a JSON array: send a whole number"),
     ],
 )
-def test_a_number_that_does_not_fit_is_told_with_its_bounds(terms, reason):
+def test_a_number_that_does_not_fit_is_told_with_its_bounds(terms: object, reason: str) -> None:
     value = orjson.dumps({"customer_id": "c-1", "terms_days": terms})
     answer = decoded(value, changed("ce_type", b"duewatch.customer.updated.v1"), topic="customers")
     assert answer == Rejection(f"the field terms_days {reason}", "terms_days")
 
 
-def test_a_word_that_is_unknown_is_told_with_those_that_are_known():
+def test_a_word_that_is_unknown_is_told_with_those_that_are_known() -> None:
     value = orjson.dumps(
         {"customer_id": "c-1", "dispute_id": "d", "invoice_id": "i", "closed_on": "2026-03-02", "outcome": "won"}
     )
@@ -185,7 +199,7 @@ def test_a_word_that_is_unknown_is_told_with_those_that_are_known():
     )
 
 
-def test_what_its_reader_says_is_wrong_with_a_record_words_a_rejection_and_leads_to_none():
+def test_what_its_reader_says_is_wrong_with_a_record_words_a_rejection_and_leads_to_none() -> None:
     fault = ("duewatch-fault", b"the row has 5 fields")
     structured = [("content-type", b"application/cloudevents+json"), fault]
     assert decoded(b'["1", "a"]', structured) == Rejection("the row has 5 fields")
@@ -206,12 +220,12 @@ NAMES = st.sampled_from([name for name, _ in HEADERS]) | st.text(max_size=20)
     value=st.none() | st.binary(max_size=200) | JSON_LIKE.map(lambda v: repr(v).encode()),
     headers=st.none() | st.lists(st.tuples(NAMES, st.none() | st.binary(max_size=30) | st.just(b"application/cloudevents+json"))),
 )
-def test_decoding_never_raises(topic, key, value, headers):
+def test_decoding_never_raises(topic: str, key: bytes | None, value: bytes | None, headers: codec.Headers) -> None:
     assert isinstance(codec.decode(topic, key, value, headers, 0, 4), Event | Rejection)
 
 
 @given(field=st.sampled_from(sorted(orjson.loads(VALUE))), inner=JSON_LIKE)
-def test_a_field_of_any_kind_is_read_or_rejected(field, inner):
+def test_a_field_of_any_kind_is_read_or_rejected(field: str, inner: Any) -> None:
     try:
         value = orjson.dumps({**orjson.loads(VALUE), field: inner})
     except (TypeError, orjson.JSONEncodeError):
@@ -220,11 +234,11 @@ def test_a_field_of_any_kind_is_read_or_rejected(field, inner):
 
 
 @given(name=st.sampled_from([name for name, _ in HEADERS]), text=st.binary(max_size=40))
-def test_a_header_of_any_kind_is_read_or_rejected(name, text):
+def test_a_header_of_any_kind_is_read_or_rejected(name: str, text: bytes) -> None:
     assert isinstance(decoded(headers=changed(name, text)), Event | Rejection)
 
 
-def test_keys_lie_where_java_puts_them():
+def test_keys_lie_where_java_puts_them() -> None:
     # Of Apache Kafka's own UtilsTest.testMurmur2 (positive part, as its partitioner uses it).
     for key, hashed in ((b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536)):
         assert codec.partition_of(key, 1_000_003) == (hashed & 0x7FFFFFFF) % 1_000_003

@@ -20,11 +20,11 @@ from schemas.clickhouse.rows import Record, identity, rows_of
 from schemas.events.envelope import Event, Rejection
 from schemas.outputs.operations import KEPT_HEADERS, KEPT_VALUE, RecordRejected
 from schemas.registry import DEBTOR_SOURCES
-from streams.engine.restore import MAX_MESSAGE_BYTES
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import decode, encode, encode_event, to_structured
 from streams.kafka.codec import from_structured as event_of
-from tests.property.support.mutations import CHEAP, Sent, bad, deep, golden, large, many_headers, mutated
+from streams.kafka.producer import MAX_MESSAGE_BYTES
+from tests.property.support.mutations import CHEAP, Mutation, RawMessage, bad, deep, golden, large, many_headers, mutate
 from tests.support.builders import at, context
 
 ORIGIN = WriterId("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
@@ -33,14 +33,14 @@ MOST_SECONDS = 5.0
 """Not a timing but a bound: a message of a megabyte takes some milliseconds, one that hangs takes for ever."""
 
 
-def read(sent: Sent) -> Event | Rejection:
+def read(sent: RawMessage) -> Event | Rejection:
     began = time.perf_counter()
     answer = decode(sent.topic, sent.key, sent.value, sent.headers)
     assert time.perf_counter() - began < MOST_SECONDS
     return answer
 
 
-def check(sent: Sent) -> Event | Rejection:
+def check(sent: RawMessage) -> Event | Rejection:
     """All that must hold of any record."""
     answer = read(sent)
     assert answer == read(sent)
@@ -51,7 +51,7 @@ def check(sent: Sent) -> Event | Rejection:
     return answer
 
 
-def check_rejection(sent: Sent, rejection: Rejection) -> None:
+def check_rejection(sent: RawMessage, rejection: Rejection) -> None:
     assert 20 <= len(rejection.reason) <= LONGEST_REASON
     assert rejection.reason.isprintable(), rejection
     assert rejection.field is None or (rejection.field.isprintable() and len(rejection.field) <= 200)
@@ -59,7 +59,7 @@ def check_rejection(sent: Sent, rejection: Rejection) -> None:
     check_dead_letter(sent, rejection)
 
 
-def check_dead_letter(sent: Sent, rejection: Rejection) -> None:
+def check_dead_letter(sent: RawMessage, rejection: Rejection) -> None:
     """It holds the record as it came, as far as a message has room; ClickHouse takes exactly this record out of the events."""
     record = SimpleNamespace(offset=7, key=sent.key, value=sent.value, headers=sent.headers, timestamp=1_767_225_600_000)
     message = _dead_letter(ORIGIN, Rejected(sent.topic, record, rejection), at(0))
@@ -78,7 +78,7 @@ def check_dead_letter(sent: Sent, rejection: Rejection) -> None:
         assert table != "events_raw" or named in other
 
 
-def check_event(sent: Sent, event: Event) -> None:
+def check_event(sent: RawMessage, event: Event) -> None:
     value, headers = encode_event(event)
     again = decode(sent.topic, sent.key, value, headers)
     assert again == event
@@ -93,12 +93,12 @@ class Folder:
     """One book for all: what a message leaves behind must not break the ones after it."""
 
     def __init__(self) -> None:
-        self.book, self.context, self.number = DebtorBrain(), context(), 0
+        self.brain, self.context, self.number = DebtorBrain(), context(), 0
 
-    def fold(self, sent: Sent, event: Event) -> None:
+    def fold(self, sent: RawMessage, event: Event) -> None:
         self.number += 1
         one = Received(sent.topic, 0, self.number, event)
-        folded = self.book.fold([one], at(self.number // 50), self.context, replay=False, wakes=1 << 30)
+        folded = self.brain.fold([one], at(self.number // 50), self.context, replay=False, max_deadlines=1 << 30)
         assert folded.applied + folded.duplicates + len(folded.rejected) == 1
         for _, rejection in folded.rejected:
             assert "duewatch failed" not in rejection.reason, (event, rejection)
@@ -106,8 +106,8 @@ class Folder:
         for output in folded.outputs:
             answer = decode(output.topic, output.key.encode(), *encode(output))
             assert isinstance(answer, Event), answer
-        self.book.keep(folded)
-        check_rows(self.book, folded.rows)
+        self.brain.on_committed(folded)
+        check_rows(self.brain, folded.rows)
 
 
 def check_rows(book: DebtorBrain, written: dict[str, bytes | None]) -> None:
@@ -122,7 +122,7 @@ def check_rows(book: DebtorBrain, written: dict[str, bytes | None]) -> None:
     assert {key for key, _ in again.rows()} == of_debtors
 
 
-def test_every_golden_message_passes_and_every_bad_one_becomes_a_dead_letter():
+def test_every_golden_message_passes_and_every_bad_one_becomes_a_dead_letter() -> None:
     folder = Folder()
     for sent in golden():
         event = check(sent)
@@ -134,10 +134,10 @@ def test_every_golden_message_passes_and_every_bad_one_becomes_a_dead_letter():
 
 
 @pytest.mark.parametrize("chunk", range(10))
-def test_ten_thousand_bent_messages_are_events_or_dead_letters(chunk):
+def test_ten_thousand_bent_messages_are_events_or_dead_letters(chunk: int) -> None:
     folder, events = Folder(), 0
     for seed in range(1_000 * chunk, 1_000 * (chunk + 1)):
-        sent = mutated(Random(seed), CHEAP)
+        sent = mutate(Random(seed), CHEAP)
         answer = check(sent)
         if isinstance(answer, Event) and sent.topic in DEBTOR_SOURCES:
             folder.fold(sent, answer)
@@ -146,10 +146,10 @@ def test_ten_thousand_bent_messages_are_events_or_dead_letters(chunk):
 
 
 @pytest.mark.parametrize("mutation", [deep, large, many_headers])
-def test_large_and_deep_messages_are_events_or_dead_letters(mutation):
+def test_large_and_deep_messages_are_events_or_dead_letters(mutation: Mutation) -> None:
     folder = Folder()
     for seed in range(10):
-        sent = mutated(Random(seed), (mutation,))
+        sent = mutate(Random(seed), (mutation,))
         answer = check(sent)
         if isinstance(answer, Event) and sent.topic in DEBTOR_SOURCES:
             folder.fold(sent, answer)
@@ -157,8 +157,8 @@ def test_large_and_deep_messages_are_events_or_dead_letters(mutation):
 
 @settings(max_examples=500)
 @given(rng=st.randoms(use_true_random=False))
-def test_a_message_that_hypothesis_bends_is_an_event_or_a_dead_letter(rng):
-    sent = mutated(rng, CHEAP)
+def test_a_message_that_hypothesis_bends_is_an_event_or_a_dead_letter(rng: Random) -> None:
+    sent = mutate(rng, CHEAP)
     answer = check(sent)
     if isinstance(answer, Event) and sent.topic in DEBTOR_SOURCES:
         Folder().fold(sent, answer)

@@ -21,14 +21,14 @@ class Admin:
     def list_topics(self, timeout: float) -> SimpleNamespace:
         assert timeout == topics.TIMEOUT_S
         self.asked += 1
-        found = {}
+        answer = {}
         for topic in TOPICS.values():
             leaders = [1] * partitions_of(topic, self.settings)
             if self.asked < 3 and topic.name == "journal":
                 leaders[-1] = -1
             partitions = {number: SimpleNamespace(leader=leader) for number, leader in enumerate(leaders)}
-            found[full_name(self.settings.prefix, topic.name)] = SimpleNamespace(partitions=partitions)
-        return SimpleNamespace(topics=found)
+            answer[full_name(self.settings.prefix, topic.name)] = SimpleNamespace(partitions=partitions)
+        return SimpleNamespace(topics=answer)
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def admin() -> Admin:
     return Admin(Settings(partitions=4))
 
 
-def test_who_makes_topics_waits_until_each_partition_is_led(admin):
-    topics._wait_for_leaders(admin, admin.settings)
+def test_who_makes_topics_waits_until_each_partition_is_led(admin: Admin) -> None:
+    topics._wait_for_leaders(admin, admin.settings)  # type: ignore[arg-type]
     assert admin.asked == 3
 
 
-def test_a_partition_that_no_broker_can_lead_is_not_waited_for_for_ever(admin, monkeypatch):
+def test_a_partition_that_no_broker_can_lead_is_not_waited_for_for_ever(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "LEADERS_S", 0.0)
-    topics._wait_for_leaders(admin, admin.settings)
+    topics._wait_for_leaders(admin, admin.settings)  # type: ignore[arg-type]
     assert admin.asked == 1

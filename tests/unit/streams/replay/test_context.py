@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import orjson
 import pytest
 
+from agents.clock.context import compose
 from schemas.events.models import ModelPublished
 from streams.connectors.records import Record, record_of
 from streams.errors import UsageError
-from streams.replay.context import replay_context, with_model, with_published
+from streams.replay.context import replay_context, with_published
 
 DAY = date(2024, 3, 4)
 
@@ -25,13 +27,13 @@ def invoice(currency: str) -> Record:
     return record("payments", "duewatch.invoice.issued.v1", currency=currency)
 
 
-def test_a_replay_acts_from_the_start_in_the_currency_of_most_invoices():
+def test_a_replay_acts_from_the_start_in_the_currency_of_most_invoices() -> None:
     context = replay_context([invoice("USD"), invoice("EUR"), invoice("USD"), invoice("nonsense")])
 
     assert (context.policy.action, context.policy.currency, context.live_from) == ("act", "USD", None)
 
 
-def test_a_policy_of_ones_own_is_taken_as_it_is(tmp_path):
+def test_a_policy_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "policy.json"
     file.write_text('{"version": "ours-1", "currency": "GBP", "limits": {"opening_limit": "500"}}')
 
@@ -41,7 +43,7 @@ def test_a_policy_of_ones_own_is_taken_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"currency": "XXL"}', '{"time_zone": "Moon/Sea"}', '{"default_days": 60}'])
-def test_a_policy_that_cannot_be_read_is_told(tmp_path, text):
+def test_a_policy_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
     file = tmp_path / "policy.json"
     file.write_text(text)
 
@@ -49,15 +51,15 @@ def test_a_policy_that_cannot_be_read_is_told(tmp_path, text):
         replay_context([], file)
 
 
-def test_equal_contexts_have_equal_versions_and_a_step_without_examples_makes_no_new_one():
+def test_equal_contexts_have_equal_versions_and_a_step_without_examples_makes_no_new_one() -> None:
     context = replay_context([])
-    learned = with_model(context, ModelPublished(version="cells-7", examples=7, step=3))
+    learned = compose(context, model=ModelPublished(version="cells-7", examples=7, step=3))
 
     assert replay_context([]).version == context.version != learned.version
-    assert with_model(learned, ModelPublished(version="cells-7", examples=7, step=4)).version == learned.version
+    assert compose(learned, model=ModelPublished(version="cells-7", examples=7, step=4)).version == learned.version
 
 
-def test_rates_and_policies_among_the_sources_are_in_force_in_their_step():
+def test_rates_and_policies_among_the_sources_are_in_force_in_their_step() -> None:
     context = replay_context([])
     rates = record("rates", "duewatch.rates.published.v1", base="EUR", valid_from="2024-03-01", rates={"USD": "0.92"})
     policy = record("credit-policies", "duewatch.policy.published.v1", version="ours-2", action="observe")

@@ -9,6 +9,7 @@ import pytest
 from schemas.events.decisions import DecisionMade
 from schemas.events.envelope import Event
 from streams.kafka.codec import decode, encode_event
+from streams.kafka.producer import Headers
 from streams.reviews import answers
 from streams.settings import Settings
 
@@ -16,11 +17,11 @@ NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def sent(monkeypatch):
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """Records instead of sending."""
     records: list[tuple[object, ...]] = []
 
-    def send(_settings, topic, key, value, headers):
+    def send(_settings: Settings, topic: str, key: bytes, value: bytes, headers: Headers) -> str:
         records.append((topic, key, value, list(headers)))
         return f"duewatch-{topic}"
 
@@ -29,7 +30,7 @@ def sent(monkeypatch):
     return records
 
 
-def test_an_answer_is_an_event_that_the_worker_can_read():
+def test_an_answer_is_an_event_that_the_worker_can_read() -> None:
     event = answers.decision("c1", "confirm", "jane", "bank confirms", NOW)
     value, headers = encode_event(event)
     read = decode("decisions", b"c1", value, headers)
@@ -44,6 +45,6 @@ def test_an_answer_is_an_event_that_the_worker_can_read():
     )
 
 
-def test_an_answer_goes_to_the_debtor_in_decisions(sent):
+def test_an_answer_goes_to_the_debtor_in_decisions(sent: list[tuple[object, ...]]) -> None:
     assert "duewatch-decisions" in answers.answer(Settings(), "c1", "reject", "jane", None)
     assert sent[0][:2] == ("decisions", b"c1")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -47,17 +48,17 @@ def portfolio() -> Portfolio:
 
 
 @pytest.fixture(scope="module")
-def events(portfolio) -> list[dict[str, Any]]:
+def events(portfolio: Portfolio) -> list[dict[str, Any]]:
     return [orjson.loads(event.line) for event in portfolio.events]
 
 
 @pytest.fixture(scope="module")
-def truth(portfolio) -> dict[str, dict[str, Any]]:
+def truth(portfolio: Portfolio) -> dict[str, dict[str, Any]]:
     return {customer["customer_id"]: customer for customer in portfolio.truth["customers"]}
 
 
 @pytest.fixture(scope="module")
-def books(events) -> dict[str, Books]:
+def books(events: list[dict[str, Any]]) -> dict[str, Books]:
     """Every invoice with what settles it."""
     found: dict[str, Books] = {}
     payments: dict[str, list[dict[str, str]]] = {}
@@ -82,7 +83,7 @@ def books(events) -> dict[str, Books]:
     return found
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
+def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         simulate(15, 200, seed, tmp_path / name)
     files = {name: {p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in "abc"}
@@ -91,13 +92,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(tmp_path):
     assert files["a"]["payments.jsonl"] != files["c"]["payments.jsonl"]
 
 
-def test_one_debtor_does_not_change_another(portfolio):
+def test_one_debtor_does_not_change_another(portfolio: Portfolio) -> None:
     few = simulate(10, DAYS, SEED)
     known = {customer["customer_id"] for customer in few.truth["customers"]}
     assert few.events == [e for e in portfolio.events if orjson.loads(e.line)["subject"] in known]
 
 
-def test_what_is_written_is_read_as_events_that_keep_their_contracts(tmp_path):
+def test_what_is_written_is_read_as_events_that_keep_their_contracts(tmp_path: Path) -> None:
     portfolio = simulate(80, DAYS, SEED, tmp_path)
     records = read_sources([tmp_path])
     assert len(records) == len(portfolio.events)
@@ -107,12 +108,12 @@ def test_what_is_written_is_read_as_events_that_keep_their_contracts(tmp_path):
     assert ours <= set(DEBTOR_SOURCES)
 
 
-def test_every_field_that_is_written_is_one_of_the_contract(events):
+def test_every_field_that_is_written_is_one_of_the_contract(events: list[dict[str, Any]]) -> None:
     seen = {(event["type"], name) for event in events for name in event["data"]}
     assert [(kind, name) for kind, name in seen if name not in CONTRACTS[kind].model_fields] == []
 
 
-def test_all_that_happens_to_invoices_happens(events):
+def test_all_that_happens_to_invoices_happens(events: list[dict[str, Any]]) -> None:
     kinds = Counter(event["type"] for event in events)
     missing = {kind for kind in TOPICS["payments"].contracts if not kinds[kind]} - {"duewatch.recovery.received.v1"}
     assert missing == set()
@@ -125,7 +126,7 @@ def test_all_that_happens_to_invoices_happens(events):
     assert any(not count for *_, count in allocated), "unapplied"
 
 
-def test_ids_are_unique_and_events_lie_within_the_days(events):
+def test_ids_are_unique_and_events_lie_within_the_days(events: list[dict[str, Any]]) -> None:
     assert Counter(event["id"] for event in events).most_common(1)[0][1] == 1
     first, last = date.fromordinal(START).isoformat(), END.isoformat()
     assert all(first <= event["recordedtime"][:10] <= last for event in events)
@@ -134,19 +135,19 @@ def test_ids_are_unique_and_events_lie_within_the_days(events):
     assert 0.01 < late < 0.05
 
 
-def test_ids_do_not_tell_the_order_of_things(events):
+def test_ids_do_not_tell_the_order_of_things(events: list[dict[str, Any]]) -> None:
     issued = [e["data"]["invoice_id"] for e in events if e["type"] == "duewatch.invoice.issued.v1"]
     rising = sum(a < b for a, b in pairwise(issued)) / len(issued)
     assert 0.47 < rising < 0.53
 
 
-def test_no_invoice_is_settled_beyond_its_amount(books):
+def test_no_invoice_is_settled_beyond_its_amount(books: dict[str, Books]) -> None:
     for book in books.values():
         for day in {on for on, _ in book.settled}:
             assert 0 <= book.open_on(day) <= book.amount
 
 
-def test_money_moves_only_when_banks_are_open(events):
+def test_money_moves_only_when_banks_are_open(events: list[dict[str, Any]]) -> None:
     paid = {e["data"]["paid_on"] for e in events if e["type"] == "duewatch.payment.received.v1"}
     prepaid = sum(closed(date.fromisoformat(day).toordinal()) for day in paid)
     assert prepaid < len(paid) / 3  # only advances, which a card or a platform may bring on any day
@@ -167,7 +168,9 @@ def overdue_90_days(books: dict[str, Books]) -> dict[str, date]:
     return found
 
 
-def test_every_default_shows_on_its_day_and_nobody_else_defaults(events, truth, books):
+def test_every_default_shows_on_its_day_and_nobody_else_defaults(
+    events: list[dict[str, Any]], truth: dict[str, dict[str, Any]], books: dict[str, Books]
+) -> None:
     shown: defaultdict[str, list[date]] = defaultdict(list)
     for customer_id, day in overdue_90_days(books).items():
         shown[customer_id].append(day)
@@ -184,7 +187,7 @@ def test_every_default_shows_on_its_day_and_nobody_else_defaults(events, truth, 
     assert all(truth[customer_id]["fate"] in {"breaks", "cloaks"} for customer_id in expected)
 
 
-def test_who_stops_paying_first_misses_what_the_truth_says(truth, books):
+def test_who_stops_paying_first_misses_what_the_truth_says(truth: dict[str, dict[str, Any]], books: dict[str, Books]) -> None:
     for customer_id, told in truth.items():
         if told["first_missed_due_on"] and told["defaulted_on"]:
             due = date.fromisoformat(told["first_missed_due_on"])
@@ -194,7 +197,7 @@ def test_who_stops_paying_first_misses_what_the_truth_says(truth, books):
             )
 
 
-def test_cash_falls_after_the_break_and_only_by_consent(events, truth):
+def test_cash_falls_after_the_break_and_only_by_consent(events: list[dict[str, Any]], truth: dict[str, dict[str, Any]]) -> None:
     inflow: defaultdict[str, list[tuple[str, Decimal]]] = defaultdict(list)
     for event in events:
         if event["type"] == "duewatch.bank_transaction.booked.v1" and event["data"]["remittance"] == "receipts of customers":
@@ -210,7 +213,9 @@ def test_cash_falls_after_the_break_and_only_by_consent(events, truth):
     assert sum(fell) >= len(fell) * 0.8
 
 
-def test_the_rates_are_those_that_the_module_states(portfolio, truth, books):
+def test_the_rates_are_those_that_the_module_states(
+    portfolio: Portfolio, truth: dict[str, dict[str, Any]], books: dict[str, Books]
+) -> None:
     defaults = portfolio.truth["defaults"] / DEBTORS * 1000
     assert 15 <= defaults <= 60
     assert 0.3 < sum(t["bank_consent"] for t in truth.values()) / DEBTORS < 0.5
@@ -224,12 +229,12 @@ def test_the_rates_are_those_that_the_module_states(portfolio, truth, books):
     ("day", "is_closed"),
     [("2024-03-29", True), ("2024-04-01", True), ("2024-05-20", True), ("2024-05-21", False), ("2024-06-01", True)],
 )
-def test_banks_are_closed_at_week_ends_and_at_easter_and_whitsun(day, is_closed):
+def test_banks_are_closed_at_week_ends_and_at_easter_and_whitsun(day: str, is_closed: bool) -> None:
     ordinal = date.fromisoformat(day).toordinal()
     assert closed(ordinal) is is_closed
     assert not closed(next_open(ordinal))
 
 
-def test_a_short_and_a_tiny_portfolio_work():
+def test_a_short_and_a_tiny_portfolio_work() -> None:
     assert simulate(1, 1, 1).truth["customers"][0]["begins_on"] == "2024-01-01"
     assert simulate(30, 10, 1).events

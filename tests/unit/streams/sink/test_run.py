@@ -64,7 +64,7 @@ class FakeConsumer:
     """One invoice a round, for ever."""
 
     given: int = 0
-    lost: bool = False
+    is_lost: bool = False
     assigned: list[TopicPartition] = field(default_factory=list)
 
     def assign(self, places: list[TopicPartition]) -> None:
@@ -125,15 +125,21 @@ def made(client: FakeClickHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Si
     one.close()
 
 
+def _consumer(one: Sink) -> FakeConsumer:
+    consumer: Any = one._consumer
+    assert isinstance(consumer, FakeConsumer)
+    return consumer
+
+
 def _next_offset(one: Sink) -> int:
     return int(one.progress.snapshot()["topics"]["payments"]["0"]["next_offset"])
 
 
-def test_it_reads_on_while_a_batch_is_written(made, client):
+def test_it_reads_on_while_a_batch_is_written(made: Sink, client: FakeClickHouse) -> None:
     for _ in range(20):
         made.turn()
     assert client.asked.wait(PATIENCE_S)
-    assert (made._consumer.given, _next_offset(made)) == (20, 0), "written is only what ClickHouse has"
+    assert (_consumer(made).given, _next_offset(made)) == (20, 0), "written is only what ClickHouse has"
     client.open.set()
     made.flush()
     assert client.offsets() == [1, 20], "the second batch is all that came meanwhile"
@@ -141,46 +147,58 @@ def test_it_reads_on_while_a_batch_is_written(made, client):
     assert _next_offset(made) == 20
 
 
-def test_a_lost_consumer_is_replaced_by_one_that_goes_on_behind_what_is_gathered(made, client, monkeypatch):
-    lost, new = made._consumer, FakeConsumer()
+def test_a_lost_consumer_is_replaced_by_one_that_goes_on_behind_what_is_gathered(
+    made: Sink, client: FakeClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, new = _consumer(made), FakeConsumer()
     monkeypatch.setattr(made, "_new_consumer", lambda: new)
     made.progress.add("models", 1, 7)
     made.turn()
-    lost.lost = True
+    lost.is_lost = True
     made.turn()
-    assert made._consumer is new
+    assert _consumer(made) is new
     assert [(one.topic, one.partition, one.offset) for one in new.assigned] == [("t-payments", 0, 2), ("t-models", 1, 7)]
     client.open.set()
 
 
-def test_how_far_clickhouse_is_behind_is_told_by_topic(made, client, monkeypatch):
+def test_how_far_clickhouse_is_behind_is_told_by_topic(
+    made: Sink, client: FakeClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sink, "MEASURE_S", 0.0)
     made.progress.add("payments", 1, 7)
     made.turn()
     assert 'duewatch_sink_lag{topic="payments"} 11.0' in made._metrics.render().decode(), "9 - 0 and 9 - 7"
     client.open.set()
     made.flush()
-    made._measure(made._consumer)
+    made._measure(_consumer(made))  # type: ignore[arg-type]
     assert 'duewatch_sink_lag{topic="payments"} 10.0' in made._metrics.render().decode(), "one is written"
 
 
-def test_it_waits_for_clickhouse_when_the_next_batch_is_full(made, client, monkeypatch):
+def test_it_waits_for_clickhouse_when_the_next_batch_is_full(
+    made: Sink, client: FakeClickHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sink, "BATCH_ROWS", 10)
-    reader = threading.Thread(target=lambda: [made.turn() for _ in range(50)])
+
+    def read() -> None:
+        for _ in range(50):
+            made.turn()
+
+    reader = threading.Thread(target=read)
     reader.start()
     assert client.asked.wait(PATIENCE_S)
     reader.join(0.2)
     # An invoice is two rows, an event and a posting: one invoice is on its way, and five more are a full batch.
-    assert (reader.is_alive(), made._consumer.given) == (True, 6)
+    assert (reader.is_alive(), _consumer(made).given) == (True, 6)
     client.open.set()
     reader.join(PATIENCE_S)
     made.flush()
-    assert (made._consumer.given, client.offsets()[-1]) == (50, 50)
+    assert (_consumer(made).given, client.offsets()[-1]) == (50, 50)
 
 
-def test_a_batch_that_is_not_taken_ends_the_loop_before_the_next_is_written(made, client):
-    client.refuses = PermissionError("no rights")
-    client.refuses.code = min(DATA_ERRORS)  # refused for good, also in sink_refused
+def test_a_batch_that_is_not_taken_ends_the_loop_before_the_next_is_written(made: Sink, client: FakeClickHouse) -> None:
+    refusal: Any = PermissionError("no rights")
+    refusal.code = min(DATA_ERRORS)  # refused for good, also in sink_refused
+    client.refuses = refusal
     client.open.set()
     with pytest.raises(PermissionError):
         _turn_until_it_fails(made)
@@ -203,15 +221,16 @@ class Failure:
         return KafkaError(KafkaError._TRANSPORT)
 
 
-def test_an_error_that_belongs_to_no_topic_does_not_end_the_sink(made, client):
+def test_an_error_that_belongs_to_no_topic_does_not_end_the_sink(made: Sink, client: FakeClickHouse) -> None:
     client.open.set()
-    made._take([Failure(), *FakeConsumer().consume(1, 0.0)])
+    messages: list[Any] = [Failure(), *FakeConsumer().consume(1, 0.0)]
+    made._take(messages)
     made.flush()
     assert _next_offset(made) == 1
 
 
 @pytest.mark.parametrize(("code", "found"), [(KafkaError.UNSUPPORTED_VERSION, {"t": ""}), (KafkaError._TIMED_OUT, None)])
-def test_a_broker_that_does_not_answer_is_not_one_without_topic_ids(code, found):
+def test_a_broker_that_does_not_answer_is_not_one_without_topic_ids(code: int, found: dict[str, str] | None) -> None:
     class Admin:
         def describe_topics(self, *_: Any, **__: Any) -> Any:
             raise KafkaException(KafkaError(code))
@@ -223,7 +242,7 @@ def test_a_broker_that_does_not_answer_is_not_one_without_topic_ids(code, found)
         assert sink._topic_ids(Admin(), ["t"]) == found  # type: ignore[arg-type]
 
 
-def test_stopped_while_clickhouse_is_away_it_says_so_and_writes_no_later_batch(made, client):
+def test_stopped_while_clickhouse_is_away_it_says_so_and_writes_no_later_batch(made: Sink, client: FakeClickHouse) -> None:
     client.refuses = ConnectionError("away")
     client.open.set()
     for _ in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
@@ -15,7 +16,7 @@ from streams.sink.progress import Progress
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The arguments of each client that was asked for."""
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(clickhouse_connect, "get_client", lambda **arguments: asked.append(arguments))
@@ -23,7 +24,7 @@ def opened(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["clickhouse", "http", "https"])
-def test_on_a_server_questions_cannot_write_and_the_sink_can(opened, scheme):
+def test_on_a_server_questions_cannot_write_and_the_sink_can(opened: list[dict[str, Any]], scheme: str) -> None:
     open_client(f"{scheme}://u:p@ch:9440", "ours", readonly=True)
     open_client(f"{scheme}://u:p@ch:9440", "ours")
 
@@ -33,7 +34,7 @@ def test_on_a_server_questions_cannot_write_and_the_sink_can(opened, scheme):
     assert {one["interface"] for one in opened} == {"https" if scheme == "https" else "http"}
 
 
-def test_what_the_sink_answers_over_the_web_cannot_write(opened, tmp_path):
+def test_what_the_sink_answers_over_the_web_cannot_write(opened: list[dict[str, Any]], tmp_path: Path) -> None:
     settings = Settings(clickhouse="clickhouse://ch:8123", data_dir=tmp_path)
     web = server.SinkWeb(settings, Progress(), Metrics())
     web._open()

@@ -37,7 +37,7 @@ class FakeClient:
 
 
 @pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch):
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clickhouse, "RETRY_FIRST_S", 0.001)
     monkeypatch.setattr(clickhouse, "RETRY_MOST_S", 0.002)
 
@@ -52,13 +52,13 @@ def _writer(client: FakeClient, stop: threading.Event | None = None) -> Writer:
     return Writer(client, "d", Metrics(), stop or threading.Event())  # type: ignore[arg-type]
 
 
-def test_what_cannot_be_written_now_is_written_later_and_positions_come_last():
+def test_what_cannot_be_written_now_is_written_later_and_positions_come_last() -> None:
     client = FakeClient(failures=5)
     _writer(client).write(_batch("a", "b"), [["position"]])
     assert client.written == [("closures", ["a"]), ("closures", ["b"]), ("sink_positions", ["position"])]
 
 
-def test_a_refused_row_is_kept_apart_and_the_others_go_in():
+def test_a_refused_row_is_kept_apart_and_the_others_go_in() -> None:
     client = FakeClient()
     _writer(client).write(_batch("a", "bad", "b", "c"), [])
     assert [row[0] for table, row in client.written if table == "closures"] == ["a", "b", "c"]
@@ -66,7 +66,7 @@ def test_a_refused_row_is_kept_apart_and_the_others_go_in():
     assert (refused["table"], refused["row"]) == ("closures", '["bad"]')
 
 
-def test_stopping_while_clickhouse_is_away_gives_up_in_the_end(monkeypatch):
+def test_stopping_while_clickhouse_is_away_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.sink.writer.LAST_TRIES_S", 0.05)
     stop = threading.Event()
     stop.set()
@@ -74,7 +74,7 @@ def test_stopping_while_clickhouse_is_away_gives_up_in_the_end(monkeypatch):
         _writer(FakeClient(failures=10**9), stop).write(_batch("a"), [["position"]])
 
 
-def test_progress_is_drained_only_when_all_is_written_and_all_ends_were_met(monkeypatch):
+def test_progress_is_drained_only_when_all_is_written_and_all_ends_were_met(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.sink.progress.IDLE_S", 0.0)
     progress = Progress()
     progress.add("payments", 0, 0)
@@ -91,7 +91,7 @@ def test_progress_is_drained_only_when_all_is_written_and_all_ends_were_met(monk
     assert not progress.snapshot()["drained"]
 
 
-def test_a_tick_is_told_only_when_it_is_written():
+def test_a_tick_is_told_only_when_it_is_written() -> None:
     progress = Progress()
     progress.add("clock", 0, 0)
     progress.gathered("ticks", ["p", 0, 4, "2026-01-01T00:00:00Z", -1, False])

@@ -59,7 +59,7 @@ def bodies(ledger: Ledger, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_paid_row_is_an_invoice_a_payment_that_settles_it_and_the_debtors_master_data(tmp_path):
+def test_a_paid_row_is_an_invoice_a_payment_that_settles_it_and_the_debtors_master_data(tmp_path: Path) -> None:
     ledger = read(tmp_path, GOOD)
     assert bodies(ledger, "invoice") == [
         {
@@ -83,19 +83,19 @@ def test_a_paid_row_is_an_invoice_a_payment_that_settles_it_and_the_debtors_mast
     assert all(isinstance(decode(r.topic, r.key, r.value, r.headers), Event) for r in ledger.records)
 
 
-def test_a_row_without_payment_date_stays_open(tmp_path):
+def test_a_row_without_payment_date_stays_open(tmp_path: Path) -> None:
     ledger = read(tmp_path, "1,a,5,2024-01-02,2024-02-01,\n")
     assert (ledger.invoices, ledger.payments) == (1, 0)
 
 
-def test_part_of_an_invoice_may_be_paid_and_nothing_paid_is_no_payment(tmp_path):
+def test_part_of_an_invoice_may_be_paid_and_nothing_paid_is_no_payment(tmp_path: Path) -> None:
     form = mapping(columns=COLUMNS | {"paid_amount": "settled"})
     rows = "1,a,10.00,2024-01-02,2024-02-01,2024-01-09,4.00\n2,a,10.00,2024-01-02,2024-02-01,2024-01-09,0\n"
     ledger = read(tmp_path, rows, form, "no,debtor,amount,issued,due,paid,settled\n")
     assert [p["amount"] for p in bodies(ledger, "payment")] == ["4.00"]
 
 
-def test_german_numbers_dates_delimiter_and_encoding(tmp_path):
+def test_german_numbers_dates_delimiter_and_encoding(tmp_path: Path) -> None:
     form = mapping(decimal_comma=True, date_format="%d.%m.%Y", delimiter=";", encoding="cp1252")
     path = tmp_path / "ledger.csv"
     path.write_bytes("no;debtor;amount;issued;due;paid\n1;Müller;1.234,50;02.01.2024;01.02.2024;\n".encode("cp1252"))
@@ -115,7 +115,9 @@ def test_german_numbers_dates_delimiter_and_encoding(tmp_path):
         pytest.param("2,b,5.00\n", None, id="cells missing"),
     ],
 )
-def test_a_row_that_cannot_be_mapped_is_sent_as_it_is_and_rejected_with_its_field(tmp_path, row, field):
+def test_a_row_that_cannot_be_mapped_is_sent_as_it_is_and_rejected_with_its_field(
+    tmp_path: Path, row: str, field: str | None
+) -> None:
     ledger = read(tmp_path, GOOD + row + GOOD.replace("1,", "3,", 1))
     assert ledger.broken == 1
     rejected = [told for r in ledger.records if not isinstance(told := decode(r.topic, r.key, r.value, r.headers), Event)]
@@ -123,11 +125,11 @@ def test_a_row_that_cannot_be_mapped_is_sent_as_it_is_and_rejected_with_its_fiel
     assert bodies(ledger, "customer") == [{"customer_id": "a", "currency": "EUR"}]
 
 
-def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(tmp_path):
+def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(tmp_path: Path) -> None:
     ledger = read(tmp_path, GOOD + "2,b,-5.00,2024-01-03,2024-02-01,\n")
     (told,) = [told for r in ledger.records if not isinstance(told := decode(r.topic, r.key, r.value, r.headers), Event)]
     assert told.reason.endswith("Credit notes are left out of a ledger of invoices, or sent as events of their own")
-    with pytest.raises(SourceError, match=r"-5.00 is not above zero, so it is no invoice: .* or send credit notes as events"):
+    with pytest.raises(SourceError, match=r"-5.00 is not above zero, so it is not an invoice: .* or send credit notes as events"):
         read(tmp_path, "2,b,-5.00,2024-01-03,2024-02-01,\n")
 
 
@@ -142,20 +144,20 @@ def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(t
         ),
     ],
 )
-def test_a_row_of_too_few_or_too_many_fields_says_how_many_are_expected(tmp_path, row, told):
+def test_a_row_of_too_few_or_too_many_fields_says_how_many_are_expected(tmp_path: Path, row: str, told: str) -> None:
     ledger = read(tmp_path, GOOD + row)
     (answer,) = [e for r in ledger.records if not isinstance(e := decode(r.topic, r.key, r.value, r.headers), Event)]
     assert answer == Rejection(told)
 
 
-def test_every_record_says_in_which_line_of_which_file_its_row_begins(tmp_path):
+def test_every_record_says_in_which_line_of_which_file_its_row_begins(tmp_path: Path) -> None:
     rows = GOOD + '2,"b\nb",5.00,2024-01-03,2024-02-01,\n\n' + "3,c,5.00\n" + GOOD.replace("1,a", "4,d", 1)
     lines = Counter(dict(r.headers)[ORIGIN] for r in read(tmp_path, rows).records)
     # A paid row is three records. The second goes over two lines, and an empty one follows.
     assert lines == {b"ledger.csv line 2": 3, b"ledger.csv line 3": 2, b"ledger.csv line 6": 1, b"ledger.csv line 7": 3}
 
 
-def test_where_a_record_lay_is_told_in_ascii_so_that_it_is_still_decoded_the_quick_way(tmp_path):
+def test_where_a_record_lay_is_told_in_ascii_so_that_it_is_still_decoded_the_quick_way(tmp_path: Path) -> None:
     path = tmp_path / "Rückstände 100%.csv"
     path.write_text("no,debtor,amount,issued,due,paid\n" + GOOD)
     records = read_ledger(path, mapping()).records
@@ -168,7 +170,7 @@ def said(record: Record) -> tuple[Any, ...]:
     return record.order, identity(record.topic, 0, record.key, record.headers, record.value), event
 
 
-def test_the_place_of_a_row_is_no_part_of_what_it_says(tmp_path):
+def test_the_place_of_a_row_is_no_part_of_what_it_says(tmp_path: Path) -> None:
     rows = GOOD + "2,b,5.00\n"
     first = [said(r) for r in read(tmp_path, rows).records]
     second = [said(r) for r in read(tmp_path, "0,z,1.00,2024-01-01,2024-02-01,\n" + rows).records]
@@ -176,14 +178,14 @@ def test_the_place_of_a_row_is_no_part_of_what_it_says(tmp_path):
     assert all(one in second for one in first)
 
 
-def test_a_row_without_a_readable_day_takes_the_place_of_the_row_before_it_or_of_the_first(tmp_path):
+def test_a_row_without_a_readable_day_takes_the_place_of_the_row_before_it_or_of_the_first(tmp_path: Path) -> None:
     bad = "2,b,5.00,?,2024-02-01,\n"
     ledger = read(tmp_path, bad + GOOD + bad + GOOD.replace("2024-01-02", "2024-01-05").replace("1,", "3,", 1))
     days = [r.day for r in ledger.records if b'"?"' in r.value]
     assert days == [date(2024, 1, 2)] * 2
 
 
-def test_wrong_columns_are_told_with_the_file_the_column_and_what_was_found(tmp_path):
+def test_wrong_columns_are_told_with_the_file_the_column_and_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"ledger\.csv has no column 'amount' \(for amount\).*Columns found: no, debtor, betrag"
     ):
@@ -192,14 +194,14 @@ def test_wrong_columns_are_told_with_the_file_the_column_and_what_was_found(tmp_
         read(tmp_path, "1\n", header="no;debtor;amount;issued;due;paid\n")
 
 
-def test_a_mapping_that_fits_hardly_a_row_is_an_error_that_names_line_field_and_mend(tmp_path):
+def test_a_mapping_that_fits_hardly_a_row_is_an_error_that_names_line_field_and_mend(tmp_path: Path) -> None:
     with pytest.raises(
-        SourceError, match=r"1 of 1 rows.*line 2: issued '2024-01-02' is no date of the form %m/%d/%Y.*date_format"
+        SourceError, match=r"1 of 1 rows.*line 2: issued '2024-01-02' is not a date of the form %m/%d/%Y.*date_format"
     ):
         read(tmp_path, GOOD, mapping(date_format="%m/%d/%Y"))
 
 
-def test_rows_left_out_are_counted_and_a_ledger_without_rows_is_an_error(tmp_path):
+def test_rows_left_out_are_counted_and_a_ledger_without_rows_is_an_error(tmp_path: Path) -> None:
     rule = ({"column": "paid", "from_day": "2024-03-01"}, {"column": "debtor", "equals": "test"})
     form = mapping(leave_out=rule)
     late = GOOD.replace("2024-01-30", "2024-03-01")
@@ -211,19 +213,19 @@ def test_rows_left_out_are_counted_and_a_ledger_without_rows_is_an_error(tmp_pat
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name = ", "is no TOML"),
+        ("name = ", "is not valid TOML"),
         ('name = "x"\ncolour = 1', r"columns: Field required.*colour: Extra"),
         ('name = "x"\n[columns]\ninvoice_id="a"\ncustomer_id="b"\namount="c"\nissued_on="d"\ndue_on="e"', "currency once"),
     ],
 )
-def test_a_mapping_file_that_is_wrong_says_what_to_mend(tmp_path, text, told):
+def test_a_mapping_file_that_is_wrong_says_what_to_mend(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "ours.toml"
     path.write_text(text)
     with pytest.raises(SourceError, match=told):
         load_mapping(str(path))
 
 
-def test_a_mapping_that_is_not_there_names_those_that_are():
+def test_a_mapping_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(SourceError, match="cassandra, highradius, ibm"):
         load_mapping("sap")
 
@@ -232,14 +234,14 @@ EXAMPLE = ROOT / "deploy" / "examples" / "mapping.toml"
 RULES = "# [[leave_out]]"
 
 
-def test_the_example_mapping_reads_a_ledger_that_has_only_the_columns(tmp_path):
+def test_the_example_mapping_reads_a_ledger_that_has_only_the_columns(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
     path.write_bytes(b"Belegnummer;Debitor;Betrag;Belegdatum;Faellig;Ausgleich\n1;D1;1.234,50;02.01.2026;01.02.2026;\n")
     ledger = read_ledger(path, load_mapping(str(EXAMPLE)))
     assert (ledger.invoices, ledger.left_out, ledger.broken) == (1, 0, 0)
 
 
-def test_the_rules_of_the_example_mapping_leave_rows_out_once_they_are_no_comments(tmp_path):
+def test_the_rules_of_the_example_mapping_leave_rows_out_once_they_are_no_comments(tmp_path: Path) -> None:
     before, rules = EXAMPLE.read_text().split(RULES, 1)
     form, path = tmp_path / "ours.toml", tmp_path / "ledger.csv"
     form.write_text(before + re.sub(r"(?m)^# ?", "", RULES + rules))
@@ -267,7 +269,7 @@ def by_content(ledger: Ledger) -> list[tuple[Any, ...]]:
         ("cassandra", "cassandra_payables.csv", (8_753, 0, 0, 3_276), (date(2011, 3, 24), date(2017, 11, 8))),
     ],
 )
-def test_the_development_ledgers(name, file, counts, days):
+def test_the_development_ledgers(name: str, file: str, counts: tuple[int, int, int, int], days: tuple[date, date]) -> None:
     ledger = read_ledger(LEDGERS / file, load_mapping(name))
     assert (ledger.rows, ledger.left_out, ledger.broken, ledger.customers) == counts
     assert ledger.invoices == ledger.payments == ledger.rows - ledger.left_out
@@ -280,7 +282,7 @@ def test_the_development_ledgers(name, file, counts, days):
 
 @needs_ledgers
 @pytest.mark.parametrize(("name", "file"), [("highradius", "highradius_dev.csv"), ("cassandra", "cassandra_payables.csv")])
-def test_the_order_of_the_file_changes_nothing(tmp_path, name, file):
+def test_the_order_of_the_file_changes_nothing(tmp_path: Path, name: str, file: str) -> None:
     with (LEDGERS / file).open(encoding="utf-8", newline="") as source:
         header, *rows = csv.reader(source)
     random.Random(1).shuffle(rows)
@@ -291,7 +293,7 @@ def test_the_order_of_the_file_changes_nothing(tmp_path, name, file):
 
 
 @needs_ledgers
-def test_highradius_is_mapped_as_the_design_says():
+def test_highradius_is_mapped_as_the_design_says() -> None:
     ledger = read_ledger(LEDGERS / "highradius_dev.csv", load_mapping("highradius"))
     expected = {}
     with (LEDGERS / "highradius_dev.csv").open(encoding="utf-8", newline="") as source:

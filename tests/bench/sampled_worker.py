@@ -1,4 +1,7 @@
-"""A worker that is looked at: `python -m tests.bench.sampled worker` runs as `duewatch worker` does, and counts into a file."""
+"""`duewatch worker` under the sampler, which writes processor time by drawer into a file when the worker ends.
+
+`python -m tests.bench.sampled_worker worker`; used by parts/where.py.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from river import base
 
-from agents.learner.decide import hedged, kalman_step, weigh
-from agents.learner.state import Numbers
-from agents.score_model import BIAS_FLOOR, SHARED_PRIORS, share_of_cells, sigmoid, step
+from agents.learner.decide import kalman_step, update_hedge, weigh
+from agents.learner.state import FloatArray
+from agents.score_model import BIAS_FLOOR, SHARED_PRIORS, kalman_gain, share_of_cells, sigmoid
 
 
 class _Binary(base.Classifier):
@@ -58,7 +58,7 @@ class CellsClassifier(_Binary):
 
     def learn_one(self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget, **_: Any) -> None:
         known = [(key, self._cell(*key)) for key in x.items()]
-        gain, shrink = step(self.log_odds(x), sum([v for _, (_, v) in known], self.bias_variance), int(bool(y)))
+        gain, shrink = kalman_gain(self.log_odds(x), sum([v for _, (_, v) in known], self.bias_variance), int(bool(y)))
         for key, (m, v) in known:
             self.cells[key] = (m + v * gain, v - v * v * shrink)
         v = self.bias_variance
@@ -66,7 +66,7 @@ class CellsClassifier(_Binary):
 
 
 class DenseClassifier(_Binary):
-    """Numbers as features, a full covariance: an extended Kalman filter on the logistic likelihood.
+    """FloatArray as features, a full covariance: an extended Kalman filter on the logistic likelihood.
 
     Parameters
     ----------
@@ -86,10 +86,10 @@ class DenseClassifier(_Binary):
     def __init__(self, variance: float = 0.02) -> None:
         self.variance = variance
         self.names: dict[Any, int] = {}
-        self.weights: Numbers = np.zeros(1)
-        self.covariance: Numbers = np.eye(1)
+        self.weights: FloatArray = np.zeros(1)
+        self.covariance: FloatArray = np.eye(1)
 
-    def _vector(self, x: dict[base.typing.FeatureName, Any]) -> Numbers:
+    def _vector(self, x: dict[base.typing.FeatureName, Any]) -> FloatArray:
         vector = np.zeros(len(self.weights))
         vector[0] = 1.0
         for name, value in x.items():
@@ -147,6 +147,6 @@ class Hedged(_Binary):
         return share * self.cells.log_odds(x) + (1.0 - share) * self.dense.log_odds(x)
 
     def learn_one(self, x: dict[base.typing.FeatureName, Any], y: base.typing.ClfTarget, **_: Any) -> None:
-        self.hedge = hedged(self.hedge, self.cells.log_odds(x), self.dense.log_odds(x), int(bool(y)))
+        self.hedge = update_hedge(self.hedge, self.cells.log_odds(x), self.dense.log_odds(x), int(bool(y)))
         self.cells.learn_one(x, y)
         self.dense.learn_one(x, y)

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from streams.engine import restore_process
-from streams.engine.restore_process import POLL_S, records, to_the_end
+from streams.kafka import read
+from streams.kafka.read import POLL_S, records, to_the_end
 
 
 class Told:
@@ -53,7 +53,7 @@ def values(consumer: Any) -> list[bytes | None]:
     return [message.value() for message in to_the_end(cast("Consumer", consumer))]
 
 
-def test_all_records_come_until_every_partition_has_ended():
+def test_all_records_come_until_every_partition_has_ended() -> None:
     batches: list[list[Told]] = [
         [Told("a")],
         [end()],
@@ -66,25 +66,25 @@ def test_all_records_come_until_every_partition_has_ended():
     assert values(consumer_of([Told("a")], places=())) == []
 
 
-def test_a_reader_that_gets_nothing_names_what_is_missing(monkeypatch):
-    monkeypatch.setattr(restore_process, "SILENCE_S", 4.5 * POLL_S)
+def test_a_reader_that_gets_nothing_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "SILENCE_S", 4.5 * POLL_S)
     places = tuple((topic, partition) for topic in ("t", "u") for partition in range(3))
     with pytest.raises(KafkaException, match=r"no end of t/0, t/2, u/0 and 2 more came .*: is the broker there\?") as raised:
         values(consumer_of([end(partition=1)], places=places))
     assert raised.value.args[0].code() == KafkaError._TIMED_OUT
 
 
-def test_silence_begins_anew_with_every_record(monkeypatch):
-    monkeypatch.setattr(restore_process, "SILENCE_S", 4.5 * POLL_S)
+def test_silence_begins_anew_with_every_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "SILENCE_S", 4.5 * POLL_S)
     still: list[list[Told]] = [[], [], [], []]
     assert values(consumer_of(*still, [Told("a")], *still, [Told("b"), end()])) == [b"of a", b"of b"]
 
 
-def test_what_is_no_end_is_an_error():
+def test_what_is_no_end_is_an_error() -> None:
     with pytest.raises(KafkaException, match="TOPIC_AUTHORIZATION_FAILED"):
         values(consumer_of([Told("", code=KafkaError.TOPIC_AUTHORIZATION_FAILED), end()]))
 
 
-def test_rows_are_read_with_and_without_keys(monkeypatch):
-    monkeypatch.setattr(restore_process, "reader", lambda _kafka, **_: consumer_of([Told("k"), Told(""), end()]))
+def test_rows_are_read_with_and_without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "reader", lambda _kafka, **_: consumer_of([Told("k"), Told(""), end()]))
     assert list(records({}, "t", 0)) == [("k", b"of k"), ("", b"of ")]
