@@ -331,7 +331,10 @@ def test_a_replay_is_clean_and_its_decisions_are_explained(kafka: KafkaBroker, p
     status, output = start_replay(portfolio, tmp_path, "--kafka", kafka.bootstrap).ended()
     assert status == 0, output
     answer = duewatch("sql", "SELECT DISTINCT prefix FROM ticks", "--data", str(tmp_path), "--format", "TSV")[1]
-    settings = deployed(Settings(prefix=answer.strip(), bootstrap=kafka.bootstrap, data_dir=tmp_path))
+    own = Settings(
+        prefix=answer.strip(), bootstrap=kafka.bootstrap, data_dir=tmp_path, clickhouse=f"chdb://{tmp_path}/clickhouse"
+    )
+    settings = deployed(own)
 
     status, told = audited(settings)
     assert (status, told["differences"], told["not_judged"]) == (0, [], {})

@@ -177,7 +177,8 @@ class Engine:
     def _connect(self) -> Any:
         import chdb
 
-        return chdb.connect(self._path)
+        connect: Any = chdb.connect  # whether it has types depends on what else mypy looks at
+        return connect(self._path)
 
     def ask(self, question: Question) -> Answer:
         """Run the statement. Raises RefusedError."""
