@@ -7,7 +7,8 @@ A row key is the kind of the row, one letter, and what tells rows of this kind a
 * ``""`` the header, which is the only row without a letter
 * ``m`` what the score has learned
 * ``i/<invoice>`` an invoice; ``w/<invoice>`` money that waits for it; ``f/<invoice>`` its features at scoring
-* ``p/<payment>`` a payment
+* ``p/<payment>`` a payment; ``c/<credit note>`` a credit note
+* ``d/<row key>`` a fact that counts from a later day on
 * ``s/<currency>/<day>`` the sales of a day
 * ``x/<cell>`` an amount cell of the score
 * ``n/<what>/<id>`` a marker of something seen
@@ -30,11 +31,11 @@ OPENED = f"{SEPARATOR}opened"
 HEADER = ""
 SCORE = "m"
 """Most events neither read nor change what the score has learned, so they should not have to read and write it."""
-ITEM, PENDING, FEATURES, PAYMENT, SALES, CELL, SEEN = "i", "w", "f", "p", "s", "x", "n"
+ITEM, PENDING, FEATURES, PAYMENT, CREDIT, SALES, CELL, SEEN, POSTPONED = "i", "w", "f", "p", "c", "s", "x", "n", "d"
 KINDS_WITHOUT_DEADLINE = frozenset((SCORE, PENDING, CELL))
 
 ITEM_PREFIX, PENDING_PREFIX, FEATURES_PREFIX, PAYMENT_PREFIX = f"{ITEM}/", f"{PENDING}/", f"{FEATURES}/", f"{PAYMENT}/"
-SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX = f"{SALES}/", f"{CELL}/", f"{SEEN}/"
+SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX, CREDIT_PREFIX = f"{SALES}/", f"{CELL}/", f"{SEEN}/", f"{CREDIT}/"
 """With a kind's prefix whoever builds or finds very many keys does without a call for each."""
 
 
@@ -73,6 +74,24 @@ def payment_key(payment_id: str) -> str:
     'p/P-1'
     """
     return PAYMENT_PREFIX + payment_id
+
+
+def credit_note_key(credit_note_id: str) -> str:
+    """The row of a credit note.
+
+    >>> credit_note_key("K-1")
+    'c/K-1'
+    """
+    return CREDIT_PREFIX + credit_note_id
+
+
+def postponed_key(row_key: str) -> str:
+    """The row of a fact that counts from a later day on, by the key of its own row.
+
+    >>> postponed_key("i/I-7")
+    'd/i/I-7'
+    """
+    return f"{POSTPONED}/{row_key}"
 
 
 def sales_key(currency: str, day: int) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import split_key
-from agents.debtor.payments.decide import bucket_of
+from agents.debtor.payments.posting import bucket_of
 from agents.debtor.payments.state import Item, Payment, PendingAllocations
 from agents.debtor.state import Header
 from schemas.events.customers import CustomerUpdated
