@@ -8,7 +8,7 @@ A row key is the kind of the row, one letter, and what tells rows of this kind a
 * ``m`` what the score has learned
 * ``i/<invoice>`` an invoice; ``w/<invoice>`` money that waits for it; ``f/<invoice>`` its features at scoring
 * ``p/<payment>`` a payment; ``c/<credit note>`` a credit note
-* ``d/<row key>`` a fact that counts from a later day on
+* ``d/<rank>/<row key>`` a fact that counts from a later day on
 * ``s/<currency>/<day>`` the sales of a day
 * ``x/<cell>`` an amount cell of the score
 * ``n/<what>/<id>`` a marker of something seen
@@ -85,13 +85,22 @@ def credit_note_key(credit_note_id: str) -> str:
     return CREDIT_PREFIX + credit_note_id
 
 
-def postponed_key(row_key: str) -> str:
-    """The row of a fact that counts from a later day on, by the key of its own row.
+def postponed_key(rank: int, row_key: str) -> str:
+    """The row of a fact that counts from a later day on, by the key of its own row. Of one day, lower ranks come first.
 
-    >>> postponed_key("i/I-7")
-    'd/i/I-7'
+    >>> postponed_key(0, "i/I-7")
+    'd/0/i/I-7'
     """
-    return f"{POSTPONED}/{row_key}"
+    return f"{POSTPONED}/{rank}/{row_key}"
+
+
+def postponed_row_key(key: str) -> str:
+    """The key of a postponed fact's own row.
+
+    >>> postponed_row_key("d/0/i/I-7")
+    'i/I-7'
+    """
+    return key[4:]
 
 
 def sales_key(currency: str, day: int) -> str:

@@ -14,7 +14,7 @@ from schemas.events.clock import ContextSet
 from streams.engine.circuit_breaker import CircuitBreaker, read_breaker
 from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
 from streams.engine.slicing import AppliedTick, Rules, SliceBuffer
-from streams.process.garbage import give_back
+from streams.process.garbage import trim_heap
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -98,7 +98,7 @@ def new_task(
     if isinstance(brain, RestoresAll) and restored.prepared is not None:
         brain.restore_snapshot(restored.prepared)
         restored.prepared = None
-        give_back()
+        trim_heap()
     for key, value in restored.rows.items():
         brain.restore(key, value)
     # A topic that is new to the agent begins at its start.

@@ -14,8 +14,8 @@ import structlog
 
 from streams.kafka.topics import require_topics
 from streams.logs import configure_logs, logging_config
-from streams.process.affinity import stay_on
-from streams.process.garbage import keep_many_rows
+from streams.process.affinity import pin_to_core
+from streams.process.garbage import tune_for_many_rows
 from streams.worker.app import Wired, build_app
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     """
     configure_logs(settings.log_format, settings.log_level)
     require_topics(settings)
-    keep_many_rows()
+    tune_for_many_rows()
     if settings.core is not None:
-        stay_on(settings.core)
+        pin_to_core(settings.core)
     # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()

@@ -17,7 +17,7 @@ import orjson
 from schemas.events.envelope import Event
 from schemas.registry import TOPIC_OF_TYPE
 from streams.kafka.codec import decode, encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.rules import Debtors
 from tests.bench.workload import PARTITIONS, load, load_size
 
@@ -81,7 +81,7 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
 
 def main() -> None:
     bootstrap, folder, topics, port = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
-    keep_many_rows()
+    tune_for_many_rows()
     app = build(bootstrap, folder, topics, port)
     app.finalize()
     faust.Worker(app, loglevel="WARNING", quiet=True).execute_from_commandline()

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.debtor.handlers import assessments, bank, customers, decisions, insolvency, payments
-from agents.debtor.keys import CREDIT_PREFIX, ITEM_PREFIX, PAYMENT_PREFIX, SEEN, kind_of, postponed_key, seen_prefix
+from agents.debtor.keys import (
+    CREDIT_PREFIX,
+    ITEM_PREFIX,
+    PAYMENT_PREFIX,
+    SEEN,
+    kind_of,
+    postponed_key,
+    postponed_row_key,
+    seen_prefix,
+)
 from agents.debtor.payments.state import Item, PostponedFact, SeenMarker
 from agents.debtor.unit_of_work import Reaction, UnitOfWork
 from schemas.base import Contract
@@ -65,6 +74,10 @@ class Handler:
     """It may be said again of the same thing with another value date."""
     earlier_prefix: str = ""
     """Where version 2 of the rows kept a marker of it."""
+    refers_to: tuple[str, str] | None = None
+    """Prefix of the row that must be there, and the field with its id."""
+    rank: int = 1
+    """Of facts that are postponed to the same day: what is issued first (0), what takes back last (2)."""
     advice: str = "send a correction under an id of its own"
     """What a sender can do that means something else under the same id."""
 
@@ -80,6 +93,12 @@ class Handler:
         day = f"@{getattr(event.data, self.value_date)}" if self.is_word else ""
         return self.prefix + self.id_of(event) + day
 
+    def postponed_key_of(self, event: Event) -> str:
+        """The key of the row in which this fact waits for its value date."""
+        return postponed_key(self.rank, self.row_key_of(event))
+
+
+INVOICE, PAYMENT, NOTE = (ITEM_PREFIX, "invoice_id"), (PAYMENT_PREFIX, "payment_id"), (CREDIT_PREFIX, "credit_note_id")
 
 INVOICE_ADVICE = (
     "send a credit note for another amount, duewatch.invoice.amended.v1 for another due day, or another invoice under a number "
@@ -96,56 +115,56 @@ CREDIT_ADVICE = (
 
 HANDLERS: dict[type, Handler] = {
     InvoiceIssued: Handler(
-        "invoice", ITEM_PREFIX, "invoice_id", payments.issue_invoice, value_date="issued_on", advice=INVOICE_ADVICE
+        "invoice", ITEM_PREFIX, "invoice_id", payments.issue_invoice, rank=0, value_date="issued_on", advice=INVOICE_ADVICE
     ),
     InvoiceAmended: Handler(
-        "amendment", seen_prefix("amendment"), "amendment_id", payments.amend_invoice, value_date="amended_on", is_money=True
+        "amendment", seen_prefix("amendment"), "amendment_id", payments.amend_invoice, refers_to=INVOICE, rank=1, value_date="amended_on", is_money=True
     ),
     PaymentReceived: Handler(
-        "payment", PAYMENT_PREFIX, "payment_id", payments.receive_payment, value_date="paid_on", is_money=True,
+        "payment", PAYMENT_PREFIX, "payment_id", payments.receive_payment, rank=0, value_date="paid_on", is_money=True,
         advice=PAYMENT_ADVICE,
     ),
     PaymentAllocated: Handler(
-        "allocation", seen_prefix("allocation"), "allocation_id", payments.allocate_payment, value_date="allocated_on",
+        "allocation", seen_prefix("allocation"), "allocation_id", payments.allocate_payment, refers_to=PAYMENT, rank=1, value_date="allocated_on",
         is_money=True,
     ),
     PaymentReturned: Handler(
-        "return", seen_prefix("return"), "return_id", payments.return_payment, value_date="returned_on", is_money=True
+        "return", seen_prefix("return"), "return_id", payments.return_payment, refers_to=PAYMENT, rank=1, value_date="returned_on", is_money=True
     ),
     CreditNoteIssued: Handler(
-        "credit note", CREDIT_PREFIX, "credit_note_id", payments.issue_credit_note, value_date="issued_on", is_money=True,
+        "credit note", CREDIT_PREFIX, "credit_note_id", payments.issue_credit_note, rank=0, value_date="issued_on", is_money=True,
         earlier_prefix=seen_prefix("credit"), advice=CREDIT_ADVICE,
     ),
     CreditNoteAllocated: Handler(
-        "allocation of a credit note", seen_prefix("credit-allocation"), "allocation_id", payments.allocate_credit_note,
+        "allocation of a credit note", seen_prefix("credit-allocation"), "allocation_id", payments.allocate_credit_note, refers_to=NOTE, rank=1,
         value_date="allocated_on", is_money=True,
     ),
     CreditNoteCancelled: Handler(
-        "cancellation of credit note", seen_prefix("credit-cancel"), "credit_note_id", payments.cancel_credit_note,
+        "cancellation of credit note", seen_prefix("credit-cancel"), "credit_note_id", payments.cancel_credit_note, refers_to=NOTE, rank=1,
         value_date="cancelled_on", is_money=True,
     ),
     InvoiceCancelled: Handler(
-        "cancellation", seen_prefix("cancel"), "invoice_id", payments.cancel_invoice, value_date="cancelled_on", is_word=True,
+        "cancellation", seen_prefix("cancel"), "invoice_id", payments.cancel_invoice, refers_to=INVOICE, rank=1, value_date="cancelled_on", is_word=True,
         is_money=True,
     ),
     InvoiceReinstated: Handler(
-        "reinstatement", seen_prefix("reinstate"), "invoice_id", payments.reinstate_invoice, value_date="reinstated_on",
+        "reinstatement", seen_prefix("reinstate"), "invoice_id", payments.reinstate_invoice, refers_to=INVOICE, rank=2, value_date="reinstated_on",
         is_word=True, is_money=True,
     ),
     InvoiceWrittenOff: Handler(
-        "write-off", seen_prefix("writeoff"), "invoice_id", payments.write_off_invoice, value_date="written_off_on", is_word=True,
+        "write-off", seen_prefix("writeoff"), "invoice_id", payments.write_off_invoice, refers_to=INVOICE, rank=1, value_date="written_off_on", is_word=True,
         is_money=True,
     ),
     WriteOffReversed: Handler(
-        "reversal of write-off", seen_prefix("reverse"), "invoice_id", payments.reverse_write_off, value_date="reversed_on",
+        "reversal of write-off", seen_prefix("reverse"), "invoice_id", payments.reverse_write_off, refers_to=INVOICE, rank=2, value_date="reversed_on",
         is_word=True, is_money=True,
     ),
     RecoveryReceived: Handler(
-        "recovery", seen_prefix("recovery"), "recovery_id", payments.receive_recovery, value_date="recovered_on", is_money=True
+        "recovery", seen_prefix("recovery"), "recovery_id", payments.receive_recovery, refers_to=INVOICE, rank=2, value_date="recovered_on", is_money=True
     ),
-    DisputeOpened: Handler("dispute", seen_prefix("dispute"), "dispute_id", payments.open_dispute, value_date="opened_on"),
+    DisputeOpened: Handler("dispute", seen_prefix("dispute"), "dispute_id", payments.open_dispute, refers_to=INVOICE, rank=1, value_date="opened_on"),
     DisputeClosed: Handler(
-        "end of dispute", seen_prefix("undispute"), "dispute_id", payments.close_dispute, value_date="closed_on"
+        "end of dispute", seen_prefix("undispute"), "dispute_id", payments.close_dispute, refers_to=INVOICE, rank=2, value_date="closed_on"
     ),
     PromiseMade: Handler("promise", seen_prefix("promise"), "promise_id", payments.only_remember),
     DunningSent: Handler("dunning", seen_prefix("dunning"), "dunning_id", payments.only_remember),
@@ -171,13 +190,27 @@ def apply_event(uow: UnitOfWork, event: Event) -> Reaction | None:
     horizon = uow.policy.horizon_days
     if not handler.is_money and event.recorded.toordinal() + horizon < uow.day:
         return _reject(f"recorded more than {horizon} days ago: too old to tell whether it is known", "recordedtime")
-    value_day = getattr(event.data, handler.value_date).toordinal() if handler.value_date else 0
-    if value_day > uow.day:
+    postponed_to = _postponed_to(uow, handler, event)
+    if postponed_to > uow.day:
         data, recorded = event.data.model_dump_json(), event.recorded.isoformat()
-        uow.put(postponed_key(row_key), PostponedFact(event.content, event.type, data, recorded, value_day))
+        uow.put(handler.postponed_key_of(event), PostponedFact(event.content, event.type, data, recorded, postponed_to))
         return None
     rejection = _apply(uow, handler, event.data, event.content, row_key)
     return None if rejection is None else Reaction(rejection=rejection)
+
+
+def _postponed_to(uow: UnitOfWork, handler: Handler, event: Event) -> int:
+    """The day (ordinal) from which a fact counts: its value date, and not before what it refers to; 0 = what is missing is told now."""
+    if not handler.value_date:
+        return 0
+    day: int = getattr(event.data, handler.value_date).toordinal()
+    if handler.refers_to is not None:
+        prefix, field = handler.refers_to
+        row_key = prefix + getattr(event.data, field)
+        if uow.get(row_key) is None:
+            whole: PostponedFact | None = uow.get(postponed_key(0, row_key))
+            return 0 if whole is None else max(day, whole.next_deadline)
+    return day
 
 
 def _apply(uow: UnitOfWork, handler: Handler, data: Contract, content: str, row_key: str) -> Rejection | None:
@@ -196,7 +229,7 @@ def apply_postponed(uow: UnitOfWork, row_key: str, fact: PostponedFact) -> None:
     contract = CONTRACTS[fact.type]
     handler = HANDLERS[contract]
     uow.recorded_before = fact.recorded
-    rejection = _apply(uow, handler, contract.model_validate_json(fact.data), fact.content, row_key[2:])
+    rejection = _apply(uow, handler, contract.model_validate_json(fact.data), fact.content, postponed_row_key(row_key))
     if rejection is not None:
         raise PostponedFactError(f"{fact.type}: {rejection.reason}")
     uow.put(row_key, None)
@@ -208,7 +241,7 @@ def _compare_with_known(uow: UnitOfWork, handler: Handler, row_key: str, event: 
         return Reaction(duplicate=True) if uow.header.master.content == event.content else None
     row = uow.get(row_key)
     if row is None and handler.value_date:
-        row = uow.get(postponed_key(row_key))
+        row = uow.get(handler.postponed_key_of(event))
     if row is None and handler.earlier_prefix:
         row = uow.get(handler.earlier_prefix + handler.id_of(event))
     if row is None:

@@ -55,7 +55,7 @@ from schemas.events.payments import (
 __all__ = ["DEFAULT_DAY", "LedgerView", "Posting", "next_deadline_of", "with_next_deadline"]
 
 VOID = 2
-"""The label of an invoice that was cancelled or is in dispute: it is neither late nor in time, neither a default nor none."""
+"""The label of an invoice that was cancelled or is in dispute: neither late nor in time, neither a default nor none."""
 
 
 # -- invoices

@@ -58,55 +58,45 @@ class RandomLedger:
     def _invoice(self, invoice_id: str) -> None:
         issued = self._day()
         due = issued + timedelta(days=self.rng.randrange(-3, 50))
-        ids = {"customer_id": self.customer_id, "invoice_id": invoice_id}
+        ids: dict[str, Any] = {"customer_id": self.customer_id, "invoice_id": invoice_id}
         if self._chance(0.08):
             return  # named by payments, never issued
         self._say(p.InvoiceIssued(**ids, amount=self._money(), currency="EUR", issued_on=issued, due_on=due))
         if self._chance(0.3):
-            cancelled = self._day(issued)
-            self._say(p.InvoiceCancelled(**ids, cancelled_on=cancelled))
-            if self._chance(0.6):
-                reinstated = self._day(cancelled)
-                self._say(p.InvoiceReinstated(**ids, reinstated_on=reinstated))
-                if self._chance(0.3) and (reinstated - FIRST).days + 1 < self.days:
-                    self._say(p.InvoiceCancelled(**ids, cancelled_on=self._day(reinstated + timedelta(1))))
+            self._cancel(ids, issued)
         elif self._chance(0.2):
-            written_off = self._day(issued)
-            self._say(p.InvoiceWrittenOff(**ids, written_off_on=written_off))
-            if self._chance(0.4):
-                self._say(
-                    p.RecoveryReceived(
-                        **ids,
-                        recovery_id=f"V{invoice_id}",
-                        amount=self._money(),
-                        currency="EUR",
-                        recovered_on=self._day(written_off),
-                    )
-                )
-            if self._chance(0.4):
-                self._say(p.WriteOffReversed(**ids, reversed_on=self._day(written_off)))
+            self._write_off(ids, issued)
         for number in range(self.rng.choice([0, 0, 0, 1, 2])):
             amended = self._day(issued)
-            self._say(
-                p.InvoiceAmended(
-                    **ids,
-                    amendment_id=f"A{invoice_id}-{number}",
-                    amended_on=amended,
-                    due_on=amended + timedelta(days=self.rng.randrange(-5, 40)),
-                )
-            )
+            due = amended + timedelta(days=self.rng.randrange(-5, 40))
+            self._say(p.InvoiceAmended(**ids, amendment_id=f"A{invoice_id}-{number}", amended_on=amended, due_on=due))
         if self._chance(0.2):
-            opened = self._day(issued)
-            self._say(p.DisputeOpened(**ids, dispute_id=f"D{invoice_id}", opened_on=opened))
-            if self._chance(0.6):
-                self._say(
-                    p.DisputeClosed(
-                        **ids,
-                        dispute_id=f"D{invoice_id}",
-                        closed_on=self._day(opened),
-                        outcome=self.rng.choice(["upheld", "rejected"]),
-                    )
-                )
+            self._contest(ids, issued)
+
+    def _cancel(self, ids: dict[str, Any], issued: date) -> None:
+        cancelled = self._day(issued)
+        self._say(p.InvoiceCancelled(**ids, cancelled_on=cancelled))
+        if self._chance(0.6):
+            reinstated = self._day(cancelled)
+            self._say(p.InvoiceReinstated(**ids, reinstated_on=reinstated))
+            if self._chance(0.3) and (reinstated - FIRST).days + 1 < self.days:
+                self._say(p.InvoiceCancelled(**ids, cancelled_on=self._day(reinstated + timedelta(1))))
+
+    def _write_off(self, ids: dict[str, Any], issued: date) -> None:
+        written_off = self._day(issued)
+        self._say(p.InvoiceWrittenOff(**ids, written_off_on=written_off))
+        if self._chance(0.4):
+            money = {"amount": self._money(), "currency": "EUR", "recovered_on": self._day(written_off)}
+            self._say(p.RecoveryReceived(**ids, recovery_id=f"V{ids['invoice_id']}", **money))
+        if self._chance(0.4):
+            self._say(p.WriteOffReversed(**ids, reversed_on=self._day(written_off)))
+
+    def _contest(self, ids: dict[str, Any], issued: date) -> None:
+        opened, dispute = self._day(issued), {"dispute_id": f"D{ids['invoice_id']}"}
+        self._say(p.DisputeOpened(**ids, **dispute, opened_on=opened))
+        if self._chance(0.6):
+            outcome = self.rng.choice(["upheld", "rejected"])
+            self._say(p.DisputeClosed(**ids, **dispute, closed_on=self._day(opened), outcome=outcome))
 
     def _allocations(self, invoices: list[str], most: Decimal) -> tuple[p.Allocation, ...]:
         parts: list[p.Allocation] = []
