@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import BusinessDate, Contract, Currency, Id, PositiveAmount, Text, at_most_decimals, blame
+from schemas.base import ADDED, BusinessDate, Contract, Currency, Id, PositiveAmount, Text, at_most_decimals, blame
 
 
 class Allocation(Contract):
@@ -94,7 +94,7 @@ class PaymentReturned(_Money):
     payment_id: Id
     returned_on: BusinessDate
     reason: Text | None = None
-    allocations: tuple[Allocation, ...] = Field(default=(), max_length=10_000)
+    allocations: Annotated[tuple[Allocation, ...], ADDED] = Field(default=(), max_length=10_000)
 
     @model_validator(mode="after")
     def _allocated(self) -> Self:

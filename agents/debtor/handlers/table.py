@@ -118,53 +118,66 @@ HANDLERS: dict[type, Handler] = {
         "invoice", ITEM_PREFIX, "invoice_id", payments.issue_invoice, rank=0, value_date="issued_on", advice=INVOICE_ADVICE
     ),
     InvoiceAmended: Handler(
-        "amendment", seen_prefix("amendment"), "amendment_id", payments.amend_invoice, refers_to=INVOICE, rank=1, value_date="amended_on", is_money=True
+        "amendment", seen_prefix("amendment"), "amendment_id", payments.amend_invoice,
+        refers_to=INVOICE, rank=1, value_date="amended_on", is_money=True,
     ),
     PaymentReceived: Handler(
         "payment", PAYMENT_PREFIX, "payment_id", payments.receive_payment, rank=0, value_date="paid_on", is_money=True,
         advice=PAYMENT_ADVICE,
     ),
     PaymentAllocated: Handler(
-        "allocation", seen_prefix("allocation"), "allocation_id", payments.allocate_payment, refers_to=PAYMENT, rank=1, value_date="allocated_on",
+        "allocation", seen_prefix("allocation"), "allocation_id", payments.allocate_payment,
+        refers_to=PAYMENT, rank=1, value_date="allocated_on",
         is_money=True,
     ),
     PaymentReturned: Handler(
-        "return", seen_prefix("return"), "return_id", payments.return_payment, refers_to=PAYMENT, rank=1, value_date="returned_on", is_money=True
+        "return", seen_prefix("return"), "return_id", payments.return_payment,
+        refers_to=PAYMENT, rank=1, value_date="returned_on", is_money=True,
     ),
     CreditNoteIssued: Handler(
         "credit note", CREDIT_PREFIX, "credit_note_id", payments.issue_credit_note, rank=0, value_date="issued_on", is_money=True,
         earlier_prefix=seen_prefix("credit"), advice=CREDIT_ADVICE,
     ),
     CreditNoteAllocated: Handler(
-        "allocation of a credit note", seen_prefix("credit-allocation"), "allocation_id", payments.allocate_credit_note, refers_to=NOTE, rank=1,
+        "allocation of a credit note", seen_prefix("credit-allocation"), "allocation_id", payments.allocate_credit_note,
+        refers_to=NOTE, rank=1,
         value_date="allocated_on", is_money=True,
     ),
     CreditNoteCancelled: Handler(
-        "cancellation of credit note", seen_prefix("credit-cancel"), "credit_note_id", payments.cancel_credit_note, refers_to=NOTE, rank=1,
+        "cancellation of credit note", seen_prefix("credit-cancel"), "credit_note_id", payments.cancel_credit_note,
+        refers_to=NOTE, rank=1,
         value_date="cancelled_on", is_money=True,
     ),
     InvoiceCancelled: Handler(
-        "cancellation", seen_prefix("cancel"), "invoice_id", payments.cancel_invoice, refers_to=INVOICE, rank=1, value_date="cancelled_on", is_word=True,
+        "cancellation", seen_prefix("cancel"), "invoice_id", payments.cancel_invoice,
+        refers_to=INVOICE, rank=1, value_date="cancelled_on", is_word=True,
         is_money=True,
     ),
     InvoiceReinstated: Handler(
-        "reinstatement", seen_prefix("reinstate"), "invoice_id", payments.reinstate_invoice, refers_to=INVOICE, rank=2, value_date="reinstated_on",
+        "reinstatement", seen_prefix("reinstate"), "invoice_id", payments.reinstate_invoice,
+        refers_to=INVOICE, rank=2, value_date="reinstated_on",
         is_word=True, is_money=True,
     ),
     InvoiceWrittenOff: Handler(
-        "write-off", seen_prefix("writeoff"), "invoice_id", payments.write_off_invoice, refers_to=INVOICE, rank=1, value_date="written_off_on", is_word=True,
+        "write-off", seen_prefix("writeoff"), "invoice_id", payments.write_off_invoice,
+        refers_to=INVOICE, rank=1, value_date="written_off_on", is_word=True,
         is_money=True,
     ),
     WriteOffReversed: Handler(
-        "reversal of write-off", seen_prefix("reverse"), "invoice_id", payments.reverse_write_off, refers_to=INVOICE, rank=2, value_date="reversed_on",
+        "reversal of write-off", seen_prefix("reverse"), "invoice_id", payments.reverse_write_off,
+        refers_to=INVOICE, rank=2, value_date="reversed_on",
         is_word=True, is_money=True,
     ),
     RecoveryReceived: Handler(
-        "recovery", seen_prefix("recovery"), "recovery_id", payments.receive_recovery, refers_to=INVOICE, rank=2, value_date="recovered_on", is_money=True
+        "recovery", seen_prefix("recovery"), "recovery_id", payments.receive_recovery,
+        refers_to=INVOICE, rank=2, value_date="recovered_on", is_money=True,
     ),
-    DisputeOpened: Handler("dispute", seen_prefix("dispute"), "dispute_id", payments.open_dispute, refers_to=INVOICE, rank=1, value_date="opened_on"),
+    DisputeOpened: Handler(
+        "dispute", seen_prefix("dispute"), "dispute_id", payments.open_dispute, refers_to=INVOICE, rank=1, value_date="opened_on",
+    ),
     DisputeClosed: Handler(
-        "end of dispute", seen_prefix("undispute"), "dispute_id", payments.close_dispute, refers_to=INVOICE, rank=2, value_date="closed_on"
+        "end of dispute", seen_prefix("undispute"), "dispute_id", payments.close_dispute,
+        refers_to=INVOICE, rank=2, value_date="closed_on",
     ),
     PromiseMade: Handler("promise", seen_prefix("promise"), "promise_id", payments.only_remember),
     DunningSent: Handler("dunning", seen_prefix("dunning"), "dunning_id", payments.only_remember),
@@ -200,7 +213,7 @@ def apply_event(uow: UnitOfWork, event: Event) -> Reaction | None:
 
 
 def _postponed_to(uow: UnitOfWork, handler: Handler, event: Event) -> int:
-    """The day (ordinal) from which a fact counts: its value date, and not before what it refers to; 0 = what is missing is told now."""
+    """The day (ordinal) from which a fact counts: its value date, and not before what it refers to; 0 = the handler decides."""
     if not handler.value_date:
         return 0
     day: int = getattr(event.data, handler.value_date).toordinal()
