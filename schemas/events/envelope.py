@@ -12,10 +12,16 @@ from schemas.base import Contract
 LATEST: dict[str, tuple[str, int]] = {
     "InvoiceIssued": ("issued_on", 31),
     "PaymentReceived": ("paid_on", 7),
+    "PaymentAllocated": ("allocated_on", 7),
     "PaymentReturned": ("returned_on", 7),
     "CreditNoteIssued": ("issued_on", 31),
+    "CreditNoteAllocated": ("allocated_on", 7),
+    "CreditNoteCancelled": ("cancelled_on", 7),
+    "InvoiceAmended": ("amended_on", 7),
     "InvoiceCancelled": ("cancelled_on", 7),
+    "InvoiceReinstated": ("reinstated_on", 7),
     "InvoiceWrittenOff": ("written_off_on", 7),
+    "WriteOffReversed": ("reversed_on", 7),
     "RecoveryReceived": ("recovered_on", 7),
     "DisputeOpened": ("opened_on", 7),
     "DisputeClosed": ("closed_on", 7),
@@ -109,8 +115,8 @@ def impossible_date(data: Any, recorded: datetime) -> Rejection | None:
             f"{name} {value} lies more than {days} days after the record of {recorded.date()}: correct the date or recordedtime",
             name,
         )
-    if name != "issued_on":
-        return None  # only what is issued falls due
+    if name not in {"issued_on", "amended_on"}:
+        return None  # only what is issued or amended falls due
     due: date | None = getattr(data, "due_on", None)
     if due is not None and due.toordinal() > recorded_on + 366 * DUE_YEARS:
         return Rejection(

@@ -103,7 +103,7 @@ class PaymentReturned(_Money):
 
 
 class CreditNoteIssued(_Money):
-    """A credit note lowers the open amount; what ``allocations`` leave over lowers the debtor's, not an invoice's."""
+    """A credit note lowers the open amount of invoices; what ``allocations`` leave over is unapplied, as cash is."""
 
     credit_note_id: Id
     issued_on: BusinessDate
