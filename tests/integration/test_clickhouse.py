@@ -238,7 +238,7 @@ def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database
     database.sink([failed("i/I1", 1), failed("i/I1", 2), failed("", 7), failed("", 8), tick(date(2024, 8, 8))])
     asked = ClickHouse(None, database.dsn, database.name)
     still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
-    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
+    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [resolved since; failed 2 times]"
     assert listing.list_deadlines(asked, 9).splitlines() == [still, over]
     assert listing.list_deadlines(asked, 9, only_open=True) == still
 
@@ -311,7 +311,7 @@ def _sales(days: dict[date, str], due: date) -> list[Contract]:
 
 
 def test_golden_vectors_of_the_dso_forms(database: Database) -> None:
-    # peers.md iii.3 with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
+    # A textbook example, with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
     day = date(2024, 12, 31)
     old, new, late = date(2024, 9, 1), date(2024, 12, 1), date(2024, 12, 2)
     facts = [
