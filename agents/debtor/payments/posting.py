@@ -347,8 +347,12 @@ def post_part(posting: Posting, invoice_id: str, currency: str, change: Decimal,
         return
     key = pending_key(invoice_id)
     pending: PendingAllocations = posting.get(key) or PendingAllocations()
-    sums: Mapping[str, Decimal] = pending.paid if sort == "paid" else pending.credited
-    posting.rows[key] = replace(pending, **{sort: {**sums, currency: sums.get(currency, ZERO) + change}})
+    sums = dict(pending.paid if sort == "paid" else pending.credited)
+    sums[currency] = sums.get(currency, ZERO) + change
+    if not sums[currency]:
+        del sums[currency]  # such rows have no deadline: what is empty must go at once
+    pending = replace(pending, **{sort: sums})
+    posting.rows[key] = pending if pending != PendingAllocations() else None
     posting.add_unapplied(currency, change)
 
 

@@ -164,7 +164,8 @@ def test_when_no_limit_rule_has_anything_to_say(header: dict[str, Any], quiet: b
 def test_what_alert_rules_see() -> None:
     case = case_of(
         balances={"EUR": balance("100.00", "150.00", overdue_items=2, overdue_sum=D("120.00"), unapplied=D("30.00"))},
-        last=last_score(p_late=0.6, average=0.2), limit=SETTLED, bank=Bank(shock=True), insolvency=Insolvency(stage="petition", possible="plan"),
+        last=last_score(p_late=0.6, average=0.2), limit=SETTLED, bank=Bank(shock=True),
+        insolvency=Insolvency(stage="petition", possible="plan"),
     )  # fmt: skip
     inputs = views.alert_inputs(case)
     assert inputs == inputs._replace(
