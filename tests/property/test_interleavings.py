@@ -167,7 +167,7 @@ def test_any_interleaving_ends_in_the_same_amounts_and_keeps_the_invariants(seed
 @given(seed=seeds)
 def test_balances_equal_a_recomputation_from_what_was_accepted(seed: int) -> None:
     rng = Random(seed)
-    run = Run().all(interleave(rng, portfolio(rng, simple=True)))
+    run = Run().all(interleave(rng, portfolio(rng)))
     headers = {split_key(key)[0]: row for key, row in run.brain.rows() if isinstance(row, Header)}
     facts = [Fact(cause.data, cause.recorded) for cause in run.accepted if type(cause.data) in VALUE_DATES]
     for (customer, currency), oracle in recompute(facts, at(END).date()).items():
