@@ -215,9 +215,12 @@ def parse_time(value: Any) -> datetime:
         raise ValueError(f'a time is a string such as "2026-03-31T14:05:00Z", not a JSON {json_type(value)}')
     if value.tzinfo is None:
         raise ValueError(f'{value.isoformat()} has no time zone: send RFC 3339 with a zone such as "2026-03-31T14:05:00Z"')
-    if not 1970 <= value.year <= 2199:
+    instant = value
+    if value.tzinfo is not UTC and 1970 <= value.year <= 2199:
+        instant = value.astimezone(UTC)  # its year may be another one
+    if not 1970 <= instant.year <= 2199:
         raise ValueError(f"{value.isoformat()} is not a plausible time: the year must lie between 1970 and 2199")
-    return value if value.tzinfo is UTC else value.astimezone(UTC)
+    return instant
 
 
 def format_time(value: datetime) -> str:

@@ -311,7 +311,8 @@ WITH
         ARRAY JOIN range(move_day, next_day) AS each_day
     ),
     -- Countback: the first day at whose end more had been sold than what is no longer open (exhausted_at). Sales to date only
-    -- grow, so in falling order of both that day is the least day of sales met so far; at a tie it must not be met yet.
+    -- grow, so in falling order of both that day is the least day of sales met so far; at a tie it must not be met yet. NULL where
+    -- the sales do not cover what is open: they are net, restated, and may have been credited since.
     ranked AS (
         SELECT *, is_sale,
                min(if(is_sale = 1, (each_day, sales_to_date, sales), (2147483647, zero, zero))) OVER (
@@ -328,7 +329,7 @@ SELECT customer_id, currency, toDate32(each_day) AS day,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(open, 10) * 90 / if(r.sales_90d <= 0, 1, r.sales_90d), 2), 2)) AS dso_standard,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(r.not_due, 10) * 90 / if(r.sales_90d <= 0, 1, r.sales_90d), 2), 2)) AS dso_best_possible,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(overdue, 10) * 90 / if(r.sales_90d <= 0, 1, r.sales_90d), 2), 2)) AS dso_add,
-       multiIf(r.sales_90d <= 0, NULL, open <= 0, toDecimal128(0, 2),
+       multiIf(r.sales_90d <= 0, NULL, open <= 0, toDecimal128(0, 2), exhausted_at < 0, NULL,
                toDecimal128(round(each_day - reached.1 + toDecimal128(reached.2 - exhausted_at, 10) / if(reached.3 = 0, 1, reached.3), 2), 2)
        ) AS dso_countback
 FROM ranked AS r
@@ -382,7 +383,8 @@ WITH
         ARRAY JOIN range(move_day, next_day) AS each_day
     ),
     -- Countback: the first day at whose end more had been sold than what is no longer open (exhausted_at). Sales to date only
-    -- grow, so in falling order of both that day is the least day of sales met so far; at a tie it must not be met yet.
+    -- grow, so in falling order of both that day is the least day of sales met so far; at a tie it must not be met yet. NULL where
+    -- the sales do not cover what is open: they are net, restated, and may have been credited since.
     ranked AS (
         SELECT *, is_sale,
                min(if(is_sale = 1, (each_day, sales_to_date, sales), (2147483647, zero, zero))) OVER (
@@ -399,7 +401,7 @@ SELECT currency, toDate32(each_day) AS day,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(open, 10) * 90 / if(r.sales_90d <= 0, 1, r.sales_90d), 2), 2)) AS dso_standard,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(r.not_due, 10) * 90 / if(r.sales_90d <= 0, 1, r.sales_90d), 2), 2)) AS dso_best_possible,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(overdue, 10) * 90 / if(r.sales_90d <= 0, 1, r.sales_90d), 2), 2)) AS dso_add,
-       multiIf(r.sales_90d <= 0, NULL, open <= 0, toDecimal128(0, 2),
+       multiIf(r.sales_90d <= 0, NULL, open <= 0, toDecimal128(0, 2), exhausted_at < 0, NULL,
                toDecimal128(round(each_day - reached.1 + toDecimal128(reached.2 - exhausted_at, 10) / if(reached.3 = 0, 1, reached.3), 2), 2)
        ) AS dso_countback
 FROM ranked AS r
@@ -444,7 +446,7 @@ SELECT customer_id, currency, toDecimal128(open - r.unapplied, 3) AS exposure, t
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(open, 10) * 90 / divisor, 2), 2)) AS dso_standard,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(r.not_due, 10) * 90 / divisor, 2), 2)) AS dso_best_possible,
        if(r.sales_90d <= 0, NULL, toDecimal128(round(toDecimal128(overdue, 10) * 90 / divisor, 2), 2)) AS dso_add,
-       multiIf(r.sales_90d <= 0, NULL, open <= 0, toDecimal128(0, 2),
+       multiIf(r.sales_90d <= 0, NULL, open <= 0, toDecimal128(0, 2), found = 0, NULL,
                toDecimal128(round(today - last_day + toDecimal128(open - sold_after, 10) / last_sold, 2), 2)) AS dso_countback
 FROM reached AS r;
 

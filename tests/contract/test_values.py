@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -112,6 +112,7 @@ def test_what_is_no_date_of_business_is_refused(text: str) -> None:
         parse_date(text)
 
 
+@example(datetime(1970, 1, 1), 1)  # noqa: DTZ001 - its zone is the other argument
 @given(st.datetimes(), st.integers(-14 * 60, 14 * 60))
 def test_an_instant_is_the_same_in_every_zone_or_refused(naive: datetime, minutes: int) -> None:
     local = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))

@@ -6,6 +6,7 @@ that of the recorded time between two versions of the same thing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -143,7 +144,10 @@ def split(
 
 
 def _by_type(facts: list[Fact]) -> Callable[[type[Contract]], list[Fact]]:
-    return lambda kind: [fact for fact in facts if type(fact.data) is kind]
+    groups = defaultdict[Any, list[Fact]](list)
+    for fact in facts:
+        groups[type(fact.data)].append(fact)
+    return lambda kind: groups.get(kind, [])
 
 
 def _in_force(facts: list[Fact], reversals: list[Fact], name: str) -> set[str]:
