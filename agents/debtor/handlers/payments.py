@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from agents.debtor import views
 from agents.debtor.handlers import labels
+from agents.debtor.insolvency.decide import is_default
 from agents.debtor.keys import ITEM, features_key, id_of, item_key, kind_of
 from agents.debtor.outputs.scores import send_invoice_score
 from agents.debtor.payments import decide as payments
@@ -107,7 +108,9 @@ def amend_invoice(uow: UnitOfWork, fact: InvoiceAmended, _content: str) -> Rejec
     before: Item | None = uow.get(item_key(fact.invoice_id))
     rejection = _post(uow, payments.amend_invoice(fact, uow.recorded, uow.ledger))
     if rejection is None and before is not None and before.late == 1 and fact.amended_on.toordinal() <= before.due:
-        labels.correct_label(uow, fact.invoice_id, 0)
+        after: Item = uow.get(item_key(fact.invoice_id))
+        if before.due < after.due and (uow.day if after.open else after.closed_on) <= after.due:
+            labels.correct_label(uow, fact.invoice_id, 0)
     return rejection
 
 
@@ -134,7 +137,9 @@ def reverse_write_off(uow: UnitOfWork, fact: WriteOffReversed, _content: str) ->
     rejection = _post(uow, payments.write_off_invoice(fact, uow.recorded, uow.ledger))
     if rejection is None:
         key = item_key(fact.invoice_id)
-        uow.put(key, replace(uow.get(key), defaulted_early=False))
+        item: Item = uow.get(key)
+        if item.closed != "written_off" and not is_default(uow.header.insolvency.stage):  # a later write-off may be in force
+            uow.put(key, replace(item, defaulted_early=False))
     return rejection
 
 

@@ -146,6 +146,33 @@ def test_a_settled_invoice_cannot_be_written_off() -> None:
     assert life.rejections == ["invoice i1 is settled: nothing of it is left to write off"]
 
 
+def reversal(invoice_id: str, n: int) -> Event:
+    return event(WriteOffReversed(customer_id="c-1", invoice_id=invoice_id, reversed_on=day(n)), n)
+
+
+def test_a_write_off_after_its_reversal_is_a_default_in_whatever_order_they_come() -> None:
+    life = Life()
+    life.tell(invoice("i1", 0, due=10, amount="900.00"), write_off("i1", 12), write_off("i1", 20), reversal("i1", 15))
+    assert life.row("i/i1").closed == "written_off"
+    life.until(101)
+    assert [e.label for e in life.bodies("training-examples") if e.target == "default"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("due", "labels"),
+    [
+        pytest.param(30, [1, 0], id="time that was given before the due day, and is not over: it was not late"),
+        pytest.param(12, [1], id="that is over as well: it was late all the same"),
+    ],
+)
+def test_an_amendment_that_comes_late_corrects_the_label(due: int, labels: list[int]) -> None:
+    life = Life()
+    life.tell(invoice("i1", 0, due=10), now=at(15))
+    fact = InvoiceAmended(customer_id="c-1", amendment_id="a1", invoice_id="i1", amended_on=day(9), due_on=day(due))
+    life.tell(event(fact, 15), now=at(15))
+    assert [e.label for e in life.bodies("training-examples") if e.target == "late"] == labels
+
+
 def test_a_returned_debit_opens_the_invoice_again() -> None:
     life = Life()
     life.tell(invoice("i1", 0), invoice("i2", 0), payment("p1", 3, {"i1": "100.00", "i2": "100.00"}, amount="210.00"))
