@@ -295,7 +295,7 @@ def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database
     database.sink([failed("i/I1", 1), failed("i/I1", 2), failed("", 7), failed("", 8), tick(date(2024, 8, 8))])
     asked = ClickHouse(None, database.dsn, database.name)
     still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
-    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
+    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [resolved since; failed 2 times]"
     assert listing.list_deadlines(asked, 9).splitlines() == [still, over]
     assert listing.list_deadlines(asked, 9, only_open=True) == still
 
