@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.types import StringConstraints
 
 from schemas.base import blame
-from streams.clickhouse.discovery import DEFAULT_DATA
+from streams import DEFAULT_DATA
 from streams.errors import UsageError
 
 if TYPE_CHECKING:

@@ -184,6 +184,7 @@ def split_score(header: Header) -> tuple[Header, ScoreState]:
 def upgrade(header: Header, items: Iterable[Item]) -> Header:
     """A header of version 2 as this version writes it: unallocated credit is unapplied, and disputed and overdue sums are kept.
 
+    >>> from decimal import Decimal
     >>> upgrade(Header(version=2, balances={"EUR": Balance(credit=Decimal(5))}), ()).balances["EUR"].unapplied
     Decimal('5.00')
     """

@@ -87,6 +87,7 @@ def limit_inputs(uow: UnitOfWork) -> LimitInputs:
         shock=header.bank.shock,
         is_rising=is_rising(header.bank),
         payments_paused="payments" in uow.paused,
+        unpaid=sums.open_amount,
     )
 
 

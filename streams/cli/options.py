@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.clickhouse.discovery import DEFAULT_DATA
+from streams import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from streams.clickhouse.query import ClickHouse

@@ -8,8 +8,6 @@ import socket
 from pathlib import Path
 
 SINK_FILE = "sink.json"
-DEFAULT_DATA = Path("duewatch-data")
-"""The folder where none is named; here because commands that answer at once must not load the settings for it."""
 
 
 def running_sink(folder: Path) -> int | None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from streams import DEFAULT_DATA
 from streams.clickhouse.client import ClickHouseError, embedded_path, open_client
-from streams.clickhouse.discovery import DEFAULT_DATA, running_sink
+from streams.clickhouse.discovery import running_sink
 
 if TYPE_CHECKING:
     from streams.settings import Settings

@@ -368,7 +368,7 @@ def _sales(days: dict[date, str], due: date) -> list[Contract]:
 
 
 def test_golden_vectors_of_the_dso_forms(database: Database) -> None:
-    # A printed sample with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
+    # A textbook example, with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
     day = date(2024, 12, 31)
     old, new, late = date(2024, 9, 1), date(2024, 12, 1), date(2024, 12, 2)
     facts = [

@@ -68,7 +68,7 @@ def issue_invoice(fact: InvoiceIssued, content: str, ledger: LedgerView) -> Post
     >>> ledger = LedgerView({}, {}.get, date(2026, 3, 2).toordinal(), overdue_days=15, horizon_days=400)
     >>> posting = issue_invoice(fact, "hash of the content", ledger)
     >>> posting.rows["i/I-7"].open, posting.balances["EUR"].open_amount, posting.balances["EUR"].sales_90d
-    (Decimal('100'), Decimal('100.00'), Decimal('100.00'))
+    (Decimal('100.00'), Decimal('100.00'), Decimal('100.00'))
     """
     invoice_id, currency, issue_day = fact.invoice_id, fact.currency, fact.issued_on.toordinal()
     posting = posting_in(ledger, currency)
@@ -296,7 +296,7 @@ def receive_payment(fact: PaymentReceived, content: str, ledger: LedgerView) -> 
     >>> balances = {"EUR": Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO))}
     >>> posting = receive_payment(fact, "", LedgerView(balances, {"i/I-7": item}.get, 120, overdue_days=15, horizon_days=400))
     >>> posting.rows["i/I-7"].closed, posting.rows["p/P-1"].unapplied, posting.balances["EUR"].unapplied
-    ('settled', Decimal('2'), Decimal('2.00'))
+    ('settled', Decimal('2.00'), Decimal('2.00'))
     """
     posting = posting_in(ledger, fact.currency)
     payment = Payment(
@@ -370,7 +370,7 @@ def return_payment(fact: PaymentReturned, ledger: LedgerView) -> Posting | Rejec
     >>> balances = {"EUR": Balance(unapplied=Decimal(1))}
     >>> posting = return_payment(fact, LedgerView(balances, rows.get, 120, overdue_days=15, horizon_days=400))
     >>> posting.rows["i/I-7"].open, posting.rows["p/P-1"].returned, posting.balances["EUR"].unapplied
-    (Decimal('3'), Decimal('4.00'), Decimal('0.00'))
+    (Decimal('3.00'), Decimal('4.00'), Decimal('0.00'))
     """
     payment: Payment | None = ledger.get(payment_key(fact.payment_id))
     if payment is None:

@@ -135,7 +135,7 @@ def loss(item: Item) -> Decimal:
 
     >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=ZERO, expires=500, paid=Decimal(2), closed="written_off")
     >>> loss(item), loss(replace(item, recovered=Decimal(1))), loss(replace(item, closed=""))
-    (Decimal('3'), Decimal('2'), Decimal('0.00'))
+    (Decimal('3.00'), Decimal('2.00'), Decimal('0.00'))
     """
     if item.closed != "written_off":
         return ZERO
@@ -277,11 +277,11 @@ def split(payment: Payment, size_of: Callable[[str], Decimal | None]) -> tuple[P
 
     >>> payment = Payment("", Decimal(10), "EUR", ZERO, (("I-1", Decimal(6)), ("I-2", Decimal(4))), next_deadline=0)
     >>> split(payment, {"I-1": Decimal(6)}.get)
-    ((('I-1', Decimal('6')), ('I-2', Decimal('4'))), Decimal('0'))
+    ((('I-1', Decimal('6')), ('I-2', Decimal('4'))), Decimal('0.00'))
     >>> split(replace(payment, returned=Decimal(5)), {"I-1": Decimal(6)}.get)
-    ((('I-1', Decimal('5')), ('I-2', Decimal('0'))), Decimal('0'))
+    ((('I-1', Decimal('5.00')), ('I-2', Decimal('0.00'))), Decimal('0.00'))
     >>> split(replace(payment, returned=Decimal(5), named=(("I-1", Decimal(5)),)), {"I-1": Decimal(6)}.get)
-    ((('I-1', Decimal('1')), ('I-2', Decimal('4'))), Decimal('0'))
+    ((('I-1', Decimal('1.00')), ('I-2', Decimal('4.00'))), Decimal('0.00'))
     """
     if not payment.returned:
         return payment.allocations, payment.amount - sum((part for _, part in payment.allocations), ZERO)
@@ -347,8 +347,12 @@ def post_part(posting: Posting, invoice_id: str, currency: str, change: Decimal,
         return
     key = pending_key(invoice_id)
     pending: PendingAllocations = posting.get(key) or PendingAllocations()
-    sums: Mapping[str, Decimal] = pending.paid if sort == "paid" else pending.credited
-    posting.rows[key] = replace(pending, **{sort: {**sums, currency: sums.get(currency, ZERO) + change}})
+    sums = dict(pending.paid if sort == "paid" else pending.credited)
+    sums[currency] = sums.get(currency, ZERO) + change
+    if not sums[currency]:
+        del sums[currency]  # such rows have no deadline: what is empty must go at once
+    pending = replace(pending, **{sort: sums})
+    posting.rows[key] = pending if pending != PendingAllocations() else None
     posting.add_unapplied(currency, change)
 
 

@@ -75,7 +75,7 @@ def records_of(facts: Iterable[Fact], tag: str = "e") -> list[SinkRecord]:
 
 
 def highradius(path: Path) -> Iterator[Contract]:
-    """The mapping of DESIGN section 6."""
+    """The mapping ``highradius``."""
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             paid = date.fromisoformat(row["clear_date"])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from streams import DEFAULT_DATA
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.discovery import DEFAULT_DATA
 from streams.clickhouse.query import query
 from streams.replay.run import Target
 from streams.settings import MASK, Security, Settings, SettingsError, load_settings, variables

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from streams import DEFAULT_DATA
 from streams.cli.main import duewatch
 from streams.clickhouse import query
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.discovery import DEFAULT_DATA
 from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_leftover
 from streams.dead_letters import resend
 from streams.dead_letters.resend import Correction
