@@ -54,7 +54,9 @@ for command in (
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 could not be done, 2 asked for wrongly, 130 stopped by Ctrl-C."""
+    """Entry point. Exit codes: 0 done, 1 could not be done, 2 asked for wrongly, 3 a newer version has written rows, 130
+    stopped by Ctrl-C.
+    """
     try:
         status = duewatch.main(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)

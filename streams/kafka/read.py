@@ -5,7 +5,7 @@ Every other reader takes from here how the library reports the end of a partitio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
@@ -19,6 +19,8 @@ SILENCE_S = 10.0
 """A reader that gets nothing for so long is given up. Its broker is away; or there is nothing that librdkafka knows of to wait
 for: a reader as old as its topics got nothing of three out of four partitions until it was closed, once in 311 (measured)."""
 WATERMARK_S = 10.0
+TAIL = 64
+"""So many offsets before the end are read first for a row that is written last."""
 OFFSETS_TIMEOUT_S = 10.0
 
 TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - the library has no public name for it
@@ -108,6 +110,27 @@ def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str,
         else:
             rows[key] = value
     return rows
+
+
+def last_values(kafka: Mapping[str, str], places: Iterable[Place], key: str) -> dict[Place, bytes]:
+    """The last value of one key in each partition that has it. Quick where it lies near the end. Raises KafkaException."""
+    values: dict[Place, bytes] = {}
+    consumer = reader(kafka)
+    try:
+        spans = {place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=WATERMARK_S) for place in places}
+        count = TAIL
+        while spans := {place: (first, end) for place, (first, end) in spans.items() if first < end and place not in values}:
+            consumer.assign([TopicPartition(*place, max(first, end - count)) for place, (first, end) in spans.items()])
+            for message in to_the_end(consumer):
+                value = message.value()
+                if message.key() == key.encode() and value is not None:
+                    values[str(message.topic()), int(message.partition() or 0)] = value
+            # What has been read without it need not be read again.
+            spans = {place: (first, end - count) for place, (first, end) in spans.items()}
+            count *= 16
+    finally:
+        consumer.close()
+    return values
 
 
 def count_of(kafka: Mapping[str, str], topic: str, partition: int) -> int:
