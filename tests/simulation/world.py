@@ -280,6 +280,13 @@ class World:
             old = ticks[max(-back, -len(ticks))]
             log.append(old.key, old.value, old.headers, COMMITTED)
 
+    def _do_unreadable_context(self, partition: int) -> None:
+        """A context of a version that nobody here can read."""
+        headers = (("ce_type", b"duewatch.context.set.v2"),)
+        self.log("clock", partition).append(
+            str(partition), b'{"version":"next","policy":"of a form to come"}', headers, COMMITTED
+        )
+
     # -- the run
 
     def run(self, calm_s: float = 90.0) -> World:
