@@ -5,7 +5,7 @@ Every other reader takes from here how the library reports the end of a partitio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
@@ -112,13 +112,13 @@ def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str,
     return rows
 
 
-def last_values(kafka: Mapping[str, str], places: Iterable[Place], key: str) -> dict[Place, bytes]:
+def last_values(kafka: Mapping[str, str], places: Sequence[Place], key: str) -> dict[Place, bytes]:
     """The last value of one key in each partition that has it. Quick where it lies near the end. Raises KafkaException."""
     values: dict[Place, bytes] = {}
+    starts, stops, count = offsets(kafka, places, first=True), offsets(kafka, places), TAIL
+    spans = {place: (starts[place], stops[place]) for place in places}
     consumer = reader(kafka)
     try:
-        spans = {place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=WATERMARK_S) for place in places}
-        count = TAIL
         while spans := {place: (first, end) for place, (first, end) in spans.items() if first < end and place not in values}:
             consumer.assign([TopicPartition(*place, max(first, end - count)) for place, (first, end) in spans.items()])
             for message in to_the_end(consumer):

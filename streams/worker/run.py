@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 
 from streams.engine.agents import worker_specs
 from streams.engine.row_format import require_known_rows
@@ -48,7 +49,10 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     """
     configure_logs(settings.log_format, settings.log_level)
     require_topics(settings)
-    require_known_rows(settings, worker_specs(settings))
+    try:
+        require_known_rows(settings, worker_specs(settings))
+    except KafkaException as error:  # the topics may be as new as that: who takes a partition over looks again
+        log.warning("rows.not_checked", error=str(error)[:300])
     keep_many_rows()
     if settings.core is not None:
         stay_on(settings.core)

@@ -125,6 +125,7 @@ def fail_sometimes(share: float) -> object:
 
 def main() -> int:
     from agents.registry import AGENTS
+    from streams.errors import UserError
     from streams.settings import load_settings
     from streams.worker.app import build_app
     from streams.worker.run import run
@@ -134,7 +135,11 @@ def main() -> int:
     stage = fail_sometimes(share) if share else None
     if len(sys.argv) > 2:
         AGENTS["debtor"] = replace(AGENTS["debtor"], row_format=int(sys.argv[2]))
-    return run(settings, lambda: build_app(settings, brains={"debtor": ToyBrain, "learner": ToyLearner}, stage=stage))  # type: ignore[arg-type]
+    try:
+        return run(settings, lambda: build_app(settings, brains={"debtor": ToyBrain, "learner": ToyLearner}, stage=stage))  # type: ignore[arg-type]
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -1,0 +1,351 @@
+"""Updates and rollbacks on Apache Kafka: workers of two versions at once, under load, and nothing that was learned is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+
+import msgspec
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from agents.debtor.keys import HEADER, SCORE, item_key, payment_key, split_key, state_key
+from agents.debtor.state import Header, decode
+from agents.registry import AGENTS
+from schemas.base import Contract
+from schemas.events.envelope import Output
+from schemas.events.payments import Allocation, InvoiceIssued, PaymentReceived
+from streams.engine.agents import worker_specs
+from streams.engine.keys import POSITIONS, is_engine_key
+from streams.engine.row_format import NewerFormatError, require_known_rows
+from streams.kafka.codec import encode
+from streams.kafka.read import last_values, read_rows
+from streams.kafka.topics import full_name
+from streams.process.children import Child, free_port, spawn
+from streams.settings import Settings
+from tests.integration.support.portfolio import Load, deployment, toy_worker, wait_for
+from tests.integration.test_engine import assert_exactly_once, assert_runs_join, outputs
+from tests.integration.test_engine_rebalance import holds, logged
+from tests.kafka.broker import KafkaBroker
+
+ROOT = Path(__file__).resolve().parents[2]
+BEFORE_FORMATS = "5d2d494"
+"""The last commit whose rows state no format."""
+REFUSED = 3
+"""The exit status of a worker that met rows of a newer version."""
+
+
+def positions(settings: Settings, agent: str = "debtor") -> dict[int, dict[str, object]]:
+    """The positions of each partition that has any, as they are written."""
+    partitions = 1 if AGENTS[agent].is_single else settings.partitions
+    places = [(full_name(settings.prefix, f"{agent}-state"), partition) for partition in range(partitions)]
+    values = last_values(settings.for_librdkafka(), places, POSITIONS)
+    return {partition: orjson.loads(value) for (_, partition), value in values.items()}
+
+
+def formats(settings: Settings, agent: str = "debtor") -> set[object]:
+    """The formats that the partitions state; None for one that states none."""
+    return {row.get("format") for row in positions(settings, agent).values()}
+
+
+# -- from this version on: whoever meets a newer format refuses, and ends
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_given_a_partition_of_a_newer_version_ends_and_comes_back_only_when_it_is_updated(
+    kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    settings = deployment(kafka.bootstrap, tmp_path)
+    newer, logs = AGENTS["debtor"].row_format + 1, [tmp_path / f"w{n}.log" for n in range(4)]
+    load = Load(settings, per_second=100)
+    first = toy_worker(settings, logs[0])
+    workers = [first]
+    try:
+        wait_for(lambda: len(holds(logs[0])) == 4, 60)
+        load.start()
+        workers.append(second := toy_worker(settings, logs[1], row_format=newer))
+        wait_for(lambda: newer in formats(settings), 60)
+        # The newer one goes, and what it had comes back: the older one may not have it.
+        assert second.stop(20) == 0
+        assert first.wait(60) == REFUSED
+        assert first.log_tail(3).strip().splitlines()[-1].startswith("Error: the rows of debtor ")
+        assert "start that version or a later one instead" in first.log_tail(3)
+        assert logged(logs[0], "partition.refused")
+        # Started again by whatever watches over it, it ends before it joins the group.
+        workers.append(again := worker_of(ROOT, settings, logs[2]))
+        assert again.wait(60) == REFUSED
+        assert "worker.started" not in logs[2].read_text() and "partitions.assigned" not in logs[2].read_text()
+        workers.append(updated := toy_worker(settings, logs[3], row_format=newer))
+        load.stop()
+        wait_for(lambda: len(outputs(settings)) >= load.sent, 90, 1.0)
+        assert formats(settings) == {newer}
+        assert updated.stop(20) == 0
+    finally:
+        load.ended.set()
+        for worker in workers:
+            worker.kill()
+    assert_exactly_once(settings, load.sent)
+    assert_runs_join(settings)
+
+
+def test_the_format_is_found_however_far_before_the_end_it_was_written(kafka: KafkaBroker, tmp_path: Path) -> None:
+    settings = deployment(kafka.bootstrap, tmp_path)
+    (spec,) = worker_specs(settings.changed(agents="debtor"))
+    producer, topic = Producer(settings.for_librdkafka()), full_name(settings.prefix, "debtor-state")
+    for partition, (count, row_format) in enumerate(((0, spec.row_format), (3, spec.row_format), (3_000, spec.row_format + 1))):
+        producer.produce(topic, orjson.dumps({"format": 0}), POSITIONS, partition)
+        producer.produce(topic, orjson.dumps({"format": row_format, "code_version": "9.9"}), POSITIONS, partition)
+        for number in range(count):
+            producer.produce(topic, b"{}", f"c-{number}\x1f", partition)
+    producer.produce(topic, b"{}", "c-1\x1f", 3)
+    producer.flush(30)
+    assert {partition: row["format"] for partition, row in positions(settings).items()} == {
+        0: spec.row_format,
+        1: spec.row_format,
+        2: spec.row_format + 1,
+    }
+    for partition in (0, 1, 3):
+        require_known_rows(settings, [spec], partition)
+    with pytest.raises(NewerFormatError, match="the rows of debtor 2 are of format .*, written by duewatch 9.9"):
+        require_known_rows(settings, [spec])
+
+
+# -- the version before, which knows nothing of formats
+
+
+@dataclass(eq=False)
+class LedgerLoad(threading.Thread):
+    """Invoices that were issued long ago, and payments of some of them, until stopped: at once there is much to learn."""
+
+    settings: Settings
+    per_second: int = 40
+    customers: int = 40
+    invoices: dict[str, str] = field(default_factory=dict)
+    """Invoice -> its customer."""
+    payments: dict[str, str] = field(default_factory=dict)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def run(self) -> None:
+        producer = Producer({**self.settings.for_librdkafka(), "partitioner": "murmur2_random", "linger.ms": 5})
+        began, number = time.monotonic(), 0
+        while not self.ended.is_set():
+            while number < (time.monotonic() - began) * self.per_second:
+                self._send(producer, number)
+                number += 1
+            producer.poll(0)
+            time.sleep(0.01)
+        producer.flush()
+
+    def _send(self, producer: Producer, number: int) -> None:
+        customer, at = f"c{number % self.customers}", datetime.now(UTC) - timedelta(days=200 - number % 50)
+        money = {"customer_id": customer, "amount": Decimal(100), "currency": "EUR"}
+        body: Contract = InvoiceIssued(
+            **money, invoice_id=f"i{number}", issued_on=at.date(), due_on=at.date() + timedelta(days=14)
+        )
+        self.invoices[f"i{number}"] = customer
+        self._produce(producer, customer, "duewatch.invoice.issued.v1", f"e-i{number}", at, body)
+        if number % 3:
+            paid = (Allocation(invoice_id=f"i{number}", amount=Decimal(100)),)
+            at += timedelta(days=10 + number % 40)
+            body = PaymentReceived(**money, payment_id=f"p{number}", paid_on=at.date(), allocations=paid)
+            self.payments[f"p{number}"] = customer
+            self._produce(producer, customer, "duewatch.payment.received.v1", f"e-p{number}", at, body)
+
+    def _produce(self, producer: Producer, customer: str, type_: str, event_id: str, at: datetime, body: Contract) -> None:
+        value, headers = encode(Output("payments", customer, type_, event_id, at, at, body))
+        producer.produce(full_name(self.settings.prefix, "payments"), value, customer, headers=list(headers))
+
+    def stop(self) -> None:
+        self.ended.set()
+        self.join()
+
+    def facts(self) -> frozenset[str]:
+        """The keys of the rows of all that was sent."""
+        invoices = {state_key(customer, item_key(number)) for number, customer in self.invoices.items()}
+        return frozenset(invoices | {state_key(customer, payment_key(number)) for number, customer in self.payments.items()})
+
+    def owed(self) -> dict[str, Decimal]:
+        """What each customer owes by what was sent."""
+        counts = Counter(self.invoices.values())
+        counts.subtract(self.payments.values())
+        return {customer: Decimal(100 * count) for customer, count in counts.items()}
+
+
+@pytest.fixture(scope="session")
+def code_before_formats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the code of that commit, from the repository's own history."""
+    archive = subprocess.run(
+        ["git", "-C", ROOT, "archive", BEFORE_FORMATS, "agents", "schemas", "streams"], capture_output=True, check=False
+    )
+    if archive.returncode:
+        pytest.skip(
+            f"the history does not hold {BEFORE_FORMATS}: fetch all of it (git fetch --unshallow) to test updates from it"
+        )
+    folder = tmp_path_factory.mktemp("before-formats")
+    with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def worker_of(folder: Path, settings: Settings, log_path: Path) -> Child:
+    """A worker of the code in a folder, with the brains that ship."""
+    # Only what is set for this deployment: the older code refuses settings that it does not know.
+    usual = Settings().as_environment()
+    environment = {k: v for k, v in settings.changed(web_port=free_port()).as_environment().items() if usual.get(k) != v}
+    argv = [sys.executable, "-m", "streams.cli", "worker"]
+    return spawn(argv, {**environment, "PYTHONPATH": os.fspath(folder)}, log_path, name="worker", cwd=folder)
+
+
+def state(settings: Settings, agent: str = "debtor") -> dict[tuple[int, str], bytes]:
+    """All rows of an agent's brain, by partition and key."""
+    partitions, topic = 1 if AGENTS[agent].is_single else settings.partitions, full_name(settings.prefix, f"{agent}-state")
+    return {
+        (partition, key): value
+        for partition in range(partitions)
+        for key, value in read_rows(settings.for_librdkafka(), topic, partition).items()
+        if not is_engine_key(key)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What must never be lost: labels and cells by debtor, examples that the shared model was taught, facts that are known."""
+
+    labels: dict[str, int]
+    cells: dict[str, frozenset[str]]
+    taught: frozenset[str]
+    facts: frozenset[str]
+
+    def lost_since(self, before: Learned) -> list[str]:
+        """What was there before and is gone, in words."""
+        labels = [c for c, count in before.labels.items() if self.labels.get(c, 0) < count]
+        cells = [c for c, names in before.cells.items() if not names <= self.cells.get(c, frozenset())]
+        gone = {"labels": labels, "cells": cells, "examples": before.taught - self.taught, "facts": before.facts - self.facts}
+        return [f"{what} of {sorted(names)[:5]}" for what, names in gone.items() if names]
+
+
+def learned(settings: Settings) -> Learned:
+    rows = state(settings)
+    labels: dict[str, int] = {}
+    cells: dict[str, frozenset[str]] = {}
+    for (_, key), value in rows.items():
+        customer, row_key = split_key(key)
+        if row_key == SCORE:
+            score = msgspec.json.decode(value)
+            labels[customer], cells[customer] = score.get("labels", 0), frozenset(score.get("cells", {}))
+    facts = frozenset(key for _, key in rows if split_key(key)[1][:2] in {"i/", "p/"})
+    taught = frozenset(key for _, key in state(settings, "learner") if key.startswith("taught/"))
+    return Learned(labels, cells, taught, facts)
+
+
+def check_nothing_lost(settings: Settings, before: Learned) -> Learned:
+    """What is learned by now, with all that was learned before."""
+    now = learned(settings)
+    assert now.lost_since(before) == []
+    return now
+
+
+def balances(settings: Settings) -> dict[str, Decimal]:
+    """What each debtor owes, by its header."""
+    owed: dict[str, Decimal] = {}
+    for (_, key), value in state(settings).items():
+        customer, row_key = split_key(key)
+        if customer and row_key == HEADER:
+            header = decode(row_key, value)
+            assert isinstance(header, Header)
+            owed[customer] = sum((b.open_amount - b.unapplied for b in header.balances.values()), Decimal(0))
+    return owed
+
+
+def is_steady(read: Callable[[], object], seconds: float) -> bool:
+    before = read()
+    time.sleep(seconds)
+    return read() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_update_and_a_rollback_under_load_lose_nothing_that_was_learned(
+    kafka: KafkaBroker, tmp_path: Path, code_before_formats: Path
+) -> None:
+    settings = deployment(kafka.bootstrap, tmp_path)
+    present = {AGENTS["debtor"].row_format}
+    load, workers = LedgerLoad(settings), list[Child]()
+
+    def start(folder: Path, name: str) -> tuple[Child, Path]:
+        log_path = tmp_path / f"{name}.log"
+        workers.append(worker_of(folder, settings, log_path))
+        return workers[-1], log_path
+
+    try:
+        # The version before, alone.
+        old, old_log = start(code_before_formats, "old")
+        wait_for(lambda: len(holds(old_log)) == 4, 90)
+        load.start()
+        wait_for(lambda: len(learned(settings).taught) > 50 and min(learned(settings).labels.values()) > 0, 90, 1.0)
+        assert formats(settings) == {None} == formats(settings, "learner")
+        before_update = learned(settings)
+
+        # A worker of this version joins: both at once, each with its share.
+        new, new_log = start(ROOT, "new")
+        wait_for(lambda: formats(settings) == {None, *present}, 90)
+        both = check_nothing_lost(settings, before_update)
+        time.sleep(3)
+        both = check_nothing_lost(settings, both)
+
+        # The old one goes: the update is done.
+        assert old.stop(30) == 0
+        wait_for(
+            lambda: len(holds(new_log)) == 4 and formats(settings) == present and None not in formats(settings, "learner"), 90
+        )
+        updated = check_nothing_lost(settings, both)
+
+        # Rolled back, beside the new one: it gets partitions, and cannot read where they stand.
+        back, back_log = start(code_before_formats, "back")
+        wait_for(lambda: "a newer duewatch wrote this: update me" in back_log.read_text(), 90)
+        updated = check_nothing_lost(settings, updated)
+
+        # Alone: it stands still, and writes nothing over what the new one has learned, while events wait.
+        assert new.stop(30) == 0
+        wait_for(lambda: len(refused_partitions(back_log)) == 4, 90)
+        assert is_steady(lambda: (state(settings), state(settings, "learner"), positions(settings)), 8.0)
+        assert holds(back_log) == set() and back.running
+        waiting = check_nothing_lost(settings, updated)
+
+        # The new version again: it goes on where it was, beside the old one and without it.
+        new_again, new_again_log = start(ROOT, "new-again")
+        wait_for(lambda: len(holds(new_again_log)) >= 2, 90)
+        assert back.stop(30) in {0, 1}
+        wait_for(lambda: len(holds(new_again_log)) == 4, 90)
+        load.stop()
+        wait_for(lambda: learned(settings).facts == load.facts(), 90, 1.0)
+        check_nothing_lost(settings, waiting)
+        assert formats(settings) == present
+        assert new_again.stop(30) == 0
+    finally:
+        load.ended.set()
+        for worker in workers:
+            worker.kill()
+    assert_runs_join(settings)
+    assert balances(settings) == load.owed()
+
+
+def refused_partitions(log_path: Path) -> set[int]:
+    """The partitions of debtors that a worker from before formats could not take over, by its log."""
+    lines = [line for line in log_path.read_text().splitlines() if "takeover.failed" in line and "agent=debtor" in line]
+    return {int(line.partition("partition=")[2].split()[0]) for line in lines if "a newer duewatch wrote this" in line}
