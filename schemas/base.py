@@ -1,10 +1,10 @@
 """The types that all contracts share: money, currencies, dates, times, and the base model.
 
 Amounts are decimal strings on the wire ("1234.50", never a number, never an exponent); dates of business are ISO dates;
-instants are UTC. Everything here raises ``ValueError`` with a text that names the mend; pydantic adds the field.
+instants are UTC. Everything here raises ``ValueError`` with a text that says how to fix it; pydantic adds the field.
 """
 
-# ruff: noqa: TRY004 - pydantic reports a ValueError with its field; a TypeError would pass it by
+# ruff: noqa: TRY004 - pydantic reports a ValueError with its field; a TypeError would bypass it
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from schemas.currencies import MINOR_UNITS
 
 _AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
 _HUGE = re.compile(r"-?0*[1-9][0-9]{13,}(\.[0-9]{1,2})?\Z")
-"""An amount, too, of ``MAX_AMOUNT`` or more, however many digits it has."""
+"""An amount of ``MAX_AMOUNT`` or more, however many digits it has: well formed, and refused for its size."""
 _CENTS = Decimal("0.01")
 _SAFE_LENGTH = 13
 """A text of so many characters is below ``MAX_AMOUNT`` whatever it says."""
@@ -44,7 +44,7 @@ _FACTOR_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,12})?$"
 _ABOVE_ZERO = {"allOf": [{"pattern": "[1-9]"}]}
 """Beside the pattern, not as a look-ahead in it: the regular expressions of Go and of Rust know none."""
 MAX_AMOUNT = Decimal("1e13")
-"""Amounts from here on are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 2)."""
+"""Amounts of this size and above are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 2)."""
 
 
 class Contract(BaseModel):
@@ -53,8 +53,24 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class _Added:
+    """The type of ``ADDED``."""
+
+
+ADDED = _Added()
+"""Marks a field that joined a published contract later: ``purchase_order: Annotated[Text | None, ADDED] = None``.
+
+While such a field holds its default it is no part of an event's content: what was sent before the field existed, and is sent
+again after the update, is still the same event."""
+
+
+def added_fields(contract: type[Contract]) -> dict[str, Any]:
+    """The fields of a contract that are marked with ``ADDED``, with their defaults."""
+    return {name: field.default for name, field in contract.model_fields.items() if ADDED in field.metadata}
+
+
 def blame(field: str, reason: str, value: object = None) -> ValidationError:
-    """The error of a check over several fields that names the one to mend (pydantic would name none)."""
+    """The error of a check over several fields, naming the field to fix (pydantic would name none)."""
     error = PydanticCustomError("value_error", "{reason}", {"reason": reason})
     return ValidationError.from_exception_data("Contract", [InitErrorDetails(type=error, loc=(field,), input=value)])
 
@@ -77,14 +93,16 @@ def parse_amount(value: Any) -> Decimal:
         if not _AMOUNT.match(value):
             if _HUGE.match(value):
                 raise ValueError(f"{value[:40]} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
-            raise ValueError(f'{value[:40]!r} is no amount: send a decimal string with at most two decimals, such as "1234.50"')
+            raise ValueError(
+                f'{value[:40]!r} is not a valid amount: send a decimal string with at most two decimals, such as "1234.50"'
+            )
         if len(value) <= _SAFE_LENGTH:
             return Decimal(value)
         value = Decimal(value)
     elif not isinstance(value, Decimal):
         raise ValueError(f'an amount is a decimal string such as "1234.50", not a JSON {json_type(value)}')
     elif not value.is_finite():
-        raise ValueError(f"{value} is no amount of money")
+        raise ValueError(f"{value} is not a valid amount")
     amount: Decimal = value
     if abs(amount) >= MAX_AMOUNT:
         raise ValueError(f"{amount} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
@@ -127,13 +145,13 @@ def parse_factor(value: Any) -> Decimal:
     """
     if isinstance(value, str):
         if not _FACTOR.match(value):
-            raise ValueError(f'{value[:40]!r} is no factor: send a decimal string of zero or more, such as "1.25"')
+            raise ValueError(f'{value[:40]!r} is not a valid factor: send a decimal string of zero or more, such as "1.25"')
         value = Decimal(value)
     elif not isinstance(value, Decimal):
         raise ValueError(f'a factor is a decimal string such as "1.25", not a JSON {json_type(value)}')
     factor: Decimal = value
     if not factor.is_finite() or factor < 0:
-        raise ValueError(f"{factor} is no factor: it must be zero or more")
+        raise ValueError(f"{factor} is not a valid factor: it must be zero or more")
     return factor
 
 
@@ -157,7 +175,7 @@ def format_factor(value: Decimal) -> str:
 def parse_currency(value: Any) -> str:
     """An active ISO 4217 code."""
     if not isinstance(value, str) or value not in MINOR_UNITS:
-        raise ValueError(f"{str(value)[:40]!r} is no currency of ISO 4217: send a code such as EUR or USD")
+        raise ValueError(f"{str(value)[:40]!r} is not a currency of ISO 4217: send a code such as EUR or USD")
     return value
 
 
@@ -170,11 +188,11 @@ def parse_date(value: Any) -> date:
 @lru_cache(maxsize=4096)
 def _date_of(text: str) -> date:
     if not _DATE.match(text):
-        raise ValueError(f'{text[:40]!r} is no date: send YYYY-MM-DD such as "2026-03-31"')
+        raise ValueError(f'{text[:40]!r} is not a valid date: send YYYY-MM-DD such as "2026-03-31"')
     try:
         day = date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f'{text!r} is no date ({error}): send YYYY-MM-DD such as "2026-03-31"') from None
+        raise ValueError(f'{text!r} is not a valid date ({error}): send YYYY-MM-DD such as "2026-03-31"') from None
     return _plausible(day)
 
 
@@ -182,7 +200,7 @@ def _plausible(value: Any) -> date:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise ValueError(f'a date is a string such as "2026-03-31", not a JSON {json_type(value)}')
     if not 1970 <= value.year <= 2199:
-        raise ValueError(f"{value} is no plausible date of business: the year must lie between 1970 and 2199")
+        raise ValueError(f"{value} is not a plausible business date: the year must lie between 1970 and 2199")
     return value
 
 
@@ -192,13 +210,13 @@ def parse_time(value: Any) -> datetime:
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            raise ValueError(f'{value[:40]!r} is no time: send RFC 3339 such as "2026-03-31T14:05:00Z"') from None
+            raise ValueError(f'{value[:40]!r} is not a valid time: send RFC 3339 such as "2026-03-31T14:05:00Z"') from None
     if not isinstance(value, datetime):
         raise ValueError(f'a time is a string such as "2026-03-31T14:05:00Z", not a JSON {json_type(value)}')
     if value.tzinfo is None:
         raise ValueError(f'{value.isoformat()} has no time zone: send RFC 3339 with a zone such as "2026-03-31T14:05:00Z"')
     if not 1970 <= value.year <= 2199:
-        raise ValueError(f"{value.isoformat()} is no plausible time: the year must lie between 1970 and 2199")
+        raise ValueError(f"{value.isoformat()} is not a plausible time: the year must lie between 1970 and 2199")
     return value if value.tzinfo is UTC else value.astimezone(UTC)
 
 
@@ -245,7 +263,7 @@ Currency = Annotated[
 BusinessDate = Annotated[
     date,
     PlainValidator(parse_date),
-    # Said, although it is pydantic's own form: after a plain validator pydantic warns of every date that it writes.
+    # Stated although it is pydantic's own form: after a plain validator pydantic warns of every date that it writes.
     PlainSerializer(date.isoformat, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date"}),
 ]
@@ -266,17 +284,16 @@ def _printable(value: str) -> str:
 
 
 Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_printable)]
-"""An identifier of the sender: 1 to 128 characters, kept as it is."""
+"""An identifier that the sender chose: 1 to 128 characters, kept as it is."""
 Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)]
-"""A name that we gave ourselves (a version, a reason's code): the schema of an ``Id`` without the look at each character."""
+"""A name that we chose ourselves (a version, a reason's code): the schema of an ``Id`` without the check of each character."""
 Text = Annotated[str, StringConstraints(strict=True, max_length=2000)]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def at_most_decimals(amount: Decimal, currency: str, field: str = "amount") -> Decimal:
-    """The amount, if it has no more decimals than its currency has.
+    """The amount. Raises ValueError that names ``field`` if it has more decimals than its currency has.
 
-    Raises ValueError that names ``field`` otherwise.
     ISO 4217 minor units; three-decimal currencies are held to two (ClickHouse columns hold two).
     """
     allowed = MINOR_UNITS[currency]

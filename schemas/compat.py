@@ -1,4 +1,4 @@
-"""Whether a changed JSON Schema still reads all that was written under an older one, and what to do where it does not.
+"""Compatibility: whether a changed JSON Schema still reads all that was written under an older one, and if not, what to do.
 
 Covers what pydantic generates for our contracts: objects, arrays, tuples, dictionaries, choices, and limits on values. What it
 does not know and finds changed, it refuses.
@@ -20,20 +20,20 @@ _JUDGED = _WORDS_ONLY | _LOWER | _UPPER | _OBJECT | {"type", "enum", "const", "i
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """One reason why a change is not compatible."""
+    """One reason why a change is not compatible, and how to fix it."""
 
     event_type: str
     field: str
     what: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.event_type}: {self.field or 'the body'} {self.what}; {self.mend}"
+        return f"{self.event_type}: {self.field or 'the body'} {self.what}; {self.fix}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """Two versions of a schema, and the field at which the comparison stands."""
+    """Two versions of a schema, and the field that is being compared."""
 
     event_type: str
     old: Schema
@@ -43,8 +43,8 @@ class _Pair:
     def at(self, field: str) -> _Pair:
         return _Pair(self.event_type, self.old, self.new, field)
 
-    def broken(self, what: str, mend: str = "") -> list[Break]:
-        return [Break(self.event_type, self.field, what, mend or f"keep it as it was or publish {next_version(self.event_type)}")]
+    def broken(self, what: str, fix: str = "") -> list[Break]:
+        return [Break(self.event_type, self.field, what, fix or f"keep it as it was or publish {next_version(self.event_type)}")]
 
 
 def next_version(event_type: str) -> str:
@@ -93,8 +93,8 @@ def _types(schema: Schema) -> set[str]:
     if "type" not in schema:
         return {_json_type(value) for value in [*schema.get("enum", []), *([schema["const"]] if "const" in schema else [])]}
     types = schema["type"]
-    named = {types} if isinstance(types, str) else set(types)
-    return named | ({"integer"} if "number" in named else set())
+    names = {types} if isinstance(types, str) else set(types)
+    return names | ({"integer"} if "number" in names else set())
 
 
 def _json_type(value: object) -> str:
@@ -102,8 +102,8 @@ def _json_type(value: object) -> str:
 
 
 def _name(schema: Schema) -> str:
-    named = schema.get("type", "choice")
-    return named if isinstance(named, str) else " or ".join(named)
+    names = schema.get("type", "choice")
+    return names if isinstance(names, str) else " or ".join(names)
 
 
 def _choices(schema: Schema) -> list[Schema]:
@@ -113,27 +113,27 @@ def _choices(schema: Schema) -> list[Schema]:
 
 def _compare_choices(pair: _Pair, old: Schema, new: Schema) -> list[Break]:
     """Each of the old choices must be readable as one of the new ones."""
-    found: list[Break] = []
+    broken: list[Break] = []
     for choice in _choices(old):
         tried = [_compare(pair, choice, other) for other in _choices(new)]
         if all(tried):
             null = _types(_resolve(choice, pair.old)) == {"null"}
-            # The nearest choice tells most: the one with the fewest differences, of equals the first (null comes last).
+            # The nearest choice says most: the one with the fewest differences, of equals the first (null comes last).
             nearest = min(tried, key=len)
-            found += pair.broken("could be null and no longer can") if null else nearest
-    return found
+            broken += pair.broken("could be null and no longer can") if null else nearest
+    return broken
 
 
 def _compare_words(pair: _Pair, old: Schema, new: Schema) -> list[Break]:
-    """Words that could be sent must still be read; new ones are welcome."""
+    """Words that could be sent must still be readable; new ones are welcome."""
     allowed = _words(new)
     if allowed is None:
         return []
     before = _words(old)
     if before is None:
         return pair.broken("was free and is now one of a list")
-    gone = [word for word in before if word not in allowed]
-    return pair.broken(f"no longer takes {', '.join(map(repr, gone))}") if gone else []
+    missing = [word for word in before if word not in allowed]
+    return pair.broken(f"no longer takes {', '.join(map(repr, missing))}") if missing else []
 
 
 def _words(schema: Schema) -> list[Any] | None:
@@ -141,31 +141,31 @@ def _words(schema: Schema) -> list[Any] | None:
 
 
 def _compare_limits(pair: _Pair, old: Schema, new: Schema) -> list[Break]:
-    found: list[Break] = []
+    broken: list[Break] = []
     for limit in sorted((_LOWER | _UPPER) & set(new)):
         before, after = old.get(limit), new[limit]
         if before is None or (after > before if limit in _LOWER else after < before):
-            found += pair.broken(f"has a tighter {limit}: {after} instead of {'none' if before is None else before}")
-    return found
+            broken += pair.broken(f"has a tighter {limit}: {after} instead of {'none' if before is None else before}")
+    return broken
 
 
 def _compare_fields(pair: _Pair, old: Schema, new: Schema) -> list[Break]:
     """Objects: fields stay, keep their meaning, and what is new is optional."""
     before, after = old.get("properties", {}), new.get("properties", {})
-    found: list[Break] = []
+    broken: list[Break] = []
     for name in before:
         here = pair.at(_join(pair.field, name))
         if name in after:
-            found += _compare(here, before[name], after[name])
+            broken += _compare(here, before[name], after[name])
         else:
-            mend = f"keep it (a better name can stand beside it, optional) or publish {next_version(pair.event_type)}"
-            found += here.broken("was removed or renamed", mend)
+            fix = f"keep it (a better name can stand beside it, optional) or publish {next_version(pair.event_type)}"
+            broken += here.broken("was removed or renamed", fix)
     for name in new.get("required", []):
         if name not in old.get("required", []):
             what = "was optional and is required" if name in before else "is new and required"
-            mend = f"make it optional or publish {next_version(pair.event_type)}"
-            found += pair.at(_join(pair.field, name)).broken(what, mend)
-    return found
+            fix = f"make it optional or publish {next_version(pair.event_type)}"
+            broken += pair.at(_join(pair.field, name)).broken(what, fix)
+    return broken
 
 
 def _join(field: str, name: str) -> str:
@@ -173,38 +173,38 @@ def _join(field: str, name: str) -> str:
 
 
 def _compare_rest(pair: _Pair, old: Schema, new: Schema) -> list[Break]:
-    """Items, tuples, dictionaries; then every keyword that nobody above has judged must be the same."""
-    found: list[Break] = []
+    """Compare items, tuples and dictionaries; every keyword that is not judged elsewhere must be the same."""
+    broken: list[Break] = []
     item = pair.at(f"{pair.field}[]")
     if "items" in new:
-        found += _compare(item, old["items"], new["items"]) if "items" in old else item.broken("are now of one type only")
-    found += _compare_tuples(pair, old.get("prefixItems", []), new.get("prefixItems", []))
-    found += _compare_dictionaries(pair, old, new)
+        broken += _compare(item, old["items"], new["items"]) if "items" in old else item.broken("are now of one type only")
+    broken += _compare_tuples(pair, old.get("prefixItems", []), new.get("prefixItems", []))
+    broken += _compare_dictionaries(pair, old, new)
     for keyword in sorted((set(old) | set(new)) - _JUDGED):
         if keyword in new and old.get(keyword) != new[keyword]:
-            found += pair.broken(f"has another {keyword}: {new[keyword]} instead of {old.get(keyword, 'none')}")
-    return found
+            broken += pair.broken(f"has another {keyword}: {new[keyword]} instead of {old.get(keyword, 'none')}")
+    return broken
 
 
 def _compare_tuples(pair: _Pair, old: list[Schema], new: list[Schema]) -> list[Break]:
     if len(old) != len(new):
         return pair.broken(f"has {len(new)} elements instead of {len(old)}")
     places = [pair.at(f"{pair.field}[{n}]") for n in range(len(old))]
-    return [found for place, a, b in zip(places, old, new, strict=True) for found in _compare(place, a, b)]
+    return [one_break for place, a, b in zip(places, old, new, strict=True) for one_break in _compare(place, a, b)]
 
 
 def _compare_dictionaries(pair: _Pair, old: Schema, new: Schema) -> list[Break]:
-    """Values of dictionaries. A closed object may be opened; an open one may not be closed."""
+    """Compare the values of dictionaries. A closed object may be opened; an open one may not be closed."""
     before, after = old.get("additionalProperties", True), new.get("additionalProperties", True)
     value = pair.at(f"{pair.field}.*")
-    found: list[Break] = []
+    broken: list[Break] = []
     if isinstance(before, dict) and isinstance(after, dict):
-        found += _compare(value, before, after)
+        broken += _compare(value, before, after)
     elif before is not False and after is not True and before != after:
-        found += value.broken("were free and are no longer")
+        broken += value.broken("were free and are no longer")
     patterns = new.get("patternProperties", {})
     if set(patterns) != set(old.get("patternProperties", {})):
-        return found + pair.broken("has other rules for the names of its entries")
+        return broken + pair.broken("has other rules for the names of its entries")
     for pattern, schema in patterns.items():
-        found += _compare(value, old["patternProperties"][pattern], schema)
-    return found
+        broken += _compare(value, old["patternProperties"][pattern], schema)
+    return broken

@@ -1,4 +1,4 @@
-"""Write what outsiders read: a JSON Schema for each type, and one AsyncAPI document (``python -m schemas.generate``)."""
+"""Generate what outsiders read: a JSON Schema for each type, and one AsyncAPI document (``python -m schemas.generate``)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 GENERATED = HERE / "generated"
 EXAMPLES = HERE / "examples"
 ASYNCAPI = "asyncapi.json"
-MEND = "run `make schemas` and commit what it wrote"
+FIX = "run `make schemas` and commit the files that it wrote"
 
 
 def main(arguments: list[str] | None = None, folder: Path = GENERATED) -> int:
@@ -36,25 +36,27 @@ def main(arguments: list[str] | None = None, folder: Path = GENERATED) -> int:
         help="this type has never left a development machine: replace it whatever the change (repeatable; all = every type)",
     )
     options = parser.parse_args(arguments)
-    wanted = documents()
-    if options.check and read(folder) == wanted:
+    documents_now = documents()
+    if options.check and read(folder) == documents_now:
         return 0
-    found = [] if "all" in options.unpublished else refused(committed(folder), wanted, set(options.unpublished))
-    if found:
-        _say("These changes would break readers of events that exist:", *(f"  {one}" for one in found))
+    problems = (
+        [] if "all" in options.unpublished else breaking_changes(committed(folder), documents_now, set(options.unpublished))
+    )
+    if problems:
+        _print("These changes would break readers of events that exist:", *(f"  {problem}" for problem in problems))
         return 2
     if options.check:
-        return _check(read(folder), wanted)
-    write(folder, wanted)
-    _say(f"{len(wanted)} files are up to date in {folder.name}/")
+        return _check(read(folder), documents_now)
+    write(folder, documents_now)
+    _print(f"{len(documents_now)} files are up to date in {folder.name}/")
     return 0
 
 
 def documents() -> dict[str, str]:
     """File name -> content, from the contracts and the golden messages."""
     schemas = {event_type: schema_of(event_type, contract) for event_type, contract in CONTRACTS.items()}
-    found = {f"{event_type}.json": dump(schema) for event_type, schema in schemas.items()}
-    return found | {ASYNCAPI: dump(asyncapi.document(schemas, {event_type: examples(event_type) for event_type in schemas}))}
+    files = {f"{event_type}.json": dump(schema) for event_type, schema in schemas.items()}
+    return files | {ASYNCAPI: dump(asyncapi.document(schemas, {event_type: examples(event_type) for event_type in schemas}))}
 
 
 def examples(event_type: str) -> list[dict[str, Any]]:
@@ -68,12 +70,12 @@ def dump(document: dict[str, Any]) -> str:
 
 
 def read(folder: Path) -> dict[str, str]:
-    """File name -> content of what was generated before."""
+    """File name -> content of the files in the folder."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.json"))}
 
 
 def committed(folder: Path) -> dict[str, str]:
-    """What the last commit holds of the folder; where git cannot tell (an unpacked archive), what lies there."""
+    """File name -> content in the last commit; without git (an unpacked archive), of the files in the folder."""
     try:
         answer = subprocess.run(["git", "-C", folder, "archive", "HEAD", "."], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -83,46 +85,48 @@ def committed(folder: Path) -> dict[str, str]:
         return {name: content.read().decode() for name, content in files.items() if content}
 
 
-def write(folder: Path, wanted: dict[str, str]) -> None:
+def write(folder: Path, documents_now: dict[str, str]) -> None:
     """Make the folder hold exactly these files."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in read(folder).keys() - wanted.keys():
+    for name in read(folder).keys() - documents_now.keys():
         (folder / name).unlink()
-    for name, content in wanted.items():
+    for name, content in documents_now.items():
         (folder / name).write_text(content, encoding="utf-8")
 
 
-def refused(before: dict[str, str], wanted: dict[str, str], unpublished: AbstractSet[str] = frozenset()) -> list[str]:
-    """Why readers of ``wanted`` cannot read what was written under ``before``."""
-    found: list[str] = []
+def breaking_changes(
+    before: dict[str, str], documents_now: dict[str, str], unpublished: AbstractSet[str] = frozenset()
+) -> list[str]:
+    """Why readers of ``documents_now`` cannot read what was written under ``before``; empty = they can."""
+    problems: list[str] = []
     for name, content in before.items():
         event_type = name.removesuffix(".json")
         if name == ASYNCAPI or event_type in unpublished:
             continue
-        if name not in wanted:
-            found.append(f"{event_type}: the type was removed; keep it in schemas/registry.py, events of it exist")
+        if name not in documents_now:
+            problems.append(f"{event_type}: the type was removed; keep it in schemas/registry.py, events of it exist")
         else:
-            found += map(str, compat.breaks(event_type, json.loads(content), json.loads(wanted[name])))
-    return found
+            problems += map(str, compat.breaks(event_type, json.loads(content), json.loads(documents_now[name])))
+    return problems
 
 
-def _check(present: dict[str, str], wanted: dict[str, str]) -> int:
-    names = sorted(name for name in present.keys() | wanted.keys() if present.get(name) != wanted.get(name))
+def _check(present: dict[str, str], documents_now: dict[str, str]) -> int:
+    names = sorted(name for name in present.keys() | documents_now.keys() if present.get(name) != documents_now.get(name))
     for name in names:
-        _say(*_difference(name, present.get(name, ""), wanted.get(name, "")))
+        _print(*_difference(name, present.get(name, ""), documents_now.get(name, "")))
     if names:
-        _say(f"{len(names)} generated files differ from the contracts: {MEND}")
+        _print(f"{len(names)} generated files differ from the contracts: {FIX}")
     return 1 if names else 0
 
 
 def _difference(name: str, before: str, after: str, lines: int = 12) -> list[str]:
     """The first lines of the difference."""
-    ours, theirs = f"committed/{name}", f"contracts/{name}"
-    found = list(difflib.unified_diff(before.splitlines(), after.splitlines(), ours, theirs, lineterm="", n=1))
-    return found[:lines] + ([f"... {len(found) - lines} more lines"] if len(found) > lines else [])
+    old_name, new_name = f"committed/{name}", f"contracts/{name}"
+    lines_of_diff = list(difflib.unified_diff(before.splitlines(), after.splitlines(), old_name, new_name, lineterm="", n=1))
+    return lines_of_diff[:lines] + ([f"... {len(lines_of_diff) - lines} more lines"] if len(lines_of_diff) > lines else [])
 
 
-def _say(*lines: str) -> None:
+def _print(*lines: str) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 

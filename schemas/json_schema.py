@@ -33,7 +33,7 @@ def schema_of(event_type: str, contract: type[Contract]) -> dict[str, Any]:
 
 
 def _tidy(schema: Any) -> Any:
-    """The same, with every object closed, what it is said first, and no titles that only repeat a field's name."""
+    """The same, with every object closed, what it is first, and no titles that only repeat a field's name."""
     if not isinstance(schema, dict):
         return schema
     if schema.get("type") == "object":

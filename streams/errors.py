@@ -1,4 +1,4 @@
-"""Failures that a person can mend: told in one line, without a traceback."""
+"""Failures that a person can fix: shown in one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-# Asked for by name, so that a command which never loaded Kafka or ClickHouse does not load them to fail.
+# Looked up by name, so that a command that never loaded Kafka or ClickHouse does not load them in order to fail.
 _ELSEWHERE = (
     ("streams.process.children", "ChildFailedError"),
     ("streams.kafka.embedded", "EmbeddedBrokerMissingError"),
@@ -23,22 +23,22 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """It was asked for wrongly."""
+    """The command line or the environment is wrong."""
 
     exit_code = 2
 
 
 def make_folder(path: Path, option: str) -> None:
-    """Make the folder that an option names: before the work, so that nobody waits for results which then have no place."""
+    """Create the folder that an option names. Called before the work, so that nobody waits for results that cannot be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the folder {path} cannot be made ({error.strerror}): name another one with {option}") from None
+        raise UserError(f"the folder {path} cannot be created ({error.strerror}): name another one with {option}") from None
     if not os.access(path, os.W_OK | os.X_OK):
-        raise UserError(f"nothing can be written into the folder {path}: name another one with {option}, or give us the right to")
+        raise UserError(f"the folder {path} is not writable: name another one with {option}, or change its permissions")
 
 
 def expected_errors() -> tuple[type[BaseException], ...]:
-    """Classes of failures that are no bug of ours, among the modules that are loaded."""
-    found = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
-    return (UserError, FileNotFoundError, PermissionError, *found)
+    """The classes of errors that are not bugs of ours, among the modules that are loaded."""
+    loaded = [getattr(sys.modules[module], name) for module, name in _ELSEWHERE if module in sys.modules]
+    return (UserError, FileNotFoundError, PermissionError, *loaded)

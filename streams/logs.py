@@ -1,4 +1,4 @@
-"""Logs: our events and the lines of Faust, aiokafka and librdkafka in one form, without secrets and without account numbers.
+"""Logs: our events and those of Faust, aiokafka and librdkafka in one form, without secrets and without account numbers.
 
 Logs go to stderr, because commands print their results to stdout. Bind context once and emit few lines:
 `with structlog.contextvars.bound_contextvars(topic=..., partition=...): log.info("slice.committed", records=n)`.
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 LogFormat = Literal["console", "json"]
 LIBRDKAFKA = "librdkafka"  # give its clients `logger=logging.getLogger(LIBRDKAFKA)`, or they write to stderr by themselves
-SECRET = "[secret]"  # noqa: S105 - what stands in a secret's place
+SECRET = "[secret]"  # noqa: S105 - stands in place of a secret
 PERSONAL = "[personal]"
 
 _SECRET_KEY = re.compile(r"(^|[._-])(password|passwd|secret|token|api[._-]?key|authorization|dsn)s?$", re.IGNORECASE)
-# Who paid whom for what stays in the directory (D11); here by the names of the contracts' fields.
+# Who paid whom for what does not belong in logs; these are the names of the contracts' fields.
 _PERSONAL_KEYS = frozenset(
     {"account_iban", "address", "counterparty_iban", "counterparty_name", "debtor", "iban", "names", "raw", "remittance"}
 )
@@ -57,7 +57,7 @@ def logging_config(log_format: LogFormat = "console", log_level: str = "INFO") -
         "formatters": {"ours": {"()": structlog.stdlib.ProcessorFormatter, **_rendering(log_format)}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "ours"}},
         "root": {"handlers": ["stderr"], "level": log_level},
-        # They tell every fetch and every rebalance step at INFO.
+        # At INFO they log every fetch and every step of a rebalance.
         "loggers": {
             name: {"level": _at_least_warning(log_level)} for name in ("aiokafka", "kafka", "urllib3", "clickhouse_connect")
         },
@@ -101,11 +101,11 @@ def _cleaned(value: Any) -> Any:
 def _masked_iban(match: re.Match[str]) -> str:
     iban = re.sub("[ -]", "", match[0])
     # In lower case a digest may look like an account number: there the check digits decide.
-    return f"{iban[:2]}**{iban[-4:]}" if iban.isupper() or _checks(iban) else match[0]
+    return f"{iban[:2]}**{iban[-4:]}" if iban.isupper() or _has_valid_check_digits(iban) else match[0]
 
 
-def _checks(iban: str) -> bool:
-    """Whether the check digits are right. Source: ISO 7064, MOD 97-10."""
+def _has_valid_check_digits(iban: str) -> bool:
+    """Whether the check digits are right (ISO 7064, MOD 97-10)."""
     return int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4])) % 97 == 1
 
 
@@ -121,12 +121,12 @@ _COMMON: list[Processor] = [
 def _rendering(log_format: LogFormat) -> dict[str, Any]:
     # Never with local variables, the default of both: they hold whole events.
     if log_format == "json":
-        tell: Processor = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+        format_exception: Processor = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
         render: Processor = structlog.processors.JSONRenderer(serializer=_to_json)
     else:
-        tell = structlog.processors.format_exc_info
+        format_exception = structlog.processors.format_exc_info
         render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, tell, redact, render]
+    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, format_exception, redact, render]
     return {"foreign_pre_chain": _COMMON, "processors": last}
 
 

@@ -1,4 +1,4 @@
-"""What a deployment measures: names, meaning and labels in one place, on a registry of our own.
+"""The metrics of a deployment: names, meaning and labels in one place, on a registry of our own.
 
 Labels are topics, outcomes, reasons and partition numbers: never customers, invoices or versions. Names are a contract with
 dashboards and alert rules.
@@ -117,27 +117,27 @@ class Metrics:
         return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
 
     def record(self, topic: str, outcome: Outcome, count: int = 1) -> None:
-        """Count records of a topic (without its prefix) by what became of them."""
+        """Count records of a topic (without its prefix) by their outcome."""
         self.events.labels(topic, outcome).inc(count)
 
     def set_lags(self, topics: Iterable[str], lags: Mapping[tuple[str, int], int]) -> None:
-        """Of all partitions of these topics that this worker has now; those that went elsewhere are forgotten."""
-        ours = {(topic, str(partition)): lag for (topic, partition), lag in lags.items()}
-        for topic, partition in self._lagging - set(ours):
+        """Set the lags of all partitions of these topics that this worker has; partitions that it lost are removed."""
+        own_lags = {(topic, str(partition)): lag for (topic, partition), lag in lags.items()}
+        for topic, partition in self._lagging - set(own_lags):
             if topic in topics:
                 self.lag.remove(topic, partition)
                 self._lagging.discard((topic, partition))
-        for place, lag in ours.items():
+        for place, lag in own_lags.items():
             self.lag.labels(*place).set(lag)
-        self._lagging.update(ours)
+        self._lagging.update(own_lags)
 
     def set_paused(self, topics: Iterable[str], paused: Mapping[str, Sequence[int]]) -> None:
-        """Partitions that are paused, of each of these topics."""
+        """Set how many partitions of each of these topics are paused."""
         for topic in topics:
             self.paused.labels(topic).set(len(paused.get(topic, ())))
 
     def serve(self, port: int, bind: str) -> None:
-        """Serve them to Prometheus, from a thread, as long as the process runs. Raises UserError where the port is taken."""
+        """Serve the metrics to Prometheus from a thread while the process runs. Raises UserError where the port is taken."""
         try:
             start_http_server(port, bind, self.registry)
         except OSError as error:
@@ -145,5 +145,5 @@ class Metrics:
             raise UserError(f"metrics cannot be served on {place}: choose another --metrics-port") from None
 
     def render(self) -> bytes:
-        """All of it in Prometheus' text format, to be served as CONTENT_TYPE."""
+        """All metrics in Prometheus' text format, to be served as CONTENT_TYPE."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""What a deployment is told from outside: one frozen value, read from DUEWATCH_ variables and judged before anything starts."""
+"""The settings of a deployment: one frozen value, read from DUEWATCH_ variables and validated before anything starts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.types import StringConstraints
 
 from schemas.base import blame
-from streams.clickhouse.discovery import DEFAULT_DATA
+from streams import DEFAULT_DATA
 from streams.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 _Brokers = Annotated[str, StringConstraints(pattern=r"^[\w.-]+:\d{1,5}(,[\w.-]+:\d{1,5})*$", strip_whitespace=True)]
-# Nothing may pass for what was meant, and no message may show what was given: it could be a secret.
+# Unknown names are errors, and no message of pydantic's may show a value: it could be a secret.
 _STRICT = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class SettingsError(UsageError):
-    """At least one variable is wrong; the message names each, its value (secrets masked) and the mend."""
+    """At least one variable is wrong; the message names each, its value (secrets masked) and what is expected."""
 
 
 class Security(BaseModel):
-    """How both Kafka clients, librdkafka and the one inside Faust, prove themselves to the brokers and check them."""
+    """How both Kafka clients, librdkafka and the one inside Faust, authenticate and verify the brokers."""
 
     model_config = _STRICT
 
@@ -58,27 +58,27 @@ class Security(BaseModel):
 
     @field_validator("mechanism", "username", "password")
     @classmethod
-    def _given_for_sasl(cls, value: object, info: ValidationInfo) -> object:
+    def _required_for_sasl(cls, value: object, info: ValidationInfo) -> object:
         if value is None and "SASL" in info.data.get("protocol", ""):
             raise ValueError(f"is needed with the protocol {info.data['protocol']}")
         return value
 
     @field_validator("ca", "cert", "key")
     @classmethod
-    def _a_file(cls, value: Path | None) -> Path | None:
+    def _file_exists(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError("no such file")
         return value
 
     @field_validator("key")
     @classmethod
-    def _given_with_its_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _paired_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if "cert" in info.data and (value is None) != (info.data["cert"] is None):
             raise ValueError("certificate and key go together")
         return value
 
     def for_librdkafka(self) -> dict[str, str]:
-        """The clients' properties; only those that are set."""
+        """The properties for librdkafka; only those that are set."""
         properties = {
             "security.protocol": self.protocol,
             "sasl.mechanism": self.mechanism,
@@ -91,7 +91,7 @@ class Security(BaseModel):
         return {name: str(value) for name, value in properties.items() if value is not None}
 
     def for_faust(self) -> Credentials | None:
-        """Faust's credentials, None for PLAINTEXT. Raises OSError (ssl.SSLError) for a file that is no certificate or key."""
+        """Faust's credentials, None for PLAINTEXT. Raises OSError (ssl.SSLError) for a file that is not a certificate or key."""
         if self.protocol == "PLAINTEXT":
             return None
         # Not at the top: this module is also read by commands that never load Faust.
@@ -111,7 +111,7 @@ class Security(BaseModel):
 
 
 def _database_of(clickhouse: object) -> str:
-    """The database that the URL of a server names, empty where it names none or is none."""
+    """The database in the URL of a server; empty where there is none, or no URL of a server."""
     dsn = clickhouse.get_secret_value() if isinstance(clickhouse, SecretStr) else clickhouse
     if not isinstance(dsn, str) or dsn.startswith("chdb:"):
         return ""
@@ -122,7 +122,7 @@ def _database_of(clickhouse: object) -> str:
 
 
 class Settings(BaseModel):
-    """A deployment. Descriptions say what a variable takes; they appear in errors and in variables()."""
+    """A deployment. The description of each setting says what it takes; it appears in errors and in ``variables()``."""
 
     model_config = _STRICT
 
@@ -183,14 +183,14 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_database(cls, told: Any) -> Any:
-        """A database in the URL is the database: who writes and who asks must mean the same one."""
-        named = _database_of(told.get("clickhouse")) if isinstance(told, dict) else ""
-        if not named:
-            return told
-        if told.get("database", named) != named:
-            raise blame("database", f"the URL of DUEWATCH_CLICKHOUSE names the database {named!r}: name one of them", named)
-        return {**told, "database": named}
+    def _one_database(cls, values: Any) -> Any:
+        """A database in the URL is the database: writers and readers must use the same one."""
+        database = _database_of(values.get("clickhouse")) if isinstance(values, dict) else ""
+        if not database:
+            return values
+        if values.get("database", database) != database:
+            raise blame("database", f"the URL of DUEWATCH_CLICKHOUSE names the database {database!r}: name one of them", database)
+        return {**values, "database": database}
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -210,14 +210,14 @@ class Settings(BaseModel):
 
     @field_validator("clickhouse")
     @classmethod
-    def _a_dsn(cls, value: SecretStr) -> SecretStr:
+    def _valid_dsn(cls, value: SecretStr) -> SecretStr:
         try:
             parts = urlsplit(value.get_secret_value())
             _ = parts.port
         except ValueError:  # whose message may hold a piece of the password
-            raise ValueError("is no URL (write special characters of a password as %XX)") from None
+            raise ValueError("is not a valid URL (write special characters of a password as %XX)") from None
         if parts.scheme not in DSN_SCHEMES:
-            raise ValueError("begins with none of clickhouse://, http://, https://, chdb://")
+            raise ValueError("starts with none of clickhouse://, http://, https://, chdb://")
         if parts.scheme != "chdb" and not parts.hostname:
             raise ValueError("names no host")
         if parts.scheme == "chdb" and not (parts.path or parts.netloc):
@@ -225,7 +225,7 @@ class Settings(BaseModel):
         return value
 
     def for_librdkafka(self) -> dict[str, str]:
-        """Brokers and security for any librdkafka client; the caller adds what it is for."""
+        """Brokers and security for any librdkafka client; the caller adds the properties of its purpose."""
         return {"bootstrap.servers": self.bootstrap, **self.security.for_librdkafka()}
 
     def for_faust(self) -> tuple[str, Credentials | None]:
@@ -233,13 +233,13 @@ class Settings(BaseModel):
         return "kafka://" + self.bootstrap.replace(",", ";"), self.security.for_faust()
 
     def changed(self, **changes: object) -> Self:
-        """These settings with some others, judged again; what nobody set stays unset. Raises pydantic.ValidationError."""
+        """These settings with some changes, validated; what was not set stays unset. Raises pydantic.ValidationError."""
         return self.model_validate({name: getattr(self, name) for name in self.model_fields_set} | changes)
 
     def on_embedded_broker(self, bootstrap: str) -> Self:
         """These settings for the small broker of a laptop: 4 partitions, short sessions, and one commit at a time.
 
-        A join takes half the session time-out there, and where two transactions write to one partition at once, whoever reads
+        A join takes half the session time-out there, and where two transactions write to one partition at once, a reader at
         its end misses records (both measured).
         """
         return self.changed(
@@ -248,46 +248,44 @@ class Settings(BaseModel):
 
     def as_environment(self) -> dict[str, str]:
         """The variables that make a child process read these settings, secrets in plain text."""
-        return {_variable(name): _plain(value) for name, _, value in _rows(self) if value is not None}
-
-    def shown(self) -> dict[str, str]:
-        """The variables as a log may show them, secrets masked."""
-        return {_variable(name): _masked(value) for name, _, value in _rows(self) if value is not None}
+        return {_variable(name): _as_text(value) for name, _, value in _rows(self) if value is not None}
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in the environment (by default that of this process), the only place where it is read.
 
-    An empty variable counts as not set, except DUEWATCH_PREFIX. Raises SettingsError, which tells all that is wrong at once.
+    An empty variable counts as not set, except DUEWATCH_PREFIX. Raises SettingsError, which lists all that is wrong at once.
     """
-    given = _given(os.environ if environment is None else environment)
-    known = {name for name, _, _ in _rows(Settings())}
-    wrong = [_unknown(name, known) for name in given.keys() - known]
-    values = {name: value for name, value in given.items() if name in known and not name.startswith(SECURITY)}
-    security = {name.removeprefix(SECURITY): given[name] for name in given.keys() & known if name.startswith(SECURITY)}
+    variables_set = _set_variables(os.environ if environment is None else environment)
+    names = {name for name, _, _ in _rows(Settings())}
+    errors = [_unknown_variable(name, names) for name in variables_set.keys() - names]
+    values = {name: value for name, value in variables_set.items() if name in names and not name.startswith(SECURITY)}
+    security = {
+        name.removeprefix(SECURITY): variables_set[name] for name in variables_set.keys() & names if name.startswith(SECURITY)
+    }
     try:
         settings = Settings.model_validate({**values, "security": security})
     except ValidationError as error:
-        wrong += [_told(detail, given) for detail in error.errors(include_url=False)]
-    if wrong:
-        raise SettingsError("the environment is not right:\n  " + "\n  ".join(sorted(wrong)))
+        errors += [_wrong_value(detail, variables_set) for detail in error.errors(include_url=False)]
+    if errors:
+        raise SettingsError("settings in the environment are wrong:\n  " + "\n  ".join(sorted(errors)))
     return settings
 
 
 def with_options(settings: Settings, kafka: str | None = None, prefix: str | None = None) -> Settings:
-    """The settings with what a command's options name instead. Raises SettingsError."""
+    """The settings, with the values of a command's options instead of theirs. Raises SettingsError."""
     for option, name, value in (("--kafka", "bootstrap", kafka), ("--prefix", "prefix", prefix)):
         if value is not None:
             try:
                 settings = settings.changed(**{name: value})
             except ValidationError:
                 expected = Settings.model_fields[name].description
-                raise SettingsError(f"{option} {value!r} is not right. Expected: {expected}") from None
+                raise SettingsError(f"{option} {value!r} is not valid. Expected: {expected}") from None
     return settings
 
 
 def variables() -> list[tuple[str, str, str]]:
-    """Every variable with its default (empty: none) and what it takes."""
+    """Every variable with its default (empty = none) and what it takes."""
     rows = _rows(Settings())
     return [(_variable(name), "" if value is None else _masked(value), str(field.description)) for name, field, value in rows]
 
@@ -305,7 +303,7 @@ def _variable(name: str) -> str:
     return VARIABLE + name.upper()
 
 
-def _plain(value: object) -> str:
+def _as_text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
@@ -321,19 +319,19 @@ def _masked(value: object) -> str:
     return f"{parts.scheme}://{user}{place}{parts.path}"
 
 
-def _given(environment: Mapping[str, str]) -> dict[str, str]:
-    ours = {name.removeprefix(VARIABLE).lower(): value for name, value in environment.items() if name.startswith(VARIABLE)}
-    return {name: value for name, value in ours.items() if value.strip() or name == "prefix"}
+def _set_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    own = {name.removeprefix(VARIABLE).lower(): value for name, value in environment.items() if name.startswith(VARIABLE)}
+    return {name: value for name, value in own.items() if value.strip() or name == "prefix"}
 
 
-def _unknown(name: str, known: set[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"{_variable(name)} is no setting. " + (f"Did you mean {_variable(near[0])}?" if near else "Remove it.")
+def _unknown_variable(name: str, names: set[str]) -> str:
+    near = get_close_matches(name, names, n=1)
+    return f"{_variable(name)} is not a setting. " + (f"Did you mean {_variable(near[0])}?" if near else "Remove it.")
 
 
-def _told(detail: ErrorDetails, given: Mapping[str, str]) -> str:
+def _wrong_value(detail: ErrorDetails, variables_set: Mapping[str, str]) -> str:
     name = "_".join(str(part) for part in detail["loc"])
-    field = next(field for known, field, _ in _rows(Settings()) if known == name)
+    field = next(field for setting, field, _ in _rows(Settings()) if setting == name)
     secret = SecretStr in (field.annotation, *get_args(field.annotation))
-    shown = "not set" if name not in given else MASK if secret else repr(given[name])
-    return f"{_variable(name)} is {shown}: {detail['msg'].removeprefix('Value error, ')}. Expected: {field.description}."
+    value = "not set" if name not in variables_set else MASK if secret else repr(variables_set[name])
+    return f"{_variable(name)} is {value}: {detail['msg'].removeprefix('Value error, ')}. Expected: {field.description}."

@@ -1,139 +1,49 @@
-"""What a Kafka record says, as rows of ClickHouse's tables: no I/O, no client, and no record that it cannot stand."""
+"""A Kafka record as rows of ClickHouse's tables: no I/O, no client, and no record that it cannot stand."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, cast
 
-from pydantic import ValidationError
+import orjson
 from pydantic_core import to_jsonable_python
 
-from schemas.base import Contract, format_time, parse_time
+from schemas import cloudevents
+from schemas.base import Contract, format_amount, format_time
+from schemas.clickhouse.tables import OUTPUT_TABLES, TABLES
+from schemas.cloudevents import CONTENT_TYPE, PREFIX, REPLAY_OF, Envelope
 from schemas.events import customers, payments
 from schemas.events.clock import Ticked
 from schemas.events.models import ModelPublished
-from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted, kept
+from schemas.outputs.operations import DeadlineFailed, RecordRejected, SliceCommitted, truncate
 from schemas.registry import TOPICS
 
 Row = list[Any]
 """Values in the order of the table's columns, as JSON takes them: money and instants are strings."""
 Rows = list[tuple[str, Row]]
 """(table, row)."""
-
-_ENVELOPE = ("id", "partition", "offset", "time", "recorded_time")
-_CAUSES = ("causation_id", "correlation_id")
-_VERSIONS = ("policy_version", "model_version", "code_version")
-_LIMIT = (
-    *_ENVELOPE, *_CAUSES,
-    "customer_id", "limit_change_id", "generation", "sequence", "previous_limit", "new_limit", "currency", "terms_days",
-    "security_required", "hold", "effective_from", "expires_on", "reasons", "evidence", "supersedes",
-    *_VERSIONS,
-)  # fmt: skip
-
-TABLES: dict[str, tuple[str, ...]] = {
-    "events_raw": (
-        "topic", "partition", "offset", "id", "hash", "record", "type", "time", "recorded_time", "customer_id", "key", "data",
-        "source", "subject", "correlation_id", "causation_id", "replay_of",
-    ),
-    "dead_letters_raw": (
-        "id", "time", "recorded_time", "topic", "partition", "offset", "reason", "field", "raw", "key", "headers", "recorded_at",
-        "code_version", "event_id", "replay_of", "hash", "record",
-    ),
-    "failed_deadlines_raw": (
-        *_ENVELOPE,
-        "customer_id", "kind", "row", "due_on", "try_again_on", "error", "recommended_action", "code_version",
-    ),
-    "postings": (
-        "customer_id", "currency", "invoice_id", "entry", "entry_id", "number", "day", "due_on", "amount", "record",
-        "recorded_time",
-    ),
-    "closures": ("customer_id", "invoice_id", "kind", "day", "record", "recorded_time"),
-    "payment_returns": ("customer_id", "currency", "payment_id", "return_id", "day", "amount", "record", "recorded_time"),
-    "recoveries": ("customer_id", "currency", "invoice_id", "recovery_id", "day", "amount", "record", "recorded_time"),
-    "customers_raw": (
-        "customer_id", "country", "industry", "segment", "terms_days", "parent_id", "group_id", "currency", "insured_limit",
-        "security_held", "offset", "record", "recorded_time",
-    ),
-    "ticks": ("prefix", "partition", "number", "time", "step", "last"),
-    "scores_raw": (
-        *_ENVELOPE, *_CAUSES,
-        "customer_id", "invoice_id", "p_late", "p_default", "ready", "expected_loss", "currency", "band", "reasons", "log_odds",
-        "lift", "p_late_30", "expected_paid_on", "paid_from", "paid_to", "loss_given_default", "scorer", "would_change",
-        "due_date", "scored_at",
-        *_VERSIONS,
-    ),
-    "alerts_raw": (
-        *_ENVELOPE, *_CAUSES,
-        "customer_id", "alert_id", "state", "alert_type", "severity", "fingerprint", "raised_at", "cleared_at", "exposure",
-        "currency", "reasons", "evidence", "recommended_action",
-        *_VERSIONS,
-    ),
-    "limit_changes_raw": _LIMIT,
-    "limit_proposals_raw": _LIMIT,
-    "journal_raw": (
-        *_ENVELOPE,
-        "prefix", "agent", "agent_partition", "number", "runs", "order", "tick", "tick_offset", "context_version", "code_version",
-        "applied", "duplicates", "rejected", "outputs", "paused",
-    ),
-    "model_quality_raw": (
-        *_ENVELOPE,
-        "target", "segment", "scorer", "in_force", "day", "window_days", "labels", "positives", "auc", "log_loss", "brier", "ece",
-        "model_version", "code_version",
-    ),
-    "model_alerts_raw": (
-        *_ENVELOPE,
-        "alert_type", "target", "in_force", "day", "window_days", "labels", "log_loss", "late_rate_log_loss", "text",
-        "recommended_action", "model_version", "code_version",
-    ),
-    "models_raw": (*_ENVELOPE, "version", "examples", "step", "data"),
-    "training_examples_raw": (
-        *_ENVELOPE,
-        "customer_id", "example_id", "invoice_id", "target", "label", "keys", "row_logit", "row_variance", "scored_on",
-        "matured_on",
-    ),
-    "sink_positions": ("cluster_id", "topic_id", "topic", "partition", "next_offset", "written_at"),
-    "sink_refused": ("table", "row", "error", "refused_at"),
-}  # fmt: skip
-"""Table -> its columns in the order of the rows."""
-
-OUTPUT_TABLES = {
-    "scores": "scores_raw",
-    "alerts": "alerts_raw",
-    "limit-changes": "limit_changes_raw",
-    "limit-proposals": "limit_proposals_raw",
-}
-"""Topics whose contract is the table's row."""
-
-TOPICS_READ: tuple[str, ...] = (
-    *(topic.name for topic in TOPICS.values() if topic.direction != "internal" and topic.name != "current-limits"),
-    "clock",
-    "models",
-    "training-examples",
-)
-"""What the sink reads. ``current-limits`` says nothing that ``limit-changes`` does not."""
+Values = Mapping[str, Any]
+"""Column -> value; a column that is not among them gets its default in ClickHouse."""
 
 NO_DAY = "1970-01-01"
 MEASURED = "duewatch.model.measured.v1"
 EXAMPLE, CONTEXT = "duewatch.example.matured.v1", "duewatch.context.set.v1"
-
-REPLAY_OF = "ce_replayof"
-"""The header of a record that was sent in place of a dead letter: that letter's id."""
 
 _OURS = frozenset({*OUTPUT_TABLES, "training-examples", "model-quality"})
 """Topics that only our own transactions write, and whose rows are their fields: to read them costs a third of judging them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A record as it lay in the log; ``topic`` without its prefix."""
+class SinkRecord:
+    """A record as it lies in the log; ``topic`` without its prefix."""
 
     topic: str
     partition: int
@@ -145,26 +55,23 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """A record whose envelope and body are as its contract says. What we wrote ourselves is not judged again: its ``fields``."""
+class _Parsed:
+    """A record whose envelope and body are valid. What we wrote ourselves is not judged again: then ``data`` is its fields."""
 
-    record: Record
-    attributes: dict[str, str]
-    time: str
-    recorded: str
-    data: Contract | None
-    fields: dict[str, Any] | None = None
+    record: SinkRecord
+    envelope: Envelope
+    data: Contract | dict[str, Any]
 
 
-def rows_of(record: Record, loads: Callable[[bytes], Any] = json.loads) -> Rows:
+def rows_of(record: SinkRecord) -> Rows:
     """The rows of a record; none where it cannot be read (the worker makes a dead letter of it) or is of no use here."""
     if record.value is None:
         return []
-    read = _read(record, loads)
-    if read is None:
+    parsed = _parse(record, record.value)
+    if parsed is None:
         return []
     build = _BUILDERS.get(record.topic, _event)
-    return list(build(read))
+    return list(build(parsed))
 
 
 def hash_of(value: bytes) -> int:
@@ -181,27 +88,25 @@ def identity(
     wrong partition, under the wrong key, or lack a header, and only that one is a dead letter. Of a very large one as much
     counts as its dead letter keeps.
     """
-    key, headers, value = kept(key, headers, value)
-    told = [(name, raw) for name, raw in headers if name[:3] == "ce_" or name.lower() == "content-type"]
+    key, headers, value = truncate(key, headers, value)
+    attributes = [(name, raw) for name, raw in headers if name[:3] == PREFIX or name.lower() == CONTENT_TYPE]
     # The repr of a tuple cannot be mistaken for another's, and is made in C.
-    framed = repr((topic, partition, key, told)).encode() + value
+    framed = repr((topic, partition, key, attributes)).encode() + value
     return int.from_bytes(blake2b(framed, digest_size=8).digest(), "big")
 
 
-def _read(record: Record, loads: Callable[[bytes], Any]) -> _Read | None:
+def _parse(record: SinkRecord, value: bytes) -> _Parsed | None:
     try:
-        attributes, body = _split(record, loads)
-        contract = TOPICS[record.topic].contracts[attributes["type"]]
-        time, recorded = _instant(attributes["time"]), _instant(attributes["recordedtime"])
-        if not attributes["id"]:
-            return None
-        if attributes["type"] == CONTEXT:
+        envelope = cloudevents.read(value, record.headers)
+        contract = TOPICS[record.topic].contracts[envelope.type]
+        if envelope.type == CONTEXT:
             return None  # no table holds it, and it is large: the shared model by value, once a partition
         if record.topic in _OURS:
-            return _Read(record, attributes, time, recorded, None, _defaults(contract) | loads(body))
-        return _Read(record, attributes, time, recorded, contract.model_validate_json(body))
-    # Whatever a stranger wrote, it is the worker's to judge, and no reason for the sink to stop.
-    except (ValidationError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            return _Parsed(record, envelope, _defaults(contract) | orjson.loads(envelope.body))
+        return _Parsed(record, envelope, contract.model_validate_json(envelope.body))
+    # Whatever a stranger wrote, it is the worker's to judge, and no reason for the sink to stop. The errors of pydantic, orjson
+    # and the envelope are ValueErrors.
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -213,176 +118,155 @@ def _defaults(contract: type[Contract]) -> dict[str, Any]:
     return {name: to_jsonable_python(value) for name, value in defaults.items()}
 
 
-def _split(record: Record, loads: Callable[[bytes], Any]) -> tuple[dict[str, str], bytes]:
-    attributes: dict[str, str] = {}
-    content_type = b""
-    for name, raw in record.headers:
-        if name.startswith("ce_"):
-            attributes[name[3:]] = (raw or b"").decode()
-        elif name.lower() == "content-type":
-            content_type = raw or b""
-    value = record.value or b""
-    if not content_type.lower().startswith(b"application/cloudevents"):
-        return attributes, value
-    envelope = loads(value)
-    attributes = {name: text for name, text in envelope.items() if name != "data" and isinstance(text, str)}
-    return attributes, json.dumps(envelope["data"]).encode()
-
-
 # A portfolio's events share their times: one file, one export, one day.
 @lru_cache(maxsize=4096)
-def _instant(text: str) -> str:
-    return format_time(parse_time(text))
+def _instant(at: datetime) -> str:
+    return format_time(at)
 
 
-def _event(read: _Read) -> Iterator[tuple[str, Row]]:
-    record, attributes = read.record, read.attributes
+# -- what came in
+def _event(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    record, envelope, data = parsed.record, parsed.envelope, parsed.data
     value = record.value or b""
-    named = identity(record.topic, record.partition, record.key, record.headers, value)
+    record_id = identity(record.topic, record.partition, record.key, record.headers, value)
+    recorded = _instant(envelope.recorded)
     yield (
         "events_raw",
         [
-            record.topic, record.partition, record.offset, attributes["id"], hash_of(value), named, attributes["type"],
-            read.time, read.recorded, getattr(read.data, "customer_id", ""), (record.key or b"").decode("utf-8", "replace"),
-            value.decode(), attributes.get("source", ""), attributes.get("subject", ""),
-            attributes.get("correlationid", ""), attributes.get("causationid", ""), _replay_of(record.headers),
+            record.topic, record.partition, record.offset, envelope.id, hash_of(value), record_id, envelope.type,
+            _instant(envelope.time), recorded, getattr(data, "customer_id", ""), (record.key or b"").decode("utf-8", "replace"),
+            value.decode(), envelope.source, envelope.subject or "", envelope.correlation_id or "", envelope.causation_id or "",
+            _replay_of(record.headers),
         ],
     )  # fmt: skip
-    facts = _FACTS.get(type(read.data)) if read.data is not None else None
-    if facts is not None:
-        for table, row in facts(read.data):
-            yield table, [*row, *([record.offset] if table == "customers_raw" else ()), named, read.recorded]
+    build = _FACTS.get(type(data))
+    if build is not None:
+        place = {"offset": record.offset, "record": record_id, "recorded_time": recorded}
+        for table, values in build(data):
+            yield table, _fact_row(table, {**data.__dict__, **values, **place})
 
 
-def _invoice(fact: payments.InvoiceIssued) -> Iterator[tuple[str, Row]]:
-    invoice = fact.invoice_id
-    yield (
-        "postings",
-        [
-            fact.customer_id,
-            fact.currency,
-            invoice,
-            "invoice",
-            invoice,
-            0,
-            str(fact.issued_on),
-            str(fact.due_on),
-            f"{fact.amount:.2f}",
-        ],
-    )
+_PLAIN: dict[type, Callable[[Any], str]] = {Decimal: format_amount, date: date.isoformat}
 
 
-def _allocated(
-    fact: payments.PaymentReceived | payments.CreditNoteIssued, entry: str, entry_id: str, day: str
-) -> Iterator[tuple[str, Row]]:
+def _fact_row(table: str, values: Values) -> Row:
+    """The values of the columns as JSON takes them."""
+    row = map(values.get, TABLES[table])
+    return [value if (plain := _PLAIN.get(type(value))) is None else plain(value) for value in row]
+
+
+# Each of these yields the tables of a fact with the columns that are not simply the fact's field of the same name.
+def _invoice(fact: payments.InvoiceIssued) -> Iterator[tuple[str, Values]]:
+    yield "postings", {"entry": "invoice", "entry_id": fact.invoice_id, "number": 0, "day": fact.issued_on}
+
+
+def _allocations(
+    fact: payments.PaymentReceived | payments.CreditNoteIssued, entry: str, entry_id: str, day: date
+) -> Iterator[tuple[str, Values]]:
     """A posting per allocation, counted from 1, and one without invoice for the rest."""
+    posting = {"entry": entry, "entry_id": entry_id, "day": day, "due_on": NO_DAY}
     rest: Decimal = fact.amount
     for number, allocation in enumerate(fact.allocations, 1):
         rest -= allocation.amount
-        amount = f"{allocation.amount:.2f}"
-        yield "postings", [fact.customer_id, fact.currency, allocation.invoice_id, entry, entry_id, number, day, NO_DAY, amount]
+        yield "postings", {**posting, "number": number, "invoice_id": allocation.invoice_id, "amount": allocation.amount}
     if rest or not fact.allocations:
-        yield "postings", [fact.customer_id, fact.currency, "", entry, entry_id, 0, day, NO_DAY, f"{rest:.2f}"]
+        yield "postings", {**posting, "number": 0, "invoice_id": "", "amount": rest}
 
 
-def _payment(fact: payments.PaymentReceived) -> Iterator[tuple[str, Row]]:
-    return _allocated(fact, "payment", fact.payment_id, str(fact.paid_on))
+def _payment(fact: payments.PaymentReceived) -> Iterator[tuple[str, Values]]:
+    return _allocations(fact, "payment", fact.payment_id, fact.paid_on)
 
 
-def _credit_note(fact: payments.CreditNoteIssued) -> Iterator[tuple[str, Row]]:
-    return _allocated(fact, "credit_note", fact.credit_note_id, str(fact.issued_on))
+def _credit_note(fact: payments.CreditNoteIssued) -> Iterator[tuple[str, Values]]:
+    return _allocations(fact, "credit_note", fact.credit_note_id, fact.issued_on)
 
 
-def _return(fact: payments.PaymentReturned) -> Iterator[tuple[str, Row]]:
-    amount = f"{fact.amount:.2f}"
-    yield "payment_returns", [fact.customer_id, fact.currency, fact.payment_id, fact.return_id, str(fact.returned_on), amount]
+def _payment_return(fact: payments.PaymentReturned) -> Iterator[tuple[str, Values]]:
+    yield "payment_returns", {"day": fact.returned_on}
 
 
-def _cancelled(fact: payments.InvoiceCancelled) -> Iterator[tuple[str, Row]]:
-    yield "closures", [fact.customer_id, fact.invoice_id, "cancelled", str(fact.cancelled_on)]
+def _cancellation(fact: payments.InvoiceCancelled) -> Iterator[tuple[str, Values]]:
+    yield "closures", {"kind": "cancelled", "day": fact.cancelled_on}
 
 
-def _written_off(fact: payments.InvoiceWrittenOff) -> Iterator[tuple[str, Row]]:
-    yield "closures", [fact.customer_id, fact.invoice_id, "written_off", str(fact.written_off_on)]
+def _write_off(fact: payments.InvoiceWrittenOff) -> Iterator[tuple[str, Values]]:
+    yield "closures", {"kind": "written_off", "day": fact.written_off_on}
 
 
-def _recovery(fact: payments.RecoveryReceived) -> Iterator[tuple[str, Row]]:
-    amount = f"{fact.amount:.2f}"
-    yield "recoveries", [fact.customer_id, fact.currency, fact.invoice_id, fact.recovery_id, str(fact.recovered_on), amount]
+def _recovery(fact: payments.RecoveryReceived) -> Iterator[tuple[str, Values]]:
+    yield "recoveries", {"day": fact.recovered_on}
 
 
-def _customer(fact: customers.CustomerUpdated) -> Iterator[tuple[str, Row]]:
-    texts = [text or "" for text in (fact.country, fact.industry, fact.segment)]
-    ids = [text or "" for text in (fact.parent_id, fact.group_id, fact.currency)]
-    amounts = [None if amount is None else f"{amount:.2f}" for amount in (fact.insured_limit, fact.security_held)]
-    yield "customers_raw", [fact.customer_id, *texts, fact.terms_days, *ids, *amounts]
+def _customer(_: customers.CustomerUpdated) -> Iterator[tuple[str, Values]]:
+    yield "customers_raw", {}
 
 
-_FACTS: dict[type[Contract], Callable[[Any], Iterator[tuple[str, Row]]]] = {
+_FACTS: dict[type, Callable[[Any], Iterator[tuple[str, Values]]]] = {
     payments.InvoiceIssued: _invoice,
     payments.PaymentReceived: _payment,
     payments.CreditNoteIssued: _credit_note,
-    payments.PaymentReturned: _return,
-    payments.InvoiceCancelled: _cancelled,
-    payments.InvoiceWrittenOff: _written_off,
+    payments.PaymentReturned: _payment_return,
+    payments.InvoiceCancelled: _cancellation,
+    payments.InvoiceWrittenOff: _write_off,
     payments.RecoveryReceived: _recovery,
     customers.CustomerUpdated: _customer,
 }
-"""Facts that the roll-ups count; the record's identity and recorded time follow their columns."""
+"""Facts that have tables of their own, because the roll-ups count them."""
 
 
-def _fields(read: _Read, table: str, **more: Any) -> Row:
+# -- what went out
+def _row(table: str, parsed: _Parsed, **more: Any) -> Row:
     """The row of a table whose columns are the contract's fields and the envelope's."""
-    record, attributes = read.record, read.attributes
-    told = read.fields if read.data is None else read.data.model_dump(mode="json")
-    values = (told or {}) | {
-        "id": attributes["id"],
+    record, envelope, data = parsed.record, parsed.envelope, parsed.data
+    fields = data if isinstance(data, dict) else data.model_dump(mode="json")
+    values = fields | {
+        "id": envelope.id,
+        "partition": record.partition,
         "offset": record.offset,
-        "time": read.time,
-        "recorded_time": read.recorded,
-        "causation_id": attributes.get("causationid", ""),
-        "correlation_id": attributes.get("correlationid", ""),
+        "time": _instant(envelope.time),
+        "recorded_time": _instant(envelope.recorded),
+        "causation_id": envelope.causation_id or "",
+        "correlation_id": envelope.correlation_id or "",
+        **more,
     }
-    values |= {"partition": record.partition} | more
     # A field that an earlier version did not write is null: its column's default.
     return [values.get(column) for column in TABLES[table]]
 
 
-def _output(read: _Read) -> Iterator[tuple[str, Row]]:
-    table = OUTPUT_TABLES[read.record.topic]
-    yield table, _fields(read, table)
+def _output(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    table = OUTPUT_TABLES[parsed.record.topic]
+    yield table, _row(table, parsed)
 
 
-def _journal(read: _Read) -> Iterator[tuple[str, Row]]:
-    committed = cast(SliceCommitted, read.data)
-    yield "journal_raw", _fields(read, "journal_raw", prefix=read.record.prefix, agent_partition=committed.partition)
+def _journal(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    committed = cast(SliceCommitted, parsed.data)
+    yield "journal_raw", _row("journal_raw", parsed, prefix=parsed.record.prefix, agent_partition=committed.partition)
 
 
-def _tick(read: _Read) -> Iterator[tuple[str, Row]]:
-    if isinstance(read.data, Ticked):
-        tick, record = read.data, read.record
-        yield "ticks", [record.prefix, record.partition, tick.number, format_time(tick.time), tick.step, tick.last]
+def _tick(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    if isinstance(parsed.data, Ticked):
+        yield "ticks", _row("ticks", parsed, prefix=parsed.record.prefix, time=format_time(parsed.data.time))
 
 
-def _model(read: _Read) -> Iterator[tuple[str, Row]]:
-    if isinstance(read.data, ModelPublished):
-        yield "models_raw", _fields(read, "models_raw", data=(read.record.value or b"").decode())
+def _model(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    if isinstance(parsed.data, ModelPublished):
+        yield "models_raw", _row("models_raw", parsed, data=(parsed.record.value or b"").decode())
 
 
-def _example(read: _Read) -> Iterator[tuple[str, Row]]:
-    if read.attributes["type"] == EXAMPLE:
-        yield "training_examples_raw", _fields(read, "training_examples_raw")
+def _example(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    if parsed.envelope.type == EXAMPLE:
+        yield "training_examples_raw", _row("training_examples_raw", parsed)
 
 
-def _quality(read: _Read) -> Iterator[tuple[str, Row]]:
-    table = "model_quality_raw" if read.attributes["type"] == MEASURED else "model_alerts_raw"
-    yield table, _fields(read, table)
+def _quality(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    table = "model_quality_raw" if parsed.envelope.type == MEASURED else "model_alerts_raw"
+    yield table, _row(table, parsed)
 
 
-def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
-    letter = read.data
+def _dead_letter(parsed: _Parsed) -> Iterator[tuple[str, Row]]:
+    letter = parsed.data
     if isinstance(letter, DeadlineFailed):
-        yield "failed_deadlines_raw", _fields(read, "failed_deadlines_raw")
+        yield "failed_deadlines_raw", _row("failed_deadlines_raw", parsed)
     if not isinstance(letter, RecordRejected):
         return  # a pause or its end: the journal says so too, and has a table
     try:
@@ -391,10 +275,19 @@ def _dead_letter(read: _Read) -> Iterator[tuple[str, Row]]:
         headers: list[tuple[str, bytes | None]] = [(name, base64.b64decode(text)) for name, text in letter.headers]
     except (binascii.Error, ValueError):
         return
-    origin = {"partition": letter.partition, "offset": letter.offset, "event_id": _event_id(headers, value)}
-    origin["replay_of"] = _replay_of(headers)
-    named = identity(letter.topic, letter.partition, key, headers, value)
-    yield "dead_letters_raw", _fields(read, "dead_letters_raw", **origin, hash=hash_of(value), record=named)
+    yield (
+        "dead_letters_raw",
+        _row(
+            "dead_letters_raw",
+            parsed,
+            partition=letter.partition,
+            offset=letter.offset,
+            event_id=_event_id(headers, value),
+            replay_of=_replay_of(headers),
+            hash=hash_of(value),
+            record=identity(letter.topic, letter.partition, key, headers, value),
+        ),
+    )
 
 
 def _replay_of(headers: Sequence[tuple[str, bytes | None]]) -> str:
@@ -405,18 +298,18 @@ def _replay_of(headers: Sequence[tuple[str, bytes | None]]) -> str:
 def _event_id(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> str:
     """The CloudEvents id of a broken record, empty where it has none."""
     for name, raw in headers:
-        if name == "ce_id":
+        if name == f"{PREFIX}id":
             return (raw or b"").decode("utf-8", "replace")
     try:
         envelope = json.loads(value)
     except (ValueError, RecursionError):
         return ""
-    found = envelope.get("id") if isinstance(envelope, dict) else None
-    # JSON may hold half of a surrogate pair, which is no text: no row could be written with it.
-    return found.encode("utf-8", "replace").decode() if isinstance(found, str) else ""
+    event_id = envelope.get("id") if isinstance(envelope, dict) else None
+    # JSON may hold half of a surrogate pair, which is not text: no row could be written with it.
+    return event_id.encode("utf-8", "replace").decode() if isinstance(event_id, str) else ""
 
 
-_BUILDERS: dict[str, Callable[[_Read], Iterator[tuple[str, Row]]]] = {
+_BUILDERS: dict[str, Callable[[_Parsed], Iterator[tuple[str, Row]]]] = {
     **dict.fromkeys(OUTPUT_TABLES, _output),
     "journal": _journal,
     "clock": _tick,
@@ -425,6 +318,7 @@ _BUILDERS: dict[str, Callable[[_Read], Iterator[tuple[str, Row]]]] = {
     "model-quality": _quality,
     "dead-letters": _dead_letter,
 }
+"""Topic -> what its records become; all others are events that came in."""
 
 
 def position_row(cluster_id: str, topic_id: str, topic: str, partition: int, next_offset: int, written_at: datetime) -> Row:

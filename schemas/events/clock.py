@@ -1,4 +1,4 @@
-"""Topics ``clock`` and ``clock-single``: ticks, the context that decisions are made in, by value (D3), and resumptions (D10)."""
+"""Topics ``clock`` and ``clock-single``: ticks, the context that decisions are made in, by value, and resumptions of sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Ticked(Contract):
     """Time is ``time`` when the positions have reached ``ends`` (topic without prefix -> offset) of this partition.
 
     ``step`` counts the steps of a replay and is -1 live. ``announced`` are the ``ends`` of the next step of a replay, so that
-    whoever goes on with it knows what has been sent already.
+    a replay that is continued knows what has been sent already.
     """
 
     number: int
@@ -26,12 +26,12 @@ class Ticked(Contract):
 
 
 class SourceResumed(Contract):
-    """A person lets this partition read a source topic on that it had paused (D10): a record among the partition's ticks."""
+    """A person lets this partition resume a source topic that it had paused: a record among the partition's ticks."""
 
     topic: Id
     """Without prefix."""
     owner: Label
-    """Who says so."""
+    """Who resumes it."""
     reason: Text | None = None
 
 
@@ -43,9 +43,9 @@ class ContextSet(Contract):
     rates: RatesPublished | None = None
     model: ModelPublished = ModelPublished()
     live_from: Instant | None = None
-    """Before its day state is folded and nothing goes out; then an opening limit per debtor. None = from the start."""
+    """Before this day state is folded and nothing goes out; then an opening limit per debtor. None = live from the start."""
     generation: int = 1
-    """Of limit changes: a rebuild by new code starts a new one."""
+    """The generation of limit changes: a rebuild by new code starts a new one."""
 
     @field_validator("policy", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from schemas.base import Contract, Currency, Id, NotNegativeAmount, Text
 
 
 class CustomerUpdated(Contract):
-    """What is known of a debtor. ``group_id`` is whatever ties debtors together (parent, segment, country); never a name.
+    """Master data of a debtor. ``group_id`` is whatever ties debtors together (parent, segment, country); never a name.
 
     ``insured_limit`` and ``security_held`` are in ``currency``. ``name`` is for the directory: the brain does not read it.
     """

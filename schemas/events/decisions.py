@@ -32,7 +32,7 @@ class DecisionMade(Contract):
     def _override_is_whole(self) -> Self:
         missing = [name for name in ("new_limit", "currency", "expires_on") if getattr(self, name) is None]
         if self.action == "override" and missing:
-            raise blame(missing[0], "an override needs new_limit, currency and expires_on: nothing is overridden for ever")
+            raise blame(missing[0], "an override needs new_limit, currency and expires_on: no override lasts for ever")
         if self.new_limit is not None and self.new_limit > Decimal("1e12"):
-            raise blame("new_limit", f"a limit of {self.new_limit} is no limit")
+            raise blame("new_limit", f"a limit of {self.new_limit} is too high: send at most 1000000000000")
         return self

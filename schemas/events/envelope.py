@@ -36,7 +36,7 @@ class Event(NamedTuple):
     """One event: CloudEvents attributes and the validated body. All instants are UTC.
 
     ``time`` is when it happened, ``recorded`` when it was known; ``content`` is a hash of the body by which a resent event is
-    told from one that says something else.
+    distinguished from one that says something else.
     """
 
     id: str
@@ -70,14 +70,27 @@ class Output(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """Why a record cannot be applied: ``reason`` in words for a person, with the mend; ``field`` where one is to blame."""
+    """Why a record cannot be applied: ``reason`` in words for a person, and how to fix it; ``field`` where one is to blame."""
 
     reason: str
     field: str | None = None
 
 
+class RejectedError(ValueError):
+    """A record cannot be read; carries the rejection out of the steps of reading it."""
+
+    def __init__(self, reason: str, field: str | None = None) -> None:
+        super().__init__(reason)
+        self.rejection = Rejection(_printable(reason[:2000]), field and _printable(field[:200]))
+
+
+def _printable(text: str) -> str:
+    """Reasons quote what a stranger sent: what cannot be seen is written as an escape sequence."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:2000]
+
+
 def impossible_date(data: Any, recorded: datetime) -> Rejection | None:
-    """Judge the dates of a body against the day it was recorded, never against the machine's clock.
+    """Why a date of the body cannot be; None = it can. Judged by the day of the record, never by the machine's clock.
 
     >>> from schemas.events.payments import InvoiceCancelled
     >>> from datetime import UTC

@@ -10,7 +10,7 @@ from schemas.base import BusinessDate, Contract, Id, Probability
 
 Target = Literal["late", "default", "paid_after_due", "loss"]
 Scorer = Literal["hedge", "late_rate"]
-"""What is in force: cells and state model, hedged; or, where they fail, the debtor's smoothed late rate."""
+"""Which scorer is in force: cells and state model, hedged; or, where they fail, the debtor's smoothed late rate."""
 
 
 class ExampleMatured(Contract):
@@ -33,7 +33,7 @@ class ExampleMatured(Contract):
     row_labels: int = Field(default=0, ge=0)
     row_late: int = Field(default=0, ge=0)
     x: tuple[Annotated[int, Field(ge=-127, le=127)], ...] = ()
-    """The state features as they were when the invoice was issued, in 1/32 (``agents.score_model.FEATURES``)."""
+    """The state features as they were when the invoice was issued, in units of 1/32 (``agents.score_model.FEATURES``)."""
     p: Probability | None = None
     """``p_late`` as it was published when the invoice was issued."""
     interval: int = Field(default=0, ge=0)
@@ -63,7 +63,7 @@ class ModelPublished(Contract):
     cells: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """key -> (mean, variance) on the log-odds scale."""
     weights: tuple[float, ...] = ()
-    """Of the state features; empty = as before any label."""
+    """Weights of the state features; empty = the prior ones."""
     hedge: float = 0.0
     """By how much the cells were better than the state model of late, in decayed log loss; 0 = both count half."""
     rates: dict[str, tuple[float, float]] = Field(default_factory=dict)

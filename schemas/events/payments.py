@@ -18,7 +18,7 @@ class Allocation(Contract):
 
 
 class _Money(Contract):
-    """Of one customer, with an amount above zero in a currency."""
+    """A fact about one customer, with an amount above zero in a currency."""
 
     customer_id: Id
     amount: PositiveAmount

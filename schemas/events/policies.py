@@ -14,7 +14,7 @@ DEFAULT_DAYS = 90
 
 
 class Bands(Contract):
-    """A debtor is as good as the worse of its two probabilities says; below ``strong_below`` strong, from ``weak_from`` weak."""
+    """Thresholds of the bands: below ``strong_below`` strong, from ``weak_from`` weak; the worse of both probabilities counts."""
 
     late_strong_below: Probability = 0.60
     late_weak_from: Probability = 0.97
@@ -26,10 +26,10 @@ class Bands(Contract):
 
 
 class LimitRules(Contract):
-    """How a limit follows the debtor. Amounts are in the policy's currency."""
+    """How a debtor's credit limit is set and changed. Amounts are in the policy's currency."""
 
     opening_limit: PositiveAmount = Decimal(10000)
-    """For a debtor of whom nothing is known."""
+    """The limit of a debtor about whom nothing is known."""
     cover_days: int = Field(default=90, ge=1, le=365)
     """The target limit covers this many days of the debtor's sales of the last 90 days."""
     strong_factor: Factor = Decimal("1.5")
@@ -42,7 +42,7 @@ class LimitRules(Contract):
     """A target closer than this share of the limit changes nothing."""
     round_to: PositiveAmount = Decimal(100)
     hold_days: int = Field(default=7, ge=1, le=90)
-    """A review that nobody answers lapses after so many days."""
+    """A review that nobody answers lapses after this many days."""
     terms_days: int = 30
     strong_terms_days: int = 45
     weak_terms_days: int = 14
@@ -69,7 +69,7 @@ class PolicyPublished(Contract):
     version: Id = "default-1"
     currency: Currency = "EUR"
     time_zone: str = "UTC"
-    """The creditor's: a deadline is the end of the day there."""
+    """The creditor's time zone: a deadline is the end of the day there."""
     action: Literal["observe", "act"] = "observe"
     """observe: limit changes go to ``limit-proposals`` only."""
     default_days: int = Field(default=DEFAULT_DAYS, ge=30, le=365)
@@ -77,14 +77,14 @@ class PolicyPublished(Contract):
     default_amount: NotNegativeAmount = Decimal(500)
     """Materiality of a default, in the policy's currency (CRR Art. 178: EUR 500 for non-retail)."""
     loss_given_default: Probability = 0.60
-    """Until recoveries teach it; a common supervisory value for unsecured claims lies at 0.40 to 0.75."""
+    """Used until recoveries have taught it; common supervisory values for unsecured claims lie between 0.40 and 0.75."""
     horizon_days: int = Field(default=400, ge=90, le=4000)
     """How long a closed item is remembered, so that a resent one does not open again."""
     bands: Bands = Bands()
     limits: LimitRules = LimitRules()
     alerts: AlertRules = AlertRules()
 
-    # Before pydantic's own limits, which stay as readers know them: to be told of 30 to 365 would help nobody.
+    # Before pydantic's own limits, which stay as readers know them: a message about 30 to 365 would help nobody.
     @field_validator("default_days", mode="before")
     @classmethod
     def _is_90(cls, value: object) -> object:
@@ -97,5 +97,5 @@ class PolicyPublished(Contract):
         try:
             ZoneInfo(self.time_zone)
         except (KeyError, ValueError, OSError):
-            raise blame("time_zone", f"{self.time_zone[:80]!r} is no time zone: use a name such as Europe/Berlin") from None
+            raise blame("time_zone", f"{self.time_zone[:80]!r} is not a time zone: use a name such as Europe/Berlin") from None
         return self

@@ -10,7 +10,7 @@ class RatesPublished(Contract):
 
     base: Currency
     valid_from: BusinessDate
-    """For whoever reads them; nothing waits for it. Rates are in force from the next tick on (in a replay, from the beginning of
+    """For readers; nothing waits for this day. Rates are in force from the next tick on (in a replay, from the beginning of
     their step), whatever day this is, so publish them on the day from which they hold."""
     rates: dict[Currency, Rate]
     source: str = ""

@@ -1,4 +1,4 @@
-"""Topic ``alerts``: raised once, cleared when the cause is gone."""
+"""Topic ``alerts``: an alert is raised once, and cleared when its cause is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every decision carries: reasons, and the versions that made it."""
+"""What every decision carries: its reasons, and the versions that made it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from schemas.base import Contract, Id, Label, Text
 
 ReasonFamily = Literal["fragile", "delays", "exposure", "follow-up", "good", "none"]
-"""The four root causes of an unpaid invoice (peers.md A9), good news, and neither."""
+"""The four root causes of an unpaid invoice; ``good`` for good news, ``none`` for neither."""
 
 
 class Reason(Contract):
@@ -19,12 +19,12 @@ class Reason(Contract):
     evidence: tuple[str, ...] = ()
     """Ids of events or invoices."""
     text_de: Text | None = None
-    """The words in German; null for a reason that has only English ones."""
+    """The text in German; null for a reason that has only an English one."""
     family: ReasonFamily = "none"
 
 
 class Decided(Contract):
-    """Of a debtor, under a policy, a model and a code version."""
+    """A decision on a debtor, with the policy, model and code version that made it."""
 
     customer_id: Id
     policy_version: Label

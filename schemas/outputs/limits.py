@@ -25,7 +25,7 @@ class LimitChanged(Decided):
     hold: bool = False
     """No new exposure until a person has answered the review or it lapses."""
     effective_from: BusinessDate
-    """Never before that of the change before."""
+    """Never before that of the previous change."""
     expires_on: BusinessDate | None
     reasons: tuple[Reason, ...]
     evidence: tuple[str, ...]

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from schemas.base import BusinessDate, Contract, Id, Instant, Label, Text
 
-KEPT_VALUE, KEPT_KEY, KEPT_HEADERS = 4 << 20, 64 << 10, 1 << 20
-"""Bytes of a record that its dead letter keeps: in base64 they stay below the 8 MiB of a message."""
+MAX_VALUE_BYTES, MAX_KEY_BYTES, MAX_HEADER_BYTES = 4 << 20, 64 << 10, 1 << 20
+"""At most this much of a record is in its dead letter: in base64 it stays below the 8 MiB of a message."""
 
 
 class Run(Contract):
@@ -20,7 +20,7 @@ class Run(Contract):
 
 
 class SliceCommitted(Contract):
-    """One transaction: the runs in the order applied, the tick, the context in force, the code (D5)."""
+    """One transaction: the runs in the order applied, the tick, the context in force, the code version."""
 
     agent: str
     partition: int
@@ -38,37 +38,37 @@ class SliceCommitted(Contract):
     paused: tuple[str, ...] = ()
     """Topics that are paused from here on: the next slice is folded knowing of them, except those that it resumes."""
     resumed: tuple[str, ...] = ()
-    """Topics that were paused and that this slice reads on."""
+    """Topics that were paused and are read on from this slice."""
 
 
-class Kept(NamedTuple):
-    """What a dead letter keeps of a record."""
+class TruncatedRecord(NamedTuple):
+    """As much of a record as its dead letter holds."""
 
     key: bytes | None
     headers: list[tuple[str, bytes]]
     value: bytes
 
 
-def kept(key: bytes | None, headers: Iterable[tuple[str, bytes | str | None]], value: bytes | None) -> Kept:
-    """All of a record, or as much as finds room: one that is too large to be told of would be tried again for ever.
+def truncate(key: bytes | None, headers: Iterable[tuple[str, bytes | str | None]], value: bytes | None) -> TruncatedRecord:
+    """All of a record, or as much as finds room: a dead letter that is too large to be written would be tried again for ever.
 
-    >>> kept(b"k", [("a", "1"), ("b", None)], None)
-    Kept(key=b'k', headers=[('a', b'1'), ('b', b'')], value=b'')
-    >>> len(kept(None, [], bytes(KEPT_VALUE + 1)).value) == KEPT_VALUE
+    >>> truncate(b"k", [("a", "1"), ("b", None)], None)
+    TruncatedRecord(key=b'k', headers=[('a', b'1'), ('b', b'')], value=b'')
+    >>> len(truncate(None, [], bytes(MAX_VALUE_BYTES + 1)).value) == MAX_VALUE_BYTES
     True
     """
-    found, room = [], KEPT_HEADERS
+    whole_headers, room = [], MAX_HEADER_BYTES
     for name, raw in headers:
         text = raw.encode() if isinstance(raw, str) else raw or b""
         room -= len(name) + len(text)
         if room < 0:
             break
-        found.append((name, text))
-    return Kept(None if key is None else key[:KEPT_KEY], found, (value or b"")[:KEPT_VALUE])
+        whole_headers.append((name, text))
+    return TruncatedRecord(None if key is None else key[:MAX_KEY_BYTES], whole_headers, (value or b"")[:MAX_VALUE_BYTES])
 
 
 class RecordRejected(Contract):
-    """A dead letter: where the record lies, why it was not applied, what to mend, and its bytes (``kept``)."""
+    """A dead letter: where the record lies, why it was not applied, how to fix it, and its bytes (``truncate``)."""
 
     topic: str
     partition: int
@@ -87,7 +87,7 @@ class RecordRejected(Contract):
 
 
 class SourcePauseChanged(Contract):
-    """For whoever runs the system: a partition of a topic is paused because too much of it is broken, or goes on (D10)."""
+    """For operators: a partition of a topic is paused because too many of its records are broken, or is read on."""
 
     topic: Id
     partition: int
@@ -103,7 +103,7 @@ class SourcePauseChanged(Contract):
 
 
 class DeadlineFailed(Contract):
-    """For whoever runs the system: our own code failed on a deadline of a debtor, and nothing followed from it yet.
+    """For operators: our own code failed on a deadline of a debtor, and nothing followed from it yet.
 
     It is put off by a day at a time, until it succeeds or its cause is gone.
     """

@@ -31,7 +31,7 @@ class ModelMeasured(Contract):
     labels: int = Field(ge=1)
     positives: int = Field(ge=0)
     auc: Probability | None
-    """Of 64 bins of log-odds; null when all labels are alike."""
+    """Computed over 64 bins of log-odds; null when all labels are alike."""
     log_loss: float = Field(ge=0.0)
     brier: float = Field(ge=0.0)
     ece: Probability
@@ -50,12 +50,12 @@ class ModelAlerted(Contract):
     alert_type: Literal["drift", "fallback", "recovered"]
     target: Literal["late"]
     in_force: Scorer
-    """From here on."""
+    """Who scores from here on."""
     day: BusinessDate
     window_days: int = Field(ge=1)
     labels: int = Field(ge=0)
     log_loss: float | None = None
-    """Of the learned model over the window."""
+    """The log loss of the learned model over the window."""
     late_rate_log_loss: float | None = None
     text: Text
     recommended_action: Text

@@ -1,4 +1,4 @@
-"""Topic ``scores``: of an invoice when it is issued, of a debtor when its usual next invoice would be scored otherwise."""
+"""Topic ``scores``: of an invoice when it is issued, of a debtor when its usual next invoice would get another score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Band = Literal["strong", "medium", "weak"]
 
 
 class WouldChange(Contract):
-    """What would put it into another band: the next better one, or for ``strong`` the next worse one."""
+    """What would put a debtor into another band: the next better one, or for ``strong`` the next worse one."""
 
     band: Band
     p_late: Probability
@@ -21,7 +21,7 @@ class WouldChange(Contract):
     p_default: Probability
     """... and for less than this; a worse one begins at either."""
     log_odds: float
-    """By how much the log-odds of being late would have to change for it; 0 where p_late fits already."""
+    """By how much the log-odds of being late would have to change for that band; 0 where p_late fits already."""
     text: Text
     text_de: Text
 
@@ -44,7 +44,7 @@ class ScoreComputed(Decided):
     due_date: BusinessDate | None = None
     scored_at: Instant
     log_odds: float | None = None
-    """What the learned reasons' contributions add up to: of being late, linear, cells and state model already mixed."""
+    """The log-odds of being late that the contributions of the learned reasons add up to, cells and state model already mixed."""
     lift: float = 0.0
     """What a certain insolvency adds to ``log_odds`` (the contribution of its reason); p_late is the logistic of the sum."""
     p_late_30: Probability | None = None

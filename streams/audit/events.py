@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import orjson
-
-from schemas.clickhouse.rows import Record, hash_of, identity, rows_of
+from schemas.clickhouse.rows import SinkRecord, hash_of, identity, rows_of
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import is_shared, own_partitions, sink_positions
 from streams.clickhouse.query import ClickHouse, escaped
@@ -108,8 +106,8 @@ class _EventsView:
         if row is not None:
             return event_id, row
         # Missing, or a structured event, whose row the sink makes of the envelope.
-        record = Record(self._topic, partition, logged.offset, logged.key, value, logged.headers)
-        values = next((values for table, values in rows_of(record, orjson.loads) if table == "events_raw"), None)
+        record = SinkRecord(self._topic, partition, logged.offset, logged.key, value, logged.headers)
+        values = next((values for table, values in rows_of(record) if table == "events_raw"), None)
         if values is None:
             return None, None
         return values[3], self._rows.get((values[3], values[4]))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
 from agents.registry import AGENTS
-from schemas.clickhouse.rows import TABLES, Record, rows_of
+from schemas.clickhouse.rows import SinkRecord, rows_of
+from schemas.clickhouse.tables import TABLES
 from schemas.events.envelope import Output
 from schemas.registry import TOPICS
 from streams.audit.sink_wait import own_partitions, wait_for_sink
@@ -122,8 +121,8 @@ def compare_output(where: str, expected: ExpectedRow, row: Row) -> Iterator[Diff
 def row_of(output: Output, partition: int) -> tuple[str, Row] | None:
     """View and row of an output, as the sink makes it; None where no view is compared. The offset is the broker's to give."""
     value, headers = encode(output)
-    record = Record(output.topic, partition, 0, output.key.encode(), value, [(name, raw) for name, raw in headers])
-    for table, values in rows_of(record, orjson.loads):
+    record = SinkRecord(output.topic, partition, 0, output.key.encode(), value, [(name, raw) for name, raw in headers])
+    for table, values in rows_of(record):
         row = dict(zip(TABLES[table], values, strict=True))
         del row["offset"]
         return table.removesuffix("_raw"), row

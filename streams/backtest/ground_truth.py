@@ -1,4 +1,4 @@
-"""Held against the truth of a simulated portfolio: who defaulted, was it said, how early, and who was suspected wrongly."""
+"""The scores and warnings of a simulated portfolio against its truth: who defaulted, how early it was forecast, false alarms."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import numpy as np
 import orjson
 
 from agents.debtor.alerts.types import EARLY_WARNINGS
-from streams.backtest.challengers import booster_is_here, fit
+from streams.backtest.challengers import fit_booster, is_booster_available
 from streams.backtest.history import Table
-from streams.backtest.lead_times import ANY, Lead, leads
+from streams.backtest.lead_times import ANY_KIND, LeadTime, lead_times
 from streams.backtest.statistics import Bootstrap, Floats, Interval, Ints, wilson
 from streams.errors import UserError
 
-FILE = "truth.json"
-AHEAD_DAYS = 90
+TRUTH_FILE = "truth.json"
+HORIZON_DAYS = 90
 FOLDS = 5
 REFIT_DAYS = 28
-LEAST_LABELS, LEAST_DEFAULTS = 500, 5
-"""What a booster needs before its first fit."""
-EARLY = ("weak", *EARLY_WARNINGS)
+MIN_LABELS, MIN_DEFAULTS = 500, 5
+"""Labels, and defaults among them, that a booster needs before its first fit."""
+WARNING_KINDS = ("weak", *EARLY_WARNINGS)
 """What calls a debtor bad before an overdue invoice or an exceeded limit does: its band, and these alerts."""
 RATIO = "ratio of the areas; the goal is 0.9"
-WARMED_UP_DAYS = 120
+WARM_UP_DAYS = 120
 """From here on debtors are judged at the beginning of each month."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A question and its answer, as the report shows it; ``value`` and ``ends`` as metrics.json holds it."""
+class TruthLine:
+    """A question and its answer as the report shows it; ``value`` and ``ends`` as metrics.json holds it."""
 
     name: str
     question: str
@@ -46,20 +46,20 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
-    """What the report says, and what metrics.json holds."""
+class TruthCheck:
+    """All questions that were answered, and the sentence above them in the report."""
 
     see: str
-    lines: list[Line]
+    lines: list[TruthLine]
 
     def figures(self) -> dict[str, Any]:
         return {line.name: {"value": line.value, "interval": line.ends} for line in self.lines}
 
 
 def find_truth(sources: Sequence[Path]) -> dict[str, Any] | None:
-    """The truth that lies beside the sources, if it is one portfolio. Raises UserError for a file that is none."""
+    """The truth that lies beside the sources; None unless they are one portfolio. Raises UserError for a file of another form."""
     folders = {source if source.is_dir() else source.parent for source in sources}
-    paths = [folder / FILE for folder in sorted(folders) if (folder / FILE).is_file()]
+    paths = [folder / TRUTH_FILE for folder in sorted(folders) if (folder / TRUTH_FILE).is_file()]
     if len(paths) != 1:
         return None
     try:
@@ -72,8 +72,8 @@ def find_truth(sources: Sequence[Path]) -> dict[str, Any] | None:
     return dict(truth)
 
 
-def against(table: Table, truth: Mapping[str, Any]) -> Against:
-    """All questions that the portfolio has enough defaults for."""
+def check_against_truth(table: Table, truth: Mapping[str, Any]) -> TruthCheck:
+    """Answer all questions for which the portfolio has enough defaults."""
     days = {c["customer_id"]: _ordinal(c["defaulted_on"]) for c in truth["customers"] if c["defaulted_on"]}
     missed = {
         c["customer_id"]: _ordinal(c["first_missed_due_on"])
@@ -82,12 +82,12 @@ def against(table: Table, truth: Mapping[str, Any]) -> Against:
     }
     sound = [c["customer_id"] for c in truth["customers"] if c["fate"] == "sound" and not c["defaulted_on"]]
     last = min(_ordinal(truth["last_day"]), table.history.last_day.toordinal())
-    lines = [*_invoices(table, days, last), *_debtors(table, days, last), *_leads(table, days, missed, sound)]
+    lines = [*_invoice_lines(table, days, last), *_debtor_lines(table, days, last), *_lead_time_lines(table, days, missed, sound)]
     see = (
         f"{len(days)} of {len(truth['customers'])} simulated debtors defaulted, {len(missed)} of them after a first missed due "
         f"date; {len(sound)} were sound all along. Intervals hold 95 % of a bootstrap over debtors."
     )
-    return Against(see, lines)
+    return TruthCheck(see, lines)
 
 
 def _ordinal(day: str) -> int:
@@ -95,132 +95,132 @@ def _ordinal(day: str) -> int:
 
 
 # -- invoices at issue, against a booster on the same features
-def _invoices(table: Table, days: Mapping[str, int], last: int) -> list[Line]:
-    default = np.array([days.get(customer, 0) for customer in table.customers])
-    open_ = (default == 0) | (default > table.issued)
-    rows = np.flatnonzero(open_ & (table.issued + AHEAD_DAYS <= last))
-    y = ((default > 0) & (default <= table.issued + AHEAD_DAYS)).astype(np.int_)[rows]
+def _invoice_lines(table: Table, days: Mapping[str, int], last: int) -> list[TruthLine]:
+    default_day = np.array([days.get(customer, 0) for customer in table.customers])
+    is_open = (default_day == 0) | (default_day > table.issue_days)
+    rows = np.flatnonzero(is_open & (table.issue_days + HORIZON_DAYS <= last))
+    y = ((default_day > 0) & (default_day <= table.issue_days + HORIZON_DAYS)).astype(np.int_)[rows]
     if len(rows) == 0 or not 0 < y.sum() < len(y):
         return []
     debtors = np.array(table.customers)[rows]
     blocks = Bootstrap(debtors)
-    ours = table.p_default[rows]
-    how = f"{len(rows):,} invoices at issue, {int(y.sum())} of them within {AHEAD_DAYS} days before the debtor's default"
-    lines = [_auc("invoice_auc", "AUC of p_default", blocks.auc(y, ours), how)]
-    if not booster_is_here():
+    own = table.p_default[rows]
+    how = f"{len(rows):,} invoices at issue, {int(y.sum())} of them within {HORIZON_DAYS} days before the debtor's default"
+    lines = [_auc_line("invoice_auc", "AUC of p_default", blocks.auc(y, own), how)]
+    if not is_booster_available():
         return lines
-    x = np.column_stack((table.x, table.raw, table.risk, insolvent(table)))[rows]
-    folds = across(x, y, debtors)
+    x = np.column_stack((table.x, table.raw, table.risk, known_insolvent(table)))[rows]
+    across = forecast_across_folds(x, y, debtors)
     how = f"same features; {FOLDS} folds by debtor: it knows what came of others at any time, which nobody can live"
     lines += [
-        _auc("invoice_auc_lightgbm_folds", "LightGBM that sees the other debtors' future", blocks.auc(y, folds), how),
-        _auc("invoice_ratio_folds", "p_default against it", blocks.auc_ratio(y, ours, folds), RATIO),
+        _auc_line("invoice_auc_lightgbm_folds", "LightGBM that sees the other debtors' future", blocks.auc(y, across), how),
+        _auc_line("invoice_ratio_folds", "p_default against it", blocks.auc_ratio(y, own, across), RATIO),
     ]
-    live, said = forward(x, y, table.issued[rows])
+    live, forecasts = forecast_forward(x, y, table.issue_days[rows])
     if live.any() and 0 < y[live].sum() < live.sum():
         part = Bootstrap(debtors[live])
         how = f"same features; fitted anew every {REFIT_DAYS} days on what was known; {int(live.sum()):,} later invoices"
         lines += [
-            _auc("invoice_auc_lightgbm_live", "LightGBM as one would run it", part.auc(y[live], said[live]), how),
-            _auc("invoice_auc_live", "p_default on these invoices", part.auc(y[live], ours[live]), "the same invoices"),
-            _auc("invoice_ratio_live", "p_default against it", part.auc_ratio(y[live], ours[live], said[live]), RATIO),
+            _auc_line("invoice_auc_lightgbm_live", "LightGBM as one would run it", part.auc(y[live], forecasts[live]), how),
+            _auc_line("invoice_auc_live", "p_default on these invoices", part.auc(y[live], own[live]), "the same invoices"),
+            _auc_line("invoice_ratio_live", "p_default against it", part.auc_ratio(y[live], own[live], forecasts[live]), RATIO),
         ]
     return lines
 
 
-def insolvent(table: Table) -> Floats:
-    """Whether an insolvency alert had been raised of the debtor before the day of issue: what ``x`` and ``risk`` do not say."""
+def known_insolvent(table: Table) -> Floats:
+    """1 where an insolvency alert on the debtor had been raised before the day of issue, which ``x`` and ``risk`` do not hold."""
     first: dict[str, int] = {}
-    for warned in table.history.warnings:
-        if warned.kind == "insolvency":
-            first.setdefault(warned.customer_id, warned.day)
-    return np.array([float(first.get(c, day) < day) for c, day in zip(table.customers, table.issued, strict=True)])
+    for warning in table.history.warnings:
+        if warning.kind == "insolvency":
+            first.setdefault(warning.customer_id, warning.day)
+    return np.array([float(first.get(c, day) < day) for c, day in zip(table.customers, table.issue_days, strict=True)])
 
 
-def across(x: Floats, y: Ints, debtors: Any) -> Floats:
-    """Forecasts of boosters, each fitted on the other folds of debtors."""
+def forecast_across_folds(x: Floats, y: Ints, debtors: Any) -> Floats:
+    """Forecasts of boosters that are each fitted on the other folds of debtors."""
     _, number = np.unique(debtors, return_inverse=True)
     fold = np.random.default_rng(0).permutation(int(number.max()) + 1)[number] % FOLDS
-    said = np.zeros(len(y))
-    for one in range(FOLDS):
-        part = fold == one
-        said[part] = fit(x[~part], y[~part])(x[part])
-    return said
+    forecasts = np.zeros(len(y))
+    for own_fold in range(FOLDS):
+        part = fold == own_fold
+        forecasts[part] = fit_booster(x[~part], y[~part])(x[part])
+    return forecasts
 
 
-def forward(x: Floats, y: Ints, issued: Ints) -> tuple[Any, Floats]:
-    """Forecasts of a booster that learns a label ``AHEAD_DAYS`` after the issue; and for which rows there was one."""
-    said, there = np.zeros(len(y)), np.zeros(len(y), dtype=np.bool_)
+def forecast_forward(x: Floats, y: Ints, issue_days: Ints) -> tuple[Any, Floats]:
+    """Which rows have a forecast, and the forecasts, of a booster that learns a label ``HORIZON_DAYS`` after the issue."""
+    forecasts, has_forecast = np.zeros(len(y)), np.zeros(len(y), dtype=np.bool_)
     model: Callable[[Floats], Floats] | None = None
-    for start in range(int(issued.min()), int(issued.max()) + 1, REFIT_DAYS):
-        known = issued + AHEAD_DAYS < start
-        if known.sum() >= LEAST_LABELS and y[known].sum() >= LEAST_DEFAULTS:
-            model = fit(x[known], y[known])
-        part = (issued >= start) & (issued < start + REFIT_DAYS)
+    for start in range(int(issue_days.min()), int(issue_days.max()) + 1, REFIT_DAYS):
+        matured = issue_days + HORIZON_DAYS < start
+        if matured.sum() >= MIN_LABELS and y[matured].sum() >= MIN_DEFAULTS:
+            model = fit_booster(x[matured], y[matured])
+        part = (issue_days >= start) & (issue_days < start + REFIT_DAYS)
         if model is not None and part.any():
-            said[part], there[part] = model(x[part]), True
-    return there, said
+            forecasts[part], has_forecast[part] = model(x[part]), True
+    return has_forecast, forecasts
 
 
 # -- debtors at the beginning of each month
-def _debtors(table: Table, days: Mapping[str, int], last: int) -> list[Line]:
-    y, p, debtors = [], [], []
+def _debtor_lines(table: Table, days: Mapping[str, int], last: int) -> list[TruthLine]:
+    y, p, customers = [], [], []
     timelines = table.history.debtors
     for start in _months(table.history.first_day, last):
-        for customer, told in timelines.items():
+        for customer, timeline in timelines.items():
             end = days.get(customer)
-            at = bisect_right(told, (start, 2.0)) - 1
+            at = bisect_right(timeline, (start, 2.0)) - 1
             if at < 0 or (end is not None and end <= start):
                 continue
-            y.append(int(end is not None and end <= start + AHEAD_DAYS))
-            p.append(told[at][1])
-            debtors.append(customer)
+            y.append(int(end is not None and end <= start + HORIZON_DAYS))
+            p.append(timeline[at][1])
+            customers.append(customer)
     if not 0 < sum(y) < len(y):
         return []
-    how = f"{len(y):,} debtors at the beginning of a month, {sum(y)} of which defaulted within {AHEAD_DAYS} days"
-    return [_auc("debtor_auc", "AUC of the debtor's own p_default", Bootstrap(debtors).auc(np.array(y), np.array(p)), how)]
+    how = f"{len(y):,} debtors at the beginning of a month, {sum(y)} of which defaulted within {HORIZON_DAYS} days"
+    return [_auc_line("debtor_auc", "AUC of the debtor's own p_default", Bootstrap(customers).auc(np.array(y), np.array(p)), how)]
 
 
 def _months(first: date, last: int) -> list[int]:
-    day, found = (first + timedelta(days=WARMED_UP_DAYS)).replace(day=1), []
-    while day.toordinal() + AHEAD_DAYS <= last:
-        found.append(day.toordinal())
+    day, starts = (first + timedelta(days=WARM_UP_DAYS)).replace(day=1), []
+    while day.toordinal() + HORIZON_DAYS <= last:
+        starts.append(day.toordinal())
         day = (day + timedelta(days=32)).replace(day=1)
-    return found
+    return starts
 
 
 # -- how early, and at which price
-def _leads(table: Table, days: Mapping[str, int], missed: Mapping[str, int], sound: Sequence[str]) -> list[Line]:
-    warnings = [w for w in table.history.warnings if w.kind in EARLY]
-    before_missed = {lead.kind: lead for lead in leads(warnings, missed, [*missed, *sound])}
-    before_default = {lead.kind: lead for lead in leads(warnings, days, [*days, *sound])}
+def _lead_time_lines(table: Table, days: Mapping[str, int], missed: Mapping[str, int], sound: Sequence[str]) -> list[TruthLine]:
+    warnings = [w for w in table.history.warnings if w.kind in WARNING_KINDS]
+    before_missed = {lead.kind: lead for lead in lead_times(warnings, missed, [*missed, *sound])}
+    before_default = {lead.kind: lead for lead in lead_times(warnings, days, [*days, *sound])}
     lines = []
-    for kind in (*EARLY, ANY):
+    for kind in (*WARNING_KINDS, ANY_KIND):
         if kind in before_missed:
-            lines += [_lead(before_missed[kind], "first missed due date"), _false(before_missed[kind])]
+            lines += [_lead_time_line(before_missed[kind], "first missed due date"), _false_alarm_line(before_missed[kind])]
         if kind in before_default:
-            lines.append(_lead(before_default[kind], "default"))
+            lines.append(_lead_time_line(before_default[kind], "default"))
     return lines
 
 
 def _name(kind: str) -> str:
-    return "any of these" if kind == ANY else kind.replace("_", " ")
+    return "any of these" if kind == ANY_KIND else kind.replace("_", " ")
 
 
-def _lead(lead: Lead, what: str) -> Line:
+def _lead_time_line(lead: LeadTime, what: str) -> TruthLine:
     how = f"{len(lead.days)} of {lead.defaulted} debtors were warned of in the 180 days before; the others count for nothing here"
     question = f"Days from the first warning ({_name(lead.kind)}) to the {what}, median"
     name = f"lead_{what.replace(' ', '_')}_{lead.kind.replace(' ', '_')}"
     if lead.median is None:
-        return Line(name, question, "never warned", "-", how, None, None)
+        return TruthLine(name, question, "never warned", "-", how, None, None)
     m = lead.median
-    return Line(name, question, f"{m.value:.0f} days", f"{m.low:.0f} to {m.high:.0f}", how, m.value, (m.low, m.high))
+    return TruthLine(name, question, f"{m.value:.0f} days", f"{m.low:.0f} to {m.high:.0f}", how, m.value, (m.low, m.high))
 
 
-def _false(lead: Lead) -> Line:
+def _false_alarm_line(lead: LeadTime) -> TruthLine:
     low, high = wilson(lead.false_alarms, lead.good)
     share = lead.false_alarms / lead.good if lead.good else 0.0
-    return Line(
+    return TruthLine(
         f"false_{lead.kind.replace(' ', '_')}",
         f"Sound debtors that were warned of ({_name(lead.kind)})",
         f"{100 * share:.1f} %",
@@ -231,8 +231,10 @@ def _false(lead: Lead) -> Line:
     )
 
 
-def _auc(name: str, question: str, found: Interval | None, how: str) -> Line:
-    if found is None:
-        return Line(name, question, "-", "-", how, None, None)
-    ends = (round(found.low, 6), round(found.high, 6))
-    return Line(name, question, f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}", how, round(found.value, 6), ends)
+def _auc_line(name: str, question: str, interval: Interval | None, how: str) -> TruthLine:
+    if interval is None:
+        return TruthLine(name, question, "-", "-", how, None, None)
+    ends = (round(interval.low, 6), round(interval.high, 6))
+    return TruthLine(
+        name, question, f"{interval.value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}", how, round(interval.value, 6), ends
+    )

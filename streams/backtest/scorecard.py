@@ -1,4 +1,4 @@
-"""The figures of the judgement: each scorer on all, cold and warm debtors, and how far our own is ahead, with intervals."""
+"""How good each scorer is on all, cold and warm debtors, and how far our own is ahead of the others, with intervals."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from streams.backtest.statistics import (
     Interval,
     Quality,
     ece_if_calibrated,
-    likeness,
     log_losses,
     quality,
+    sibling_correlation,
 )
 
-Rows = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 FEW = 30
 """Fewer invoices than this are not judged by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One scorer on one part of the invoices."""
+class ScorerQuality:
+    """How good one scorer was on the judged invoices, and on those of cold and of warm debtors."""
 
     scorer: Forecasts
     all: Quality | None
@@ -39,17 +39,17 @@ class Judged:
     auc: Interval | None
     log_loss: Interval | None
     ece_if_calibrated: Chance | None
-    """What ``all.ece`` would be by chance alone, had every forecast been right; siblings are as alike as they were."""
+    """What ``all.ece`` would be by chance alone had every forecast been right; siblings go together as they did."""
 
     def figures(self) -> dict[str, Any]:
-        """As metrics.json holds them."""
+        """The figures as metrics.json holds them."""
         return {
             "title": self.scorer.title,
-            "all": _plain(self.all),
-            "cold": _plain(self.cold),
-            "warm": _plain(self.warm),
-            "auc_interval": _ends(self.auc),
-            "log_loss_interval": _ends(self.log_loss),
+            "all": _as_dict(self.all),
+            "cold": _as_dict(self.cold),
+            "warm": _as_dict(self.warm),
+            "auc_interval": _bounds(self.auc),
+            "log_loss_interval": _bounds(self.log_loss),
             "ece_if_calibrated": None if self.ece_if_calibrated is None else asdict(self.ece_if_calibrated),
             "microseconds": self.scorer.microseconds,
             "microseconds_whole": self.scorer.microseconds_whole,
@@ -57,77 +57,81 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
-    """Our own score less another: below zero in log loss, and above zero in AUC, is ours better."""
+class Advantage:
+    """Our own score less another: ours is better where the log loss is below zero, and where the AUC is above."""
 
     scorer: Forecasts
     log_loss: Interval
     auc: Interval | None
 
     def figures(self) -> dict[str, Any]:
-        return {"log_loss": _whole(self.log_loss), "auc": _whole(self.auc)}
+        return {"log_loss": _difference(self.log_loss), "auc": _difference(self.auc)}
 
 
-def judged_rows(table: Table, burn_in: int) -> Rows:
+def judged_rows(table: Table, burn_in: int) -> Mask:
     """The invoices whose label has matured, without the first ``burn_in`` issued."""
-    rows: Rows = (table.late != UNKNOWN) & (np.arange(len(table)) >= burn_in)
+    rows: Mask = (table.late != UNKNOWN) & (np.arange(len(table)) >= burn_in)
     return rows
 
 
-def judge(table: Table, scorer: Forecasts, rows: Rows) -> Judged:
-    """One scorer; intervals by a bootstrap over the weeks of issue."""
+def score_quality(table: Table, scorer: Forecasts, rows: Mask) -> ScorerQuality:
+    """Judge one scorer; intervals by a bootstrap over the weeks of issue."""
     y, p = table.late[rows], scorer.p[rows]
-    weeks = Bootstrap(table.weeks[rows]) if len(y) >= FEW else None
+    bootstrap = Bootstrap(table.weeks[rows]) if len(y) >= FEW else None
     siblings = table.siblings[rows]
-    return Judged(
+    return ScorerQuality(
         scorer,
         quality(y, p),
         quality(table.late[rows & table.cold], scorer.p[rows & table.cold]),
         quality(table.late[rows & ~table.cold], scorer.p[rows & ~table.cold]),
-        None if weeks is None else weeks.auc(y, p),
-        None if weeks is None else weeks.mean(log_losses(y, p)),
-        None if weeks is None else ece_if_calibrated(p, siblings, likeness(y, p, siblings)),
+        None if bootstrap is None else bootstrap.auc(y, p),
+        None if bootstrap is None else bootstrap.mean(log_losses(y, p)),
+        None if bootstrap is None else ece_if_calibrated(p, siblings, sibling_correlation(y, p, siblings)),
     )
 
 
-def ahead(table: Table, ours: Forecasts, others: Sequence[Forecasts], rows: Rows) -> list[Ahead]:
-    """Our score against each of the others, over the same resamples of weeks."""
+def advantages(table: Table, own: Forecasts, rivals: Sequence[Forecasts], rows: Mask) -> list[Advantage]:
+    """Our own score against each rival, over the same resamples of weeks."""
     y = table.late[rows]
     if len(y) < FEW:
         return []
-    weeks = Bootstrap(table.weeks[rows])
-    own = log_losses(y, ours.p[rows])
+    bootstrap = Bootstrap(table.weeks[rows])
+    own_losses = log_losses(y, own.p[rows])
     return [
-        Ahead(other, weeks.mean(own - log_losses(y, other.p[rows])), weeks.auc_difference(y, ours.p[rows], other.p[rows]))
-        for other in others
+        Advantage(
+            rival,
+            bootstrap.mean(own_losses - log_losses(y, rival.p[rows])),
+            bootstrap.auc_difference(y, own.p[rows], rival.p[rows]),
+        )
+        for rival in rivals
     ]
 
 
-def payment_dates(table: Table, said: Floats, rows: Rows) -> dict[str, Any] | None:
-    """Mean absolute error in days of an expected payment day (ordinal, NaN = none), beside the due date's own.
+def payment_dates(table: Table, expected: Floats, rows: Mask) -> dict[str, Any] | None:
+    """Mean absolute error in days of an expected payment day (ordinal, NaN = none), beside that of the due date.
 
-    Of invoices that were settled; what is still open would only count once it is.
+    Only settled invoices count: of the others nobody knows the payment day yet.
     """
-    known = rows & (table.settled > 0) & np.isfinite(said)
-    if not known.any():
+    settled = rows & (table.settled > 0) & np.isfinite(expected)
+    if not settled.any():
         return None
-    came = table.settled[known]
+    payment_days = table.settled[settled]
     return {
-        "invoices": int(known.sum()),
-        "mean_absolute_error": round(float(np.abs(said[known] - came).mean()), 3),
-        "of_the_due_date": round(float(np.abs(table.due[known] - came).mean()), 3),
+        "invoices": int(settled.sum()),
+        "mean_absolute_error": round(float(np.abs(expected[settled] - payment_days).mean()), 3),
+        "of_the_due_date": round(float(np.abs(table.due[settled] - payment_days).mean()), 3),
     }
 
 
-def _plain(found: Quality | None) -> dict[str, Any] | None:
-    return None if found is None else asdict(found)
+def _as_dict(value: Quality | None) -> dict[str, Any] | None:
+    return None if value is None else asdict(value)
 
 
-def _ends(interval: Interval | None) -> list[float] | None:
+def _bounds(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [round(interval.low, 6), round(interval.high, 6)]
 
 
-def _whole(interval: Interval | None) -> dict[str, Any] | None:
+def _difference(interval: Interval | None) -> dict[str, Any] | None:
     if interval is None:
         return None
-    return {"difference": round(interval.value, 6), "interval": _ends(interval)}
+    return {"difference": round(interval.value, 6), "interval": _bounds(interval)}

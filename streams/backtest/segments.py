@@ -1,4 +1,4 @@
-"""Where is the score right, and where not? The judged invoices cut by debtor size, experience, amount and master data."""
+"""Where is the score right, and where not? The judged invoices by debtor size, experience, amount and master data."""
 
 from __future__ import annotations
 
@@ -10,46 +10,49 @@ import numpy as np
 
 from streams.backtest.challengers import Forecasts
 from streams.backtest.history import COLD, Table
-from streams.backtest.scorecard import FEW, Rows
+from streams.backtest.scorecard import FEW, Mask
 from streams.backtest.statistics import Bootstrap, Interval, Quality, quality
 
 SIZES = (20, 60, 200, 500, 2_000)
-"""Invoices of the debtor in the whole history: the classes of score_quality.md 2."""
-MOST_VALUES = 6
-"""Values of a field of the master data that are shown, the most frequent ones."""
+"""Bounds of the classes of debtors by their invoices in the whole history."""
+MAX_VALUES = 6
+"""At most this many values of a field of the master data are shown, the most frequent ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A part of the judged invoices: how well the score did, and what it said less than came (above zero: too hopeful)."""
+class SegmentQuality:
+    """How good the score was on a part of the judged invoices.
+
+    ``bias`` is the share that was late less the mean forecast: above zero, the score was too optimistic.
+    """
 
     family: str
     name: str
     quality: Quality
-    said: float
-    missed_by: Interval
-    bar: Quality | None
-    """The same of the challenger that it is held against."""
+    mean_forecast: float
+    bias: Interval
+    benchmark: Quality | None
+    """The quality of the challenger beside which ours is shown."""
 
 
-def segments(table: Table, ours: Forecasts, bar: Forecasts | None, rows: Rows) -> list[Segment]:
-    """Every part with enough invoices; intervals by a bootstrap over weeks of issue."""
-    found = []
+def segment_qualities(table: Table, own: Forecasts, benchmark: Forecasts | None, rows: Mask) -> list[SegmentQuality]:
+    """The quality on every part with enough invoices; intervals by a bootstrap over weeks of issue."""
+    qualities = []
     for family, name, whole in _parts(table, rows):
         part = whole & rows
         if part.sum() < FEW:
             continue
-        y, p = table.late[part], ours.p[part]
-        one = quality(y, p)
-        if one is None:
+        y, p = table.late[part], own.p[part]
+        part_quality = quality(y, p)
+        if part_quality is None:
             continue
-        blocks = Bootstrap(table.weeks[part])
-        bar_quality = None if bar is None else quality(y, bar.p[part])
-        found.append(Segment(family, name, one, float(p.mean()), blocks.mean(y - p), bar_quality))
-    return found
+        bootstrap = Bootstrap(table.weeks[part])
+        benchmark_quality = None if benchmark is None else quality(y, benchmark.p[part])
+        qualities.append(SegmentQuality(family, name, part_quality, float(p.mean()), bootstrap.mean(y - p), benchmark_quality))
+    return qualities
 
 
-def _parts(table: Table, rows: Rows) -> Iterator[tuple[str, str, Rows]]:
+def _parts(table: Table, rows: Mask) -> Iterator[tuple[str, str, Mask]]:
     yield "experience", f"fewer than {COLD} earlier invoices", table.cold
     yield "experience", f"{COLD} or more", ~table.cold
     yield from _sizes(table)
@@ -58,7 +61,7 @@ def _parts(table: Table, rows: Rows) -> Iterator[tuple[str, str, Rows]]:
         yield from _values(table, family, rows)
 
 
-def _sizes(table: Table) -> Iterator[tuple[str, str, Rows]]:
+def _sizes(table: Table) -> Iterator[tuple[str, str, Mask]]:
     counts = Counter(table.customers)
     size = np.array([counts[customer] for customer in table.customers])
     for low, high in zip((0, *SIZES), (*SIZES, None), strict=True):
@@ -66,8 +69,8 @@ def _sizes(table: Table) -> Iterator[tuple[str, str, Rows]]:
         yield "debtor size", f"{low:,} to {high - 1:,} invoices" if high else f"{low:,} and more invoices", part
 
 
-def _amounts(table: Table, rows: Rows) -> Iterator[tuple[str, str, Rows]]:
-    """Quarters of the judged invoices by amount."""
+def _amounts(table: Table, rows: Mask) -> Iterator[tuple[str, str, Mask]]:
+    """The quarters of the judged invoices by amount."""
     if not rows.any():
         return
     edges = np.unique(np.quantile(table.amount[rows], (0.25, 0.5, 0.75)))
@@ -81,11 +84,11 @@ def _amounts(table: Table, rows: Rows) -> Iterator[tuple[str, str, Rows]]:
         yield "amount", name if low is None or high is None else f"{low:,.0f} to {high:,.0f}", part
 
 
-def _values(table: Table, family: str, rows: Rows) -> Iterator[tuple[str, str, Rows]]:
+def _values(table: Table, family: str, rows: Mask) -> Iterator[tuple[str, str, Mask]]:
     column = table.segment(family)
     values = Counter(column[rows].tolist())
     values.pop("", None)
     if len(values) < 2:
         return
-    for value, _ in sorted(values.items(), key=lambda item: (-item[1], item[0]))[:MOST_VALUES]:
+    for value, _ in sorted(values.items(), key=lambda item: (-item[1], item[0]))[:MAX_VALUES]:
         yield family, value, column == value

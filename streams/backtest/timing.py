@@ -1,4 +1,4 @@
-"""What the score alone costs: forecast and learning of every invoice again, with nothing else around them, under a clock."""
+"""The processor time of the score alone: forecast and learning of every invoice, repeated with nothing else around them."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def microseconds(table: Table, max_invoices: int = 5_000, *, whole: bool = False
 
 
 def _time_once(table: Table, max_invoices: int, *, whole: bool) -> float | None:
-    run = _Run(table, whole=whole)
+    replica = ScorerReplica(table, whole=whole)
     scores = labels = 0
     for i in table.order:
         if i < 0:
             labels += ~i < max_invoices
             if ~i < max_invoices:
-                run.learn(~i)
+                replica.learn(~i)
         elif i < max_invoices:
-            run.score(i)
+            replica.score(i)
             scores += 1
-    return round(run.seconds / scores * 1e6, 1) if labels else None
+    return round(replica.seconds / scores * 1e6, 1) if labels else None
 
 
-class _Run:
-    """Debtors and learner, reduced to the score."""
+class ScorerReplica:
+    """Debtors and learner reduced to the score, with a stopwatch."""
 
     def __init__(self, table: Table, *, whole: bool) -> None:
         self.seconds, self._whole = 0.0, whole
@@ -89,7 +89,7 @@ class _Run:
     def learn(self, i: int) -> None:
         """Learn an invoice's label in its debtor's row, and keep the example for the shared model."""
         table, customer = self._table, self._table.customers[i]
-        day = max(int(table.due[i]), int(table.issued[i])) + 1
+        day = max(int(table.due[i]), int(table.issue_days[i])) + 1
         self._learn_shared(day)
         features, amount = self._features.pop(i), Decimal(str(round(float(table.amount[i]), 2)))
         score, cells, label = self._scores[customer], self._cells[customer], int(table.late[i])
@@ -109,7 +109,7 @@ class _Run:
             row_logit=result.row_logit,
             row_variance=result.row_variance,
             x=whole_numbers(features.vector),
-            scored_on=date.fromordinal(int(table.issued[i])),
+            scored_on=date.fromordinal(int(table.issue_days[i])),
             matured_on=date.fromordinal(day),
         )
         self.seconds += time.process_time() - start

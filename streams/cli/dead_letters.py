@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from streams.cli.options import FILE, Configured, asked_clickhouse, asked_options, deployment, deployment_options, options
+from streams.cli.options import FILE, Configured, deployment, deployment_options, options, queried_clickhouse, query_options
 
 
 @click.group("dead-letters")
@@ -32,7 +32,7 @@ _selection_options = options(
 
 
 @dead_letters.command("list")
-@asked_options
+@query_options
 @_selection_options
 @click.option("--open", "only_open", is_flag=True, help="Leave out those that were replayed.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Show at most this many, the latest first.")
@@ -57,7 +57,7 @@ def dead_letters_list(
     from streams.dead_letters.listing import list_deadlines, list_letters
     from streams.dead_letters.selection import Selection
 
-    selection, client = Selection((), topic, reason, field, "open" if only_open else None), asked_clickhouse(data, clickhouse)
+    selection, client = Selection((), topic, reason, field, "open" if only_open else None), queried_clickhouse(data, clickhouse)
     click.echo(list_letters(selection, client, limit))
     if not (topic or reason or field) and (deadlines := list_deadlines(client, limit, only_open=only_open)):
         click.echo(deadlines)
@@ -65,7 +65,7 @@ def dead_letters_list(
 
 @dead_letters.command("show")
 @click.argument("place", metavar="TOPIC/PARTITION/OFFSET")
-@asked_options
+@query_options
 @click.option("--raw", is_flag=True, help="Only the bytes, as they came: to be fixed in a file.")
 def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw: bool) -> None:
     """Show everything about one of them.
@@ -76,7 +76,7 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
     """
     from streams.dead_letters.listing import show_letter
 
-    click.echo(show_letter(place, asked_clickhouse(data, clickhouse), raw=raw), nl=not raw)
+    click.echo(show_letter(place, queried_clickhouse(data, clickhouse), raw=raw), nl=not raw)
 
 
 @dead_letters.command("replay", cls=Configured)
@@ -89,7 +89,7 @@ def dead_letters_show(place: str, data: Path | None, clickhouse: str | None, raw
 @click.option("--value", type=FILE, help="A file with the fixed record, for a single place.")
 @click.option("--dry-run", is_flag=True, help="Show what would be sent, and what would still be refused.")
 @deployment_options
-@asked_options
+@query_options
 def dead_letters_replay(
     *,
     names: tuple[str, ...],
@@ -130,7 +130,7 @@ def dead_letters_replay(
     selection = Selection(names, topic, reason, field, None if names else "open")
     record = None if value is None else value.read_bytes().rstrip(b"\n")
     correction = Correction(tuple(map(parse_set, fields)), tuple(map(parse_attribute, attributes)), key, record)
-    client = asked_clickhouse(data, clickhouse)
+    client = queried_clickhouse(data, clickhouse)
     lines, is_done = resend(deployment(kafka, prefix), selection, correction, client, dry_run=dry_run)
     click.echo("\n".join(lines))
     sys.exit(0 if is_done else 1)

@@ -1,4 +1,4 @@
-"""Run it: the parts of a deployment, each by itself."""
+"""The parts of a deployment: topics, migrate, worker, sink."""
 
 # ruff: noqa: D301 - \b is how click is told to leave the lines of a paragraph alone
 
@@ -14,10 +14,10 @@ from streams.cli.options import Configured, deployment, deployment_options, from
 @click.command()
 @deployment_options
 def topics(kafka: str | None, prefix: str | None) -> None:
-    """Make the topics of this deployment.
+    """Create the topics of this deployment.
 
-    For whoever installs or updates it: run before the first worker, and after an update. What is there is left as it is, and told
-    where its settings are others than they would be now. Settings come from the environment (DUEWATCH_...).
+    Run it before the first worker and after each update. Existing topics are left as they are; where their settings differ from
+    what they would be created with now, it says so. Settings come from the environment (DUEWATCH_...).
 
     \b
     Example:
@@ -35,9 +35,9 @@ def topics(kafka: str | None, prefix: str | None) -> None:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Print the SQL that would run.")
 def migrate(dry_run: bool) -> None:
-    """Make or update the tables in ClickHouse.
+    """Create or update the tables in ClickHouse.
 
-    For whoever installs or updates it: run before the sink of a new version starts.
+    Run it before the sink of a new version starts.
 
     \b
     Example:
@@ -53,7 +53,7 @@ def migrate(dry_run: bool) -> None:
 def worker() -> None:
     """Run the agents: read events, decide, send scores, alerts and limit changes.
 
-    For the deployment: start as many as there is work for, up to the number of partitions; each takes its share.
+    Start as many as there is work for, up to the number of partitions; each takes its share.
 
     \b
     Example:
@@ -68,12 +68,12 @@ def worker() -> None:
 @click.option(
     "--metrics-port",
     type=click.IntRange(1, 65_535),
-    help="Where metrics are served to Prometheus: rows written, and how far ClickHouse is behind. Default: nowhere.",
+    help="Port on which metrics are served to Prometheus: rows written, and how far ClickHouse is behind.  [default: none]",
 )
 def sink(metrics_port: int | None) -> None:
     """Copy every event, in and out, into ClickHouse.
 
-    For the deployment: one process is enough, and reading twice changes nothing.
+    One process per deployment is enough; reading records twice changes nothing.
 
     \b
     Example:

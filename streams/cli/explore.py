@@ -1,4 +1,4 @@
-"""Look at it: what needs no deployment."""
+"""Commands that need no deployment: demo, simulate, replay, backtest, sql."""
 
 # ruff: noqa: D301 - \b is how click is told to leave the lines of a paragraph alone
 
@@ -12,11 +12,11 @@ import click
 
 from streams.cli.options import (
     DIRECTORY,
-    asked_clickhouse,
-    asked_options,
     clickhouse_option,
     data_option,
     kafka_option,
+    queried_clickhouse,
+    query_options,
     sources_option,
 )
 
@@ -24,15 +24,17 @@ from streams.cli.options import (
 @click.command()
 @data_option
 @click.option("--seed", default=1, show_default=True, help="Another seed, another portfolio.")
-@click.option("--debtors", default=300, show_default=True, type=click.IntRange(5, 20_000), help="How many customers owe money.")
-@click.option("--days", default=365, show_default=True, type=click.IntRange(120, 3_000), help="How many days of their life.")
+@click.option("--debtors", default=300, show_default=True, type=click.IntRange(5, 20_000), help="Number of debtors.")
+@click.option(
+    "--days", default=365, show_default=True, type=click.IntRange(120, 3_000), help="Number of days that are simulated."
+)
 @click.option("--keep", is_flag=True, help="Keep broker, worker and ClickHouse up until Ctrl-C, to look around.")
 @kafka_option
 @clickhouse_option
 def demo(data: Path | None, seed: int, debtors: int, days: int, keep: bool, kafka: str | None, clickhouse: str | None) -> None:
     """Simulate a portfolio, replay it at full speed, show what was found.
 
-    For whoever meets duewatch for the first time: about a minute, nothing to install, nothing left running.
+    For a first look at duewatch: about a minute, nothing to install, nothing left running.
 
     \b
     Examples:
@@ -47,16 +49,16 @@ def demo(data: Path | None, seed: int, debtors: int, days: int, keep: bool, kafk
 
 
 @click.command()
-@click.option("--debtors", default=400, show_default=True, type=click.IntRange(1, 100_000), help="How many customers owe money.")
-@click.option("--days", default=540, show_default=True, type=click.IntRange(1, 5_000), help="How many days of their life.")
+@click.option("--debtors", default=400, show_default=True, type=click.IntRange(1, 100_000), help="Number of debtors.")
+@click.option("--days", default=540, show_default=True, type=click.IntRange(1, 5_000), help="Number of days that are simulated.")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same portfolio.")
-@click.option("--out", required=True, metavar="DIR", type=DIRECTORY, help="Where the files are written.")
+@click.option("--out", required=True, metavar="DIR", type=DIRECTORY, help="The folder that the files are written to.")
 def simulate(debtors: int, days: int, seed: int, out: Path) -> None:
-    """Make a portfolio whose truth is known.
+    """Simulate a portfolio whose truth is known.
 
-    For trying things out without anybody's data: one TOPIC.jsonl per source topic, and truth.json (who defaults when, whose
-    cash flow breaks when). `replay` and `backtest` take the folder's files; who sends them to a live deployment moves their dates
-    to today first, for what was recorded more than 400 days ago is refused there.
+    For trying things out without real data: one TOPIC.jsonl per source topic, and truth.json (who defaults when, whose cash flow
+    breaks when). `replay` and `backtest` take the folder. Before sending the files to a live deployment, move their dates to
+    today: it refuses what was recorded more than 400 days ago.
 
     \b
     Example:
@@ -85,10 +87,10 @@ def replay(
     clickhouse: str | None,
     data: Path | None,
 ) -> None:
-    """Send real input through the real pipeline, as fast as it goes.
+    """Send real input through the real pipeline, as fast as possible.
 
-    For seeing what duewatch would have said of your own history. Time is the data's own. SOURCE is a ledger CSV (with
-    --mapping), JSON lines of events, or a folder of them. Stopped half-way against a real Kafka it goes on where it stopped.
+    To see what duewatch would have decided in your own history. Time is that of the data. SOURCE is a ledger CSV (with
+    --mapping), JSON lines of events, or a folder of them. Stopped half-way against a real Kafka, it resumes where it stopped.
 
     \b
     Examples:
@@ -103,19 +105,19 @@ def replay(
 
 @click.command()
 @sources_option
-@click.option("--out", required=True, metavar="DIR", type=DIRECTORY, help="Where the results are written.")
+@click.option("--out", required=True, metavar="DIR", type=DIRECTORY, help="The folder that the results are written to.")
 @click.option(
     "--burn-in",
     type=click.IntRange(min=0),
     default=None,
     metavar="N",
-    help="Invoices, the first issued, that are not judged.  [default: a sixth, at least 1,100 and at most 3,000, but never more "
+    help="How many of the first invoices are not judged.  [default: a sixth, at least 1,100 and at most 3,000, but never more "
     "than half]",
 )
 @click.option(
     "--challengers/--no-challengers",
     default=None,
-    help="Hold the score against the late rate, river and LightGBM.  [default: yes, LightGBM up to 60,000 invoices]",
+    help="Compare the score with the late rate, river and LightGBM.  [default: yes, LightGBM up to 60,000 invoices]",
 )
 def backtest(
     sources: tuple[Path, ...],
@@ -126,9 +128,9 @@ def backtest(
     burn_in: int | None,
     challengers: bool | None,
 ) -> None:
-    """Run the decisions alone over history, without Kafka.
+    """Run the decisions over history, without Kafka, and judge them.
 
-    For judging the scores and a policy before they touch anybody: the same decisions as replay makes, in one process. Prints how
+    To judge the scores and a policy before they affect anybody: the same decisions as replay makes, in one process. Prints how
     good the score was beside others, and writes each output topic as JSON lines, state.jsonl, predictions.csv, metrics.json and
     report.html, which opens offline.
 
@@ -137,24 +139,28 @@ def backtest(
       duewatch backtest ledger.csv --mapping highradius --out ./backtest
       duewatch backtest ./portfolio --no-challengers --out ./backtest
     """
-    from streams.backtest.report.summary import show
+    from streams.backtest.report.summary import print_summary
     from streams.backtest.run import run_backtest
     from streams.terminal.tables import plain_console
 
     metrics = run_backtest(
         list(sources), mapping=mapping, until=until, policy=policy, out=out, burn_in=burn_in, challengers=challengers
     )
-    show(plain_console(), metrics, out)
+    print_summary(plain_console(), metrics, out)
 
 
 @click.command()
 @click.argument("query")
-@asked_options
+@query_options
 @click.option(
-    "--format", "output", default=None, metavar="NAME", help="A format of ClickHouse, such as CSVWithNames or JSONEachRow."
+    "--format",
+    "output",
+    default=None,
+    metavar="NAME",
+    help="One of ClickHouse's output formats, such as CSVWithNames or JSONEachRow.",
 )
 def sql(query: str, data: Path | None, clickhouse: str | None, output: str | None) -> None:
-    """Ask ClickHouse.
+    """Query ClickHouse.
 
     For analysts. The views are deduplicated already: events, debtors, debtor_daily, portfolio_daily, scores, alerts,
     limit_changes, credit_decisions, collection_actions, model_quality, dead_letters. "-" reads the query from standard input.
@@ -167,4 +173,4 @@ def sql(query: str, data: Path | None, clickhouse: str | None, output: str | Non
     from streams.clickhouse.query import run_query
 
     text = sys.stdin.read() if query == "-" else query
-    click.echo(run_query(text, asked_clickhouse(data, clickhouse), output), nl=False)
+    click.echo(run_query(text, queried_clickhouse(data, clickhouse), output), nl=False)

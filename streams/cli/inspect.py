@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from streams.cli.options import Configured, asked_options, data_option, deployment, deployment_options, written_option
+from streams.cli.options import Configured, data_option, deployment, deployment_options, query_options, sink_clickhouse_option
 
 
 @click.command(cls=Configured)
 @deployment_options
 @data_option
-@written_option
+@sink_clickhouse_option
 @click.option("--no-clickhouse", is_flag=True, help="Compare the state with the log only.")
 @click.option("--sample", metavar="N", type=click.IntRange(1), help="Only N partitions, picked at random.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(0), help="Show at most this many differences.")
@@ -79,7 +79,7 @@ def audit(
 @click.command(cls=Configured)
 @click.argument("decision_id", metavar="DECISION_ID")
 @deployment_options
-@asked_options
+@query_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def explain(
     decision_id: str, kafka: str | None, prefix: str | None, data: Path | None, clickhouse: str | None, as_json: bool

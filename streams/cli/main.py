@@ -1,4 +1,4 @@
-"""The command ``duewatch``: its overview, and what becomes of failures; the commands lie beside it."""
+"""The command ``duewatch``: its overview and its exit codes; the commands are in the modules beside it."""
 
 # ruff: noqa: D301 - \b is how click is told to leave the lines of a paragraph alone
 
@@ -11,7 +11,7 @@ import click
 from streams.cli import dead_letters, deploy, explore, inspect, reviews
 from streams.errors import UserError, expected_errors
 
-# No command imports what does its work before it is called: `duewatch --help` answers at once, and `sql` needs no Kafka.
+# A command imports what does its work only when it is called: `duewatch --help` answers at once, and `sql` needs no Kafka.
 
 SECTIONS = {
     "Look at it": ("demo", "simulate", "replay", "backtest", "sql"),
@@ -21,7 +21,7 @@ SECTIONS = {
 
 
 class _Sections(click.Group):
-    """Lists commands in the order in which somebody meets them."""
+    """Lists the commands by section, in the order in which one comes to need them."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in SECTIONS.items():
@@ -54,9 +54,7 @@ for command in (
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 could not be done, 2 asked for wrongly, 3 a newer version has written rows, 130
-    stopped by Ctrl-C.
-    """
+    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 rows of a newer version, 130 stopped by Ctrl-C."""
     try:
         status = duewatch.main(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)

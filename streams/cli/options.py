@@ -1,4 +1,4 @@
-"""What several commands take, and how it is read."""
+"""Options and arguments that several commands share, and the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streams.clickhouse.discovery import DEFAULT_DATA
+from streams import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from streams.clickhouse.query import ClickHouse
@@ -23,7 +23,7 @@ def _day(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dat
     try:
         return None if value is None else date.fromisoformat(value)
     except ValueError:
-        raise click.BadParameter(f"{value!r} is no day: write YYYY-MM-DD such as 2026-03-31") from None
+        raise click.BadParameter(f"{value!r} is not a valid date: write YYYY-MM-DD such as 2026-03-31") from None
 
 
 def options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -41,28 +41,29 @@ sources_option = options(
         "--mapping", metavar="NAME_OR_FILE", help="How to read a CSV: highradius, ibm, cassandra, or a file of your own."
     ),
     click.option("--until", metavar="DAY", callback=_day, help="Stop at the end of this day (YYYY-MM-DD)."),
-    click.option("--policy", type=FILE, help="A credit policy as JSON; what it leaves out keeps its default."),
+    click.option("--policy", type=FILE, help="A credit policy as JSON; fields that it leaves out keep their defaults."),
 )
 kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
 clickhouse_option = click.option(
     "--clickhouse", metavar="URL", help="Use this ClickHouse, such as clickhouse://user:password@host:8123."
 )
-written_option = click.option(
+sink_clickhouse_option = click.option(
     "--clickhouse",
     metavar="URL",
-    help="Its ClickHouse, such as clickhouse://user:password@host:8123; DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE otherwise.",
+    help="ClickHouse of the deployment, such as clickhouse://user:password@host:8123.  [default: DUEWATCH_CLICKHOUSE and"
+    " DUEWATCH_DATABASE]",
 )
-data_option = click.option("--data", metavar="DIR", type=DIRECTORY, help="Where the embedded ClickHouse and the logs lie.")
+data_option = click.option("--data", metavar="DIR", type=DIRECTORY, help="Folder of the embedded ClickHouse and the logs.")
 
-asked_options = options(
+query_options = options(
     click.option(
-        "--data", metavar="DIR", type=DIRECTORY, help="Ask the ClickHouse in this folder: of a demo, a replay, or a sink."
+        "--data", metavar="DIR", type=DIRECTORY, help="Query the ClickHouse in this folder: of a demo, a replay, or a sink."
     ),
     click.option(
         "--clickhouse",
         metavar="URL",
-        help="Ask this one, such as clickhouse://user:password@host:8123. Without --data and --clickhouse that of"
-        " DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE; where neither is set, that in DUEWATCH_DATA_DIR"
+        help="Query this one, such as clickhouse://user:password@host:8123. Without --data and --clickhouse, the one in"
+        " DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE; where neither is set, the one in DUEWATCH_DATA_DIR"
         f" [default: {DEFAULT_DATA}].",
     ),
 )
@@ -75,29 +76,29 @@ def from_environment() -> Settings:
 
 
 def deployment(kafka: str | None, prefix: str | None) -> Settings:
-    """The settings of the environment, with what the options name. Raises SettingsError."""
+    """The settings of the environment, with the values of the options instead of theirs. Raises SettingsError."""
     from streams.settings import with_options
 
     return with_options(from_environment(), kafka, prefix)
 
 
-def asked_clickhouse(data: Path | None, clickhouse: str | None) -> ClickHouse:
-    """The ClickHouse that ``asked_options`` mean. Raises SettingsError."""
-    from streams.clickhouse.query import ClickHouse, clickhouse_or_left
+def queried_clickhouse(data: Path | None, clickhouse: str | None) -> ClickHouse:
+    """The ClickHouse that ``query_options`` mean. Raises SettingsError."""
+    from streams.clickhouse.query import ClickHouse, clickhouse_or_leftover
 
     if data is not None or clickhouse is not None:
-        return ClickHouse(data, clickhouse)  # whoever names it needs no environment, which may be that of something else
-    return clickhouse_or_left(from_environment(), None, None)
+        return ClickHouse(data, clickhouse)  # an option needs no environment, which may be that of another deployment
+    return clickhouse_or_leftover(from_environment(), None, None)
 
 
 deployment_options = options(
-    click.option("--kafka", metavar="HOST:PORT", help="Its Kafka; DUEWATCH_BOOTSTRAP otherwise."),
-    click.option("--prefix", help="Of its topics; DUEWATCH_PREFIX otherwise."),
+    click.option("--kafka", metavar="HOST:PORT", help="Kafka of the deployment.  [default: DUEWATCH_BOOTSTRAP]"),
+    click.option("--prefix", help="Prefix of its topics.  [default: DUEWATCH_PREFIX]"),
 )
 
 
 class Configured(click.Command):
-    """A command that is set up by the environment: its help lists the variables, read only when somebody asks."""
+    """A command that is configured by the environment: its help lists the variables, which are only then read."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click passes it
         from streams.settings import variables

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from streams.cli.options import asked_clickhouse, asked_options, deployment, deployment_options, options
+from streams.cli.options import deployment, deployment_options, options, queried_clickhouse, query_options
 
 
 @click.group()
@@ -25,7 +25,7 @@ def review() -> None:
 
 
 @review.command("list")
-@asked_options
+@query_options
 def review_list(data: Path | None, clickhouse: str | None) -> None:
     """Debtors whose limit is on hold, and why.
 
@@ -35,7 +35,7 @@ def review_list(data: Path | None, clickhouse: str | None) -> None:
     """
     from streams.reviews.answers import list_reviews
 
-    click.echo(list_reviews(asked_clickhouse(data, clickhouse)))
+    click.echo(list_reviews(queried_clickhouse(data, clickhouse)))
 
 
 _answer = options(

@@ -1,4 +1,4 @@
-"""Open ClickHouse, a server or the engine inside this process, and try again when it is away."""
+"""Open ClickHouse, a server or the engine inside this process, and retry when it is away."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     "date_time_input_format": "best_effort",
 }
-# Not 1: with it a server refuses the settings above, and those that the driver adds to a question. For how long it may take to
-# answer one is for the server's own profiles to say.
+# Not 1: with it a server refuses the settings above, and those that the driver adds to a question. How long a question may
+# take is for the server's own profiles to say.
 READ_ONLY: dict[str, Any] = {"readonly": 2}
-RETRY_FIRST_S, RETRY_MOST_S = 0.1, 5.0
-# What a row can be guilty of: anything else is worth another try.
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
+# Errors that a row can cause: after any other it is worth another try.
 DATA_ERRORS = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 130, 131, 190, 321, 349, 407, 467, 691})
 
 
@@ -37,14 +37,16 @@ class ClickHouseError(UserError):
 def open_client(dsn: str, database: str | None = None, *, readonly: bool = False) -> Client:
     """A client on ``chdb://PATH``, ``clickhouse://USER:PASSWORD@HOST:PORT[/DATABASE]``, or the same with http:// or https://.
 
-    ``readonly``: what would write is refused. Raises ClickHouseError. With chDB one process owns the path: a second one is told
-    who has it.
+    ``readonly``: what would write is refused. Raises ClickHouseError. With chDB one process owns the path, and a second one gets
+    an error.
     """
     parts = urlsplit(dsn)
     if parts.scheme == "chdb":
         return _open_embedded(embedded_path(dsn), database, readonly=readonly)
     if parts.scheme not in {"clickhouse", "http", "https"}:
-        raise ClickHouseError(f"{parts.scheme}:// is no ClickHouse: write clickhouse://USER:PASSWORD@HOST:PORT or chdb://FOLDER")
+        raise ClickHouseError(
+            f"{parts.scheme}:// is not a ClickHouse URL: write clickhouse://USER:PASSWORD@HOST:PORT or chdb://FOLDER"
+        )
     return _open_server(parts, database, readonly=readonly)
 
 
@@ -56,7 +58,7 @@ def embedded_path(dsn: str) -> Path:
 
 def _open_embedded(path: Path, database: str | None, *, readonly: bool) -> Client:
     try:
-        import chdb  # noqa: F401 - only to tell its absence from its failures
+        import chdb  # noqa: F401 - only to distinguish its absence from its failures
         import clickhouse_connect
     except ModuleNotFoundError:
         raise ClickHouseError("the embedded ClickHouse is not installed: pip install 'duewatch[embedded]'") from None
@@ -64,7 +66,7 @@ def _open_embedded(path: Path, database: str | None, *, readonly: bool) -> Clien
     try:
         client = clickhouse_connect.get_client(interface="chdb", path=str(path), settings=SETTINGS)
     except Exception as error:
-        raise ClickHouseError(_owned(path, error)) from error
+        raise ClickHouseError(_open_error(path, error)) from error
     if database is not None and database in [row[0] for row in client.query("SHOW DATABASES").result_rows]:
         client.command(f"USE {quoted(database)}")
     if readonly:
@@ -74,7 +76,7 @@ def _open_embedded(path: Path, database: str | None, *, readonly: bool) -> Clien
     return client
 
 
-def _owned(path: Path, error: Exception) -> str:
+def _open_error(path: Path, error: Exception) -> str:
     text = str(error)
     if "EmbeddedServer already initialized" in text or "different path" in text:
         return f"this process has another embedded ClickHouse open, so it cannot open {path}: one process, one path"
@@ -102,11 +104,13 @@ def _open_server(parts: SplitResult, database: str | None, *, readonly: bool) ->
             settings=SETTINGS | READ_ONLY if readonly else SETTINGS,
         )
     except Exception as error:
-        raise ClickHouseError(f"ClickHouse at {parts.hostname}:{parts.port or 8123} does not answer: {_first(error)}") from error
+        raise ClickHouseError(
+            f"ClickHouse at {parts.hostname}:{parts.port or 8123} does not answer: {_root_cause(error)}"
+        ) from error
 
 
-def _first(error: BaseException) -> str:
-    """What an error began with: the driver wraps a refused connection four times, and each tells all of it again."""
+def _root_cause(error: BaseException) -> str:
+    """The root cause of an error: the driver wraps a refused connection four times, and each wrapper repeats all of it."""
     while error.__cause__ is not None:
         error = error.__cause__
     reason = getattr(error, "reason", None)
@@ -114,7 +118,7 @@ def _first(error: BaseException) -> str:
 
 
 def quoted(name: str) -> str:
-    """An identifier in backticks."""
+    """A ClickHouse identifier, in backticks."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
@@ -124,12 +128,13 @@ def error_code(error: BaseException) -> int | None:
     return code if isinstance(code, int) else None
 
 
-def patiently(
-    attempt: Callable[[], T], stop: threading.Event, told: Callable[[Exception, float], None], patience_s: float | None = None
+def with_retries(
+    attempt: Callable[[], T], stop: threading.Event, on_retry: Callable[[Exception, float], None], grace_s: float | None = None
 ) -> T:
-    """What ``attempt`` returns, tried again with growing pauses. Errors of the data are raised at once.
+    """What ``attempt`` returns, retried with growing pauses. Errors of the data are raised at once.
 
-    Once ``stop`` is set, it tries for ``patience_s`` seconds more (None: no longer than that), then raises what it last got.
+    ``on_retry`` gets each error and the pause after it. Once ``stop`` is set, it retries for ``grace_s`` seconds more (None: not
+    at all), then raises the last error.
     """
     pause, stopped_at = RETRY_FIRST_S, None
     while True:
@@ -140,8 +145,8 @@ def patiently(
                 raise
             if stop.is_set():
                 stopped_at = stopped_at or time.monotonic()
-                if patience_s is None or time.monotonic() - stopped_at > patience_s:
+                if grace_s is None or time.monotonic() - stopped_at > grace_s:
                     raise
-            told(error, pause)
+            on_retry(error, pause)
             time.sleep(pause) if stop.is_set() else stop.wait(pause)
-            pause = min(pause * 2, RETRY_MOST_S)
+            pause = min(pause * 2, RETRY_MAX_S)

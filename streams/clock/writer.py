@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException
 
 from schemas.base import Contract
+from schemas.cloudevents import headers_of
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Output
 from schemas.ids import stable_id
-from streams.kafka.codec import headers_of
 from streams.kafka.producer import fenced_producer
 from streams.kafka.topics import full_name
 

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import orjson
 
 from agents.debtor.event_order import OTHER_RANK, rank_of
+from schemas.cloudevents import FAULT, JSON_HEADER, ORIGIN, STRUCTURED_HEADER, headers_from
 from schemas.registry import TOPIC_OF_TYPE, TOPICS
 from streams.errors import UserError
 from streams.kafka.codec import partition_of
-from streams.kafka.headers import FAULT, ORIGIN
 
 Headers = list[tuple[str, bytes]]
 
@@ -25,9 +25,6 @@ CONTEXT_RANK = -1
 """Policies and rates are in force for the whole day: they come before all that is decided under them."""
 _PLAIN_CHARACTERS = "".join(c for c in map(chr, range(32, 127)) if c != "%")
 _MAX_NAME_LENGTH = 200
-_JSON = ("content-type", b"application/json")
-_SHARED = frozenset({"specversion", "type", "source", "subject", "partitionkey"})
-"""Attributes that many events have alike: one header serves them all."""
 
 SOURCE_TOPICS: frozenset[str] = frozenset(name for name, topic in TOPICS.items() if topic.direction == "in")
 """Where records may be sent: never to a topic that we write ourselves."""
@@ -70,11 +67,6 @@ def order_within_day(attributes: dict[str, Any], data: dict[str, Any]) -> tuple[
     return rank, recorded, blake2b(text.encode(), digest_size=8).digest()
 
 
-@lru_cache(maxsize=1 << 16)
-def _shared_header(name: str, text: str) -> tuple[str, bytes]:
-    return f"ce_{name}", text.encode()
-
-
 def origin_of(path: Path, line: int) -> bytes:
     """File and line as text, in ASCII; the file's name alone, since a path would tell of the machine.
 
@@ -95,11 +87,7 @@ def record_of(topic: str, attributes: dict[str, Any], data: Any, day: date, orig
 
     Nothing is judged here. An attribute or a body that is wrong goes out as it is: the worker says what is wrong with it.
     """
-    headers: Headers = [_JSON]
-    for name, value in attributes.items():
-        if value is not None and name != "datacontenttype":
-            text = value if isinstance(value, str) else orjson.dumps(value).decode()
-            headers.append(_shared_header(name, text) if name in _SHARED else (f"ce_{name}", text.encode()))
+    headers: Headers = [JSON_HEADER, *headers_from(attributes)]
     if origin:
         headers.append((ORIGIN, origin))
     body: dict[str, Any] = data if isinstance(data, dict) else {}
@@ -116,6 +104,6 @@ def raw_record(topic: str, value: bytes, day: date, origin: bytes = b"", fault: 
     ``fault``: what is wrong with them, for people, where the bytes alone do not tell.
     """
     # Declared structured, so that the reason is "not valid JSON" or "data is missing" rather than "headers are missing".
-    headers: Headers = [("content-type", b"application/cloudevents+json")]
+    headers: Headers = [STRUCTURED_HEADER]
     headers += [(name, text) for name, text in ((ORIGIN, origin), (FAULT, fault.encode())) if text]
     return Record(topic, None, value, headers, day, (OTHER_RANK, "", blake2b(value, digest_size=8).digest()))

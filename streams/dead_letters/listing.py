@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
+from schemas.cloudevents import ORIGIN
 from streams.clickhouse.client import ClickHouseError
 from streams.clickhouse.query import ClickHouse
 from streams.dead_letters.selection import Selection, find, read_rows
-from streams.kafka.headers import ORIGIN
 
 MAX_ORIGIN_LENGTH = 300
 

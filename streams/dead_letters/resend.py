@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from confluent_kafka import TopicPartition
 
-from schemas.clickhouse.rows import REPLAY_OF
+from schemas import cloudevents
+from schemas.cloudevents import FAULT, ORIGIN, REPLAY_OF, UNREADABLE
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.dead_letters.selection import DeadLetterEntry, Selection, select, sink_positions
 from streams.errors import UsageError, UserError
 from streams.kafka.admin import ERRORS, admin_client, require_kafka
-from streams.kafka.codec import STRUCTURED, decode
-from streams.kafka.headers import FAULT, ORIGIN, UNREADABLE, read_headers
+from streams.kafka.codec import decode
+from streams.kafka.headers import read_headers
 from streams.kafka.producer import send_all
 from streams.kafka.read import reader, to_the_end
 from streams.kafka.topics import full_name
@@ -138,9 +139,7 @@ def corrected(letter: DeadLetterEntry, correction: Correction) -> DeadLetterEntr
     """The record to send in its place. Raises UserError where a field is to be set and the record is not a JSON object."""
     key = letter.key if correction.key is None else correction.key.encode()
     record = replace(letter, key=key, value=letter.value if correction.value is None else correction.value)
-    is_structured = any(
-        name.lower() == "content-type" and raw.lower().startswith(STRUCTURED.encode()) for name, raw in letter.headers
-    )
+    is_structured = cloudevents.is_structured(letter.headers)
     headers = [header for header in letter.headers if header[0] not in _DROPPED_HEADERS]
     if is_structured and (correction.fields or correction.attributes):
         envelope = _parse_object(record) | dict(correction.attributes)

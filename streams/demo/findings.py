@@ -1,4 +1,4 @@
-"""What a replay found, held against the truth of a simulated portfolio: plain figures, asked of ClickHouse."""
+"""What a replay found, compared with the truth of a simulated portfolio: plain figures, queried from ClickHouse."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from decimal import Decimal
 from statistics import median
 from typing import Any
 
-from agents.debtor.alerts.types import BY_CODE
+from agents.debtor.alerts.types import BY_CODE, EARLY_WARNING_DAYS
 
 Row = Mapping[str, Any]
 
-EARLY = timedelta(days=180)
-"""An alert that came sooner than this before a default warned of something else."""
+EARLY_WARNING = timedelta(days=EARLY_WARNING_DAYS)
 
 ALERTS = """SELECT customer_id, alert_type, toString(toDate(raised_at)) AS day FROM alerts WHERE state = 'raised'
 ORDER BY raised_at, customer_id, alert_type"""
@@ -44,24 +43,24 @@ INNER JOIN (SELECT customer_id, invoice_id, any(label) AS label FROM training_ex
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """One kind of alert against the truth. Days are medians, None where there is nothing to count."""
+class AlertStatistics:
+    """One kind of alert compared with the truth. Days are medians; None where there is nothing to count."""
 
     alert_type: str
     raised: int
     debtors: int
-    caught: int
-    """Debtors that defaulted, with an alert in the half year before."""
+    caught_defaults: int
+    """Number of debtors that defaulted and had such an alert in the half year before."""
     before_default: float | None
     before_missed: float | None
     """Days before the first due date that was never paid."""
     false_debtors: int
-    """Debtors with such an alert that did not default."""
+    """Number of debtors with such an alert that did not default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Changes by direction, and what had been cut off debtors when they defaulted (EUR)."""
+    """Limit changes by direction, and by how much (EUR) limits had been cut when debtors defaulted."""
 
     opening: int
     up: int
@@ -70,12 +69,12 @@ class Limits:
     cut_before_default: Decimal
 
 
-def warned(alerts: Iterable[Row], customers: Iterable[Row]) -> list[Warned]:
-    """One line per kind of alert, and ``any``.
+def alert_statistics(alerts: Iterable[Row], customers: Iterable[Row]) -> list[AlertStatistics]:
+    """Statistics per kind of alert, and of ``any`` kind.
 
-    >>> line = warned([{"customer_id": "c", "alert_type": "overdue", "day": "2024-03-01"}],
+    >>> line = alert_statistics([{"customer_id": "c", "alert_type": "overdue", "day": "2024-03-01"}],
     ...               [{"customer_id": "c", "defaulted_on": "2024-03-31", "first_missed_due_on": "2024-03-11"}])[-1]
-    >>> line.alert_type, line.caught, line.before_default, line.before_missed, line.false_debtors
+    >>> line.alert_type, line.caught_defaults, line.before_default, line.before_missed, line.false_debtors
     ('any', 1, 30, 10, 0)
     """
     truth = {str(row["customer_id"]): row for row in customers}
@@ -84,25 +83,25 @@ def warned(alerts: Iterable[Row], customers: Iterable[Row]) -> list[Warned]:
         if alert["customer_id"] in truth:
             for kind in (alert["alert_type"], "any"):
                 days.setdefault(kind, {}).setdefault(alert["customer_id"], []).append(date.fromisoformat(alert["day"]))
-    return [_warned(kind, by_debtor, truth) for kind, by_debtor in days.items()]
+    return [_statistics_of(kind, by_debtor, truth) for kind, by_debtor in days.items()]
 
 
-def _warned(kind: str, by_debtor: Mapping[str, list[date]], truth: Mapping[str, Row]) -> Warned:
+def _statistics_of(kind: str, by_debtor: Mapping[str, list[date]], truth: Mapping[str, Row]) -> AlertStatistics:
     before_default: list[int] = []
     before_missed: list[int] = []
     for customer_id, days in by_debtor.items():
         defaulted = _day(truth[customer_id], "defaulted_on")
-        first = min((day for day in days if defaulted and defaulted - EARLY <= day <= defaulted), default=None)
+        first = min((day for day in days if defaulted and defaulted - EARLY_WARNING <= day <= defaulted), default=None)
         if first is None or defaulted is None:
             continue
         before_default.append((defaulted - first).days)
         if missed := _day(truth[customer_id], "first_missed_due_on"):
             before_missed.append((missed - first).days)
-    return Warned(
+    return AlertStatistics(
         alert_type=kind,
         raised=sum(map(len, by_debtor.values())),
         debtors=len(by_debtor),
-        caught=len(before_default),
+        caught_defaults=len(before_default),
         before_default=median(before_default) if before_default else None,
         before_missed=median(before_missed) if before_missed else None,
         false_debtors=sum(_day(truth[customer_id], "defaulted_on") is None for customer_id in by_debtor),
@@ -110,7 +109,7 @@ def _warned(kind: str, by_debtor: Mapping[str, list[date]], truth: Mapping[str, 
 
 
 def limits(changes: Iterable[Row], customers: Iterable[Row]) -> Limits:
-    """``changes`` in order."""
+    """Statistics of limit changes, which come in order."""
     defaulted = {str(row["customer_id"]): day for row in customers if (day := _day(row, "defaulted_on"))}
     opening = up = down = 0
     highest: dict[str, Decimal] = {}
@@ -124,7 +123,7 @@ def limits(changes: Iterable[Row], customers: Iterable[Row]) -> Limits:
         default = defaulted.get(customer_id)
         day = date.fromisoformat(change["day"])
         if default is not None and day < default:
-            if day < default - EARLY:
+            if day < default - EARLY_WARNING:
                 highest[customer_id] = new
             highest[customer_id] = max(highest.get(customer_id, new), new)
             latest[customer_id] = new

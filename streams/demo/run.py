@@ -1,4 +1,4 @@
-"""The demo: a simulated portfolio through the real pipeline, and a page of what was found, held against the truth."""
+"""``duewatch demo``: a simulated portfolio through the real pipeline, and what was found, compared with the truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.terminal.tables import plain_console, print_line, share, table_of
 
 
 def run_demo(target: Target, *, seed: int, debtors: int, days: int, keep: bool) -> None:
-    """Simulate, replay, show. Raises UserError, ReplayStoppedError on Ctrl-C."""
+    """Simulate a portfolio, replay it and show what was found. Raises UserError, ReplayStoppedError on Ctrl-C."""
     data = target.data or Path(tempfile.mkdtemp(prefix="duewatch-demo-"))
     target = Target(target.kafka, target.clickhouse, data)
     console = plain_console()
@@ -41,18 +41,18 @@ def run_demo(target: Target, *, seed: int, debtors: int, days: int, keep: bool) 
                 summary = drive(stack, given, target, bar)
             show(console, summary, truth, target)
             if keep:
-                _keep(console, stack, target)
+                _keep_running(console, stack, target)
     except KeyboardInterrupt:
         raise ReplayStoppedError("stopped; nothing is left running") from None
     if not keep:
-        _show_how_to_ask(console, target)
+        _show_how_to_query(console, target)
 
 
 def show(console: Console, summary: Summary, truth: dict[str, Any], target: Target) -> None:
-    """The page. All figures but the truth's come from ClickHouse."""
+    """Print the page; all figures except those of the truth come from ClickHouse."""
     customers = truth["customers"]
     alerts = ask(target, findings.ALERTS)
-    _show_alerts(console, findings.warned(alerts, customers), sum(c["defaulted_on"] is not None for c in customers))
+    _show_alerts(console, findings.alert_statistics(alerts, customers), sum(c["defaulted_on"] is not None for c in customers))
     _show_limits(console, findings.limits(ask(target, findings.LIMITS), customers))
     _show_worst(console, ask(target, findings.WORST), ask(target, findings.OPEN_ALERTS), customers)
     _show_ageing(console, ask(target, findings.AGEING))
@@ -65,7 +65,7 @@ def show(console: Console, summary: Summary, truth: dict[str, Any], target: Targ
     )
 
 
-def _show_alerts(console: Console, lines: Sequence[findings.Warned], defaults: int) -> None:
+def _show_alerts(console: Console, lines: Sequence[findings.AlertStatistics], defaults: int) -> None:
     table = table_of(
         f"Alerts, against the truth: {defaults} debtors defaulted",
         "alert",
@@ -77,12 +77,12 @@ def _show_alerts(console: Console, lines: Sequence[findings.Warned], defaults: i
         "debtors that did not default",
     )
     for line in lines:
-        caught = f"{line.caught} of {defaults}" if defaults else "-"
+        caught_defaults = f"{line.caught_defaults} of {defaults}" if defaults else "-"
         table.add_row(
             line.alert_type.replace("_", " "),
             f"{line.raised:,}",
             f"{line.debtors:,}",
-            caught,
+            caught_defaults,
             _number(line.before_default),
             _number(line.before_missed),
             f"{line.false_debtors:,}",
@@ -91,10 +91,10 @@ def _show_alerts(console: Console, lines: Sequence[findings.Warned], defaults: i
     console.print("[dim]Days are medians of the first alert in the half year before the default; below zero = after.[/]")
 
 
-def _show_limits(console: Console, found: findings.Limits) -> None:
+def _show_limits(console: Console, statistics: findings.Limits) -> None:
     console.print(
-        f"\n[bold]Limits[/]: {found.opening:,} opened, {found.up:,} raised, {found.down:,} lowered; "
-        f"EUR {found.cut_before_default:,.0f} had been cut off {found.cut_debtors} debtors when they defaulted.\n",
+        f"\n[bold]Limits[/]: {statistics.opening:,} opened, {statistics.up:,} raised, {statistics.down:,} lowered; "
+        f"EUR {statistics.cut_before_default:,.0f} had been cut off {statistics.cut_debtors} debtors when they defaulted.\n",
         highlight=False,
     )
 
@@ -167,7 +167,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _show_how_to_ask(console: Console, target: Target) -> None:
+def _show_how_to_query(console: Console, target: Target) -> None:
     console.print("\n[bold]Ask ClickHouse[/]:", highlight=False)
     for question in (
         "select * from alerts order by raised_at desc limit 5",
@@ -177,9 +177,9 @@ def _show_how_to_ask(console: Console, target: Target) -> None:
         print_line(console, f"  duewatch sql {shlex.quote(question)} {target.option}")
 
 
-def _keep(console: Console, stack: Stack, target: Target) -> None:
-    """Everything stays up until Ctrl-C."""
-    _show_how_to_ask(console, target)
+def _keep_running(console: Console, stack: Stack, target: Target) -> None:
+    """Keep everything running until Ctrl-C."""
+    _show_how_to_query(console, target)
     bootstrap, prefix = stack.settings.bootstrap, stack.settings.prefix
     console.print(f"\n[bold]Look at the topics[/] (Kafka at {bootstrap}):", highlight=False)
     alerts = full_name(prefix, "alerts")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Output, Rejection
 from schemas.ids import stable_id
-from schemas.outputs.operations import RecordRejected, kept
+from schemas.outputs.operations import RecordRejected, truncate
 
 MAX_REASON_LENGTH = 1_900
 
@@ -37,7 +37,7 @@ def dead_letter(
 
     ``recorded_at``: when the record was written, None if it does not say; ``now``: the tick in force, which dates it then.
     """
-    stored_key, stored_headers, stored_value = kept(key, headers or (), value)
+    stored_key, stored_headers, stored_value = truncate(key, headers or (), value)
     is_cut = len(stored_value) < len(value or b"")
     suffix = f" (only the first {len(stored_value)} bytes are kept)" if is_cut else ""
     data = RecordRejected(

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from streams.kafka.consumer import Consumer
 from streams.kafka.headers import read_headers
 from streams.kafka.read import Place, is_end
-from streams.process.affinity import everywhere
+from streams.process.affinity import on_all_cores
 
 log = structlog.get_logger()
 
@@ -150,7 +150,7 @@ class Fetcher:
         return {place: max(0, ends[place] - position) for place, position in positions.items() if place in ends}
 
     def _new_consumer(self) -> Consumer:
-        with everywhere():
+        with on_all_cores():
             return Consumer(self._config)
 
     # -- in the thread

@@ -28,7 +28,7 @@ from streams.kafka.producer import fenced_producer
 from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
 from streams.metrics import Metrics
-from streams.process.affinity import everywhere
+from streams.process.affinity import on_all_cores
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -158,7 +158,7 @@ class Ownership:
 
     def _restore_anywhere(self, number: int) -> PartitionTask:
         """In a thread of the pool, whose clients and processes may run on any core."""
-        with everywhere():
+        with on_all_cores():
             return self._restore(number)
 
     def _restore(self, number: int) -> PartitionTask:

@@ -16,7 +16,7 @@ from streams.engine.context import read_context
 from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
 from streams.engine.row_format import MARK_FOR_UNSTATED, require_format
 from streams.engine.slicing import AppliedTick, Rules, SliceBuffer
-from streams.process.garbage import give_back
+from streams.process.garbage import trim_heap
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -114,7 +114,7 @@ def new_task(
     if isinstance(brain, RestoresAll) and restored.prepared is not None:
         brain.restore_snapshot(restored.prepared)
         restored.prepared = None
-        give_back()
+        trim_heap()
     for key, value in restored.rows.items():
         brain.restore(key, value)
     # A topic that is new to the agent begins at its start.

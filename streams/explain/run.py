@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.query import ClickHouse, clickhouse_or_left
+from streams.clickhouse.query import ClickHouse, clickhouse_or_leftover
 from streams.errors import UserError
 from streams.explain.describe import as_dict
 from streams.explain.find import find
@@ -35,7 +35,7 @@ def run_explain(
     try:
         require_kafka(settings)
     except KafkaAwayError as error:
-        reproduction = _from_clickhouse(clickhouse_or_left(settings, data, clickhouse), decision_id, error)
+        reproduction = _from_clickhouse(clickhouse_or_leftover(settings, data, clickhouse), decision_id, error)
     else:
         client = ClickHouse(data, clickhouse) if data is not None or clickhouse is not None else None
         reproduction = _from_the_log(deployed(settings), decision_id, client)

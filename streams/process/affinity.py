@@ -1,4 +1,4 @@
-"""On which core a worker's Python runs.
+"""The processor core on which a worker's Python runs.
 
 Python runs one thread at a time. Where the system spreads a worker's threads over the cores, every hand-over of the interpreter
 wakes another core and finds its caches cold; on one core a worker on a backlog does a tenth more (README). librdkafka's threads
@@ -14,26 +14,26 @@ from contextlib import contextmanager
 from streams.errors import UserError
 
 CORES = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
-"""The cores that this process was given when it started; empty where the system does not tell."""
+"""The cores that this process had when it started; empty where the system does not say."""
 
 
-def stay_on(core: int) -> None:
+def pin_to_core(core: int) -> None:
     """Keep this thread, and those that it starts from now on, on one core. Raises UserError where there is no such core."""
     if core not in CORES:
-        there = ", ".join(map(str, sorted(CORES))) or "none that this system lets a process choose"
-        raise UserError(f"DUEWATCH_CORE is {core}, but the cores are {there}: name one of them, or leave it out")
+        cores = ", ".join(map(str, sorted(CORES))) or "none that this system lets a process choose"
+        raise UserError(f"DUEWATCH_CORE is {core}, but the cores are {cores}: name one of them, or leave it out")
     os.sched_setaffinity(0, {core})
 
 
 @contextmanager
-def everywhere() -> Iterator[None]:
-    """What is started in here, threads and processes, may run on all cores, whatever core its starter stays on."""
-    own = os.sched_getaffinity(0) if CORES else CORES
-    if own == CORES:
-        yield  # nobody stays anywhere: a system that forbids to choose is not asked
+def on_all_cores() -> Iterator[None]:
+    """Threads and processes that are started within may run on all cores, whatever core their starter is pinned to."""
+    pinned = os.sched_getaffinity(0) if CORES else CORES
+    if pinned == CORES:
+        yield  # nothing is pinned: do not ask a system that may forbid to choose
         return
     os.sched_setaffinity(0, CORES)
     try:
         yield
     finally:
-        os.sched_setaffinity(0, own)
+        os.sched_setaffinity(0, pinned)

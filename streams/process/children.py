@@ -34,12 +34,12 @@ except OSError as error:
     sys.exit(f"cannot start {sys.argv[2]}: {error.strerror}")
 """
 
-# The kernel watches the thread that forked, not its process. This one lives until the interpreter ends, whoever asks for a child.
+# The kernel watches the thread that forked, not its process: this one lives until the interpreter ends.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")
 
 
 FAULT_HANDLER = {"PYTHONFAULTHANDLER": "1"}
-"""A variable with which a Python program tells, when it is aborted, what each of its threads was at."""
+"""With this variable a Python program that is aborted writes what each of its threads was doing."""
 STACKS_S, STACK_LINES = 10.0, 300
 
 
@@ -101,7 +101,7 @@ class Child:
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
     def stacks(self) -> str:
-        """End a Python program that is stuck and was begun with FAULT_HANDLER; returns the end of its log, with what it told."""
+        """Abort a stuck Python program that was started with FAULT_HANDLER; returns the end of its log, with its stacks."""
         self.signal(signal.SIGABRT)
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(STACKS_S)
@@ -161,14 +161,14 @@ def spawn(
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now; whoever is to listen there may still lose it to another process."""
+    """A TCP port of 127.0.0.1 that is free now; another process may still take it before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def accepts(host: str, port: int, timeout_s: float = 0.5) -> bool:
-    """Whether somebody listens there."""
+    """Whether a server listens at this host and port."""
     try:
         with socket.create_connection((host, port), timeout_s):
             return True

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import orjson
 
 from schemas.base import format_time
+from schemas.cloudevents import build_attributes
 from streams.clickhouse.query import ClickHouse
 from streams.connectors.records import Record, record_of
 from streams.errors import UserError
@@ -41,19 +42,18 @@ def read_events(clickhouse: ClickHouse) -> list[Record]:
 def _records(clickhouse: ClickHouse) -> Iterator[Record]:
     for row in clickhouse.rows(EVENTS):
         recorded = _instant(row["recorded"])
-        attributes = {
-            "specversion": "1.0",
-            "id": row["id"],
-            "type": row["type"],
-            "source": row["source"],
-            "time": format_time(_instant(row["time"])),
-            "recordedtime": format_time(recorded),
-            "subject": row["subject"],
-            "partitionkey": row["key"],
-            "correlationid": row["correlation_id"],
-            "causationid": row["causation_id"],
-        }
-        yield record_of(row["topic"], {k: v for k, v in attributes.items() if v}, orjson.loads(row["data"]), recorded.date())
+        attributes = build_attributes(
+            row["id"],
+            row["type"],
+            row["source"],
+            format_time(_instant(row["time"])),
+            format_time(recorded),
+            subject=row["subject"],
+            causation_id=row["causation_id"],
+            correlation_id=row["correlation_id"],
+            partition_key=row["key"],
+        )
+        yield record_of(row["topic"], attributes, orjson.loads(row["data"]), recorded.date())
 
 
 def _instant(text: str) -> datetime:

@@ -11,6 +11,7 @@ from agents.clock.context import compose
 from agents.debtor.brain import DebtorBrain
 from agents.learner.brain import LearnerBrain
 from schemas.base import Contract
+from schemas.cloudevents import SOURCE
 from schemas.events.clock import ContextSet, Ticked
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.models import ExampleMatured, ModelPublished, StepEnded
@@ -18,7 +19,7 @@ from schemas.registry import DEBTOR_SOURCES
 from streams.connectors.records import Record, partition_for
 from streams.engine.dead_letter import Origin, dead_letter
 from streams.engine.fold import fold_slice
-from streams.kafka.codec import SOURCE, checked, decode
+from streams.kafka.codec import decode, with_contract
 from streams.kafka.embedded import PARTITIONS
 from streams.recompute.journal import apply_changes
 from streams.replay.context import with_published
@@ -78,7 +79,7 @@ class Fold:
         self.applied += result.applied
         self.duplicates += result.duplicates
         apply_changes(self.rows, result.rows)
-        return [checked(output) for output in result.outputs]
+        return [with_contract(output) for output in result.outputs]
 
     def _learn(self, examples: list[Output], step: Step, before: Ticked | None) -> list[Output]:
         """Let the learner learn a step's examples; its model is in force from the next step on.

@@ -20,7 +20,8 @@ import click
 import orjson
 
 from schemas.events.clock import ContextSet
-from streams.clickhouse.discovery import DEFAULT_DATA, running_sink
+from streams import DEFAULT_DATA
+from streams.clickhouse.discovery import running_sink
 from streams.clickhouse.query import query
 from streams.connectors.records import Record
 from streams.errors import UsageError, UserError, make_folder

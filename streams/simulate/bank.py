@@ -1,4 +1,4 @@
-"""A debtor's bank account: what comes in and goes out in a week, and the balance on Friday."""
+"""A debtor's bank account: receipts and costs of each week, and the balance on Friday."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from random import Random
 from typing import Any
 
 from streams.simulate.days import START, iso, month_of, next_open
-from streams.simulate.notes import Notes, money
 from streams.simulate.profiles import INDUSTRIES, Fate, Profile
+from streams.simulate.recorder import EventRecorder, money
 
 RAMP = 21
-"""Days that inflow takes to fall, and to come back."""
+"""Days over which inflow falls, and over which it recovers."""
 
 
 def cash_level(fate: Fate, day: int) -> float:
-    """Share of the usual inflow that still comes in on that day."""
+    """The share of the usual inflow that still comes in on that day."""
     if fate.cash_breaks is None or day < fate.cash_breaks:
         return 1.0
     if fate.cash_recovers is not None and day >= fate.cash_recovers:
@@ -23,8 +23,8 @@ def cash_level(fate: Fate, day: int) -> float:
     return 1 - fate.depth * min(1.0, (day - fate.cash_breaks + 7) / RAMP)
 
 
-def keep_account(profile: Profile, notes: Notes, rng: Random) -> None:
-    """Receipts and costs of each week, payroll on the month's last Friday, a balance; costs follow usual sales."""
+def keep_account(profile: Profile, recorder: EventRecorder, rng: Random) -> None:
+    """Book receipts and costs of each week, payroll on the month's last Friday, and balances; costs follow usual sales."""
     fate, usual = profile.fate, profile.inflow_a_week
     account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
     balance = usual * rng.uniform(2, 8)
@@ -43,40 +43,44 @@ def keep_account(profile: Profile, notes: Notes, rng: Random) -> None:
         payroll = usual * math.exp(growth * week) * 1.05 if month_of(friday) != month_of(friday + 7) else 0.0
         gain = max(0.0, balance - usual * 9) * 0.5  # what is not needed is drawn by the owners
         room = balance + inflow - overdraft
-        spent = min(costs + payroll + gain, max(0.0, room))
-        balance += inflow - spent
-        _book_parts(notes, rng, monday, round(inflow * 100), customers, "receipt of a customer", account)
-        if payroll and spent > payroll:
-            _book(notes, friday, -round(payroll * 100), "wages and levies", account)
-            spent -= payroll
-        _book_parts(notes, rng, monday, -round(spent * 100), suppliers, "suppliers, rent, taxes", account)
-        notes.note("bank_balance.reported", friday, 21, balance=money(round(balance * 100)), balance_on=iso(friday), **account)
+        outflow = min(costs + payroll + gain, max(0.0, room))
+        balance += inflow - outflow
+        _book_parts(recorder, rng, monday, round(inflow * 100), customers, "receipt of a customer", account)
+        if payroll and outflow > payroll:
+            _book(recorder, friday, -round(payroll * 100), "wages and levies", account)
+            outflow -= payroll
+        _book_parts(recorder, rng, monday, -round(outflow * 100), suppliers, "suppliers, rent, taxes", account)
+        recorder.record(
+            "bank_balance.reported", friday, 21, balance=money(round(balance * 100)), balance_on=iso(friday), **account
+        )
 
 
-def book_return(profile: Profile, notes: Notes, day: int, cents: int) -> None:
-    """A direct debit of ours that the debtor's bank sent back: out and in again on one day."""
+def book_return(profile: Profile, recorder: EventRecorder, day: int, cents: int) -> None:
+    """Book a direct debit of ours that the debtor's bank returned: out and in on one day."""
     account: dict[str, Any] = {"account_iban": profile.iban, "currency": "EUR"}
-    _book(notes, day, -cents, "direct debit", account)
-    _book(notes, day, cents, "return of a direct debit", account | {"return_reason": "AM04"})
+    _book(recorder, day, -cents, "direct debit", account)
+    _book(recorder, day, cents, "return of a direct debit", account | {"return_reason": "AM04"})
 
 
-def _book_parts(notes: Notes, rng: Random, monday: int, cents: int, parts: int, text: str, account: dict[str, Any]) -> None:
-    """A week's sum as the movements that it is made of: some large, most small, spread over the working days."""
+def _book_parts(
+    recorder: EventRecorder, rng: Random, monday: int, cents: int, parts: int, text: str, account: dict[str, Any]
+) -> None:
+    """Book a week's sum as several movements, some large, most small, spread over the working days."""
     weights = [rng.random() ** 2 + 0.05 for _ in range(parts)]
     whole, left = sum(weights), cents
     for number, weight in enumerate(weights, 1):
         part = left if number == parts else round(cents * weight / whole)
         left -= part
-        _book(notes, next_open(monday + rng.randrange(5)), part, text, account)
+        _book(recorder, next_open(monday + rng.randrange(5)), part, text, account)
 
 
-def _book(notes: Notes, day: int, cents: int, text: str, account: dict[str, Any]) -> None:
+def _book(recorder: EventRecorder, day: int, cents: int, text: str, account: dict[str, Any]) -> None:
     if cents:
-        notes.note(
+        recorder.record(
             "bank_transaction.booked",
             day,
             20,
-            transaction_id=notes.new_id("T"),
+            transaction_id=recorder.new_id("T"),
             amount=money(cents),
             booked_on=iso(day),
             valued_on=iso(day),

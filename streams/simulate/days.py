@@ -27,7 +27,7 @@ def _easter(year: int) -> int:
 
 
 @lru_cache(maxsize=20_000)
-def closed(day: int) -> bool:
+def is_closed(day: int) -> bool:
     """Whether banks book nothing on that day."""
     when = date.fromordinal(day)
     return when.weekday() >= 5 or (when.month, when.day) in _FIXED or day - _easter(when.year) in _FROM_EASTER
@@ -36,14 +36,14 @@ def closed(day: int) -> bool:
 @lru_cache(maxsize=20_000)
 def next_open(day: int) -> int:
     """The day itself, or the next on which banks are open."""
-    while closed(day):
+    while is_closed(day):
         day += 1
     return day
 
 
 @lru_cache(maxsize=20_000)
 def iso(day: int) -> str:
-    """As a date on the wire.
+    """A day as a date on the wire.
 
     >>> iso(START)
     '2024-01-01'
@@ -53,7 +53,7 @@ def iso(day: int) -> str:
 
 @lru_cache(maxsize=20_000)
 def month_of(day: int) -> int:
-    """1 to 12."""
+    """The month of a day, 1 to 12."""
     return date.fromordinal(day).month
 
 

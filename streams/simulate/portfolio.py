@@ -9,33 +9,33 @@ from typing import Any
 
 import orjson
 
+from schemas.events.policies import DEFAULT_DAYS
 from schemas.registry import DEBTOR_SOURCES
 from streams.simulate import bank, insolvency
 from streams.simulate.days import START, iso
-from streams.simulate.invoices import Item, Ledger
-from streams.simulate.notes import Notes, Simulated, money
+from streams.simulate.invoices import Receivables, SimulatedInvoice
 from streams.simulate.profiles import Profile, draw_profile
+from streams.simulate.recorder import EventRecorder, SimulatedEvent, money
 
-MATERIAL = 50_000
-"""Cents: what must be 90 days past due to count as a default (CRR Art. 178: EUR 500)."""
-DEFAULT_DAYS = 90
+MATERIAL_CENTS = 50_000
+"""What must be 90 days past due to count as a default (CRR Art. 178: EUR 500)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Portfolio:
     """``events`` in the order in which they were recorded; ``truth`` as it is written to truth.json."""
 
-    events: list[Simulated]
+    events: list[SimulatedEvent]
     truth: dict[str, Any]
 
 
 def simulate(debtors: int, days: int, seed: int, out: Path | None = None) -> Portfolio:
-    """Play ``days`` days of ``debtors`` debtors; the same arguments give the same bytes. With ``out`` write it there too."""
-    events: list[Simulated] = []
+    """Simulate a portfolio, and write it to ``out`` where that is given; the same arguments give the same bytes."""
+    events: list[SimulatedEvent] = []
     truths: list[dict[str, Any]] = []
     for index in range(debtors):
-        told, truth = _live(seed, index, days)
-        events += told
+        debtor_events, truth = _simulate_debtor(seed, index, days)
+        events += debtor_events
         truths.append(truth)
     events.sort(key=lambda event: (event.recorded, event.id))
     truth = {
@@ -56,7 +56,7 @@ def simulate(debtors: int, days: int, seed: int, out: Path | None = None) -> Por
 
 
 def write_portfolio(portfolio: Portfolio, out: Path) -> None:
-    """One TOPIC.jsonl per source topic and truth.json; a topic of which nothing was told has no file."""
+    """Write one TOPIC.jsonl per source topic, and truth.json; a topic without events has no file."""
     out.mkdir(parents=True, exist_ok=True)
     for topic in DEBTOR_SOURCES:
         path = out / f"{topic}.jsonl"
@@ -68,22 +68,22 @@ def write_portfolio(portfolio: Portfolio, out: Path) -> None:
     (out / "truth.json").write_bytes(orjson.dumps(portfolio.truth, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def _live(seed: int, index: int, days: int) -> tuple[list[Simulated], dict[str, Any]]:
+def _simulate_debtor(seed: int, index: int, days: int) -> tuple[list[SimulatedEvent], dict[str, Any]]:
     profile = draw_profile(seed, index, days)
-    notes = Notes(Random(f"{seed}/{index}/notes"), profile.customer_id, profile.ends)
-    _introduce(profile, notes)
+    recorder = EventRecorder(Random(f"{seed}/{index}/notes"), profile.customer_id, profile.ends)
+    _introduce(profile, recorder)
     register_rng = Random(f"{seed}/{index}/register")
-    proceedings = insolvency.publish_fate(profile, notes, register_rng)
-    noise = insolvency.publish_noise(profile, notes, register_rng)
-    ledger = Ledger(profile, notes, Random(f"{seed}/{index}/invoices"), _sales_end(profile, proceedings))
-    ledger.live()
-    ledger.give_up(proceedings.opened)
+    proceedings = insolvency.publish_fate(profile, recorder, register_rng)
+    noise = insolvency.publish_noise(profile, recorder, register_rng)
+    receivables = Receivables(profile, recorder, Random(f"{seed}/{index}/invoices"), _sales_end(profile, proceedings))
+    receivables.simulate_life()
+    receivables.write_off_lost(proceedings.opened_on)
     if profile.consent:
-        bank.keep_account(profile, notes, Random(f"{seed}/{index}/bank"))
-    return notes.events, _truth(profile, ledger.items, proceedings, noise)
+        bank.keep_account(profile, recorder, Random(f"{seed}/{index}/bank"))
+    return recorder.events, _truth(profile, receivables.invoices, proceedings, noise)
 
 
-def _introduce(profile: Profile, notes: Notes) -> None:
+def _introduce(profile: Profile, recorder: EventRecorder) -> None:
     about = {
         "name": profile.name,
         "country": profile.country,
@@ -94,16 +94,16 @@ def _introduce(profile: Profile, notes: Notes) -> None:
         "currency": "EUR",
         "insured_limit": None if profile.insured_limit is None else money(profile.insured_limit * 100),
     }
-    known = {name: value for name, value in about.items() if value is not None}
-    notes.note("customer.updated", profile.begins, 6, punctual=True, **known)
+    body = {name: value for name, value in about.items() if value is not None}
+    recorder.record("customer.updated", profile.begins, 6, punctual=True, **body)
 
 
 def _sales_end(profile: Profile, proceedings: insolvency.Proceedings) -> int:
-    """Nobody is delivered to whose insolvency is known, who is wound up, or who owes for six weeks and two reminders."""
+    """The last day of sales to a debtor: it is known to be insolvent, is wound up, or has owed for six weeks."""
     fate = profile.fate
     ends = [profile.ends]
-    if proceedings.known is not None:
-        ends.append(proceedings.known)
+    if proceedings.known_on is not None:
+        ends.append(proceedings.known_on)
     if fate.stops_paying is not None:
         ends.append(fate.stops_paying + 42)
     if fate.kind == "winds_up" and fate.filed is not None:
@@ -111,10 +111,12 @@ def _sales_end(profile: Profile, proceedings: insolvency.Proceedings) -> int:
     return min(ends)
 
 
-def _truth(profile: Profile, items: list[Item], proceedings: insolvency.Proceedings, noise: list[str]) -> dict[str, Any]:
+def _truth(
+    profile: Profile, invoices: list[SimulatedInvoice], proceedings: insolvency.Proceedings, noise: list[str]
+) -> dict[str, Any]:
     fate = profile.fate
-    missed = sorted((item.due, item.open) for item in items if item.missed and item.due <= profile.ends)
-    defaulted = _defaulted_on(profile, items, proceedings)
+    missed = sorted((invoice.due, invoice.open) for invoice in invoices if invoice.missed and invoice.due <= profile.ends)
+    defaulted = _defaulted_on(profile, invoices, proceedings)
     return {
         "customer_id": profile.customer_id,
         "segment": profile.segment,
@@ -131,35 +133,35 @@ def _truth(profile: Profile, items: list[Item], proceedings: insolvency.Proceedi
         "stops_paying_on": _day(profile, fate.stops_paying),
         "first_missed_due_on": iso(missed[0][0]) if missed else None,
         "filed_on": _day(profile, fate.filed),
-        "insolvency_known_on": _day(profile, proceedings.known),
-        "insolvency_opened_on": _day(profile, proceedings.opened),
+        "insolvency_known_on": _day(profile, proceedings.known_on),
+        "insolvency_opened_on": _day(profile, proceedings.opened_on),
         "defaulted_on": _day(profile, defaulted),
-        "default_reason": None if defaulted is None or defaulted > profile.ends else _reason(defaulted, items, proceedings),
-        "lost_amount": money(sum(item.open for item in items if item.missed)),
-        "invoices": len(items),
+        "default_reason": None if defaulted is None or defaulted > profile.ends else _reason(defaulted, invoices, proceedings),
+        "lost_amount": money(sum(invoice.open for invoice in invoices if invoice.missed)),
+        "invoices": len(invoices),
         "register_noise": noise,
     }
 
 
-def _defaulted_on(profile: Profile, items: list[Item], proceedings: insolvency.Proceedings) -> int | None:
+def _defaulted_on(profile: Profile, invoices: list[SimulatedInvoice], proceedings: insolvency.Proceedings) -> int | None:
     """The first of: a certain notice of insolvency, EUR 500 that are 90 days past due, a write-off; None = not by the end."""
-    found = [proceedings.known] if proceedings.known is not None else []
+    days = [proceedings.known_on] if proceedings.known_on is not None else []
     overdue = 0
-    for item in sorted((item for item in items if item.missed), key=lambda item: item.due):
-        overdue += item.open
-        if overdue >= MATERIAL:
-            found.append(item.due + DEFAULT_DAYS)
+    for invoice in sorted((invoice for invoice in invoices if invoice.missed), key=lambda invoice: invoice.due):
+        overdue += invoice.open
+        if overdue >= MATERIAL_CENTS:
+            days.append(invoice.due + DEFAULT_DAYS)
             break
-    found += [item.written_off for item in items if item.written_off is not None]
-    return min((day for day in found if day <= profile.ends), default=None)
+    days += [invoice.written_off for invoice in invoices if invoice.written_off is not None]
+    return min((day for day in days if day <= profile.ends), default=None)
 
 
-def _reason(day: int, items: list[Item], proceedings: insolvency.Proceedings) -> str:
-    if day == proceedings.known:
+def _reason(day: int, invoices: list[SimulatedInvoice], proceedings: insolvency.Proceedings) -> str:
+    if day == proceedings.known_on:
         return "insolvent"
-    return "written off" if any(item.written_off == day for item in items) else "90 days past due"
+    return "written off" if any(invoice.written_off == day for invoice in invoices) else "90 days past due"
 
 
 def _day(profile: Profile, day: int | None) -> str | None:
-    """What lies beyond the end has not happened."""
+    """The day as text; None where it lies beyond the end, and so has not happened."""
     return None if day is None or day > profile.ends else iso(day)

@@ -1,4 +1,4 @@
-"""Who a debtor is: what it does, how it pays, and what becomes of it; all drawn before its first invoice."""
+"""The profile of a simulated debtor: industry, habits of paying and fate, all drawn before its first invoice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Industry(NamedTuple):
     insolvencies: float
     """Yearly, per 10,000 firms; Germany 2025 for transport, hospitality, construction, for the others a guess near the mean."""
     season: tuple[float, ...]
-    """Factor of sales by month."""
+    """Factors of sales by month."""
     words: tuple[str, ...]
 
 
@@ -70,7 +70,7 @@ SEGMENTS = {
 class Habit(NamedTuple):
     weight: float
     mean: float
-    """Days from due to the wish to pay."""
+    """Days from the due day to when the debtor means to pay."""
     spread: float
     risk: float
 
@@ -91,22 +91,22 @@ HABITS = {
 # in 2025), because a portfolio of a thousand must hold enough of them to say anything about lead times. About 30 to 35 of
 # 1,000 in a year; of those who stop paying in the last weeks some show later than that.
 BREAKS_A_YEAR = 0.036
-CLOAKS = 0.2
-"""Share of those who pay on time until they stop."""
-FILES = 0.75
-"""Share of those for whom a court is asked to open proceedings; the others just never pay."""
+CLOAKS_SHARE = 0.2
+"""Share of breaking debtors that pay on time until they stop."""
+FILES_SHARE = 0.75
+"""Share of breaking debtors for whom proceedings are filed; the others just never pay."""
 DIPS_A_YEAR = 0.07
 WINDS_UP_A_YEAR = 0.006
 PAY_RUNS: tuple[PayRun, ...] = ("any day", "weekly", "twice a month")
-_AHEAD: dict[PayRun, float] = {"any day": 0, "weekly": 2.5, "twice a month": 6}
-"""Days that those who mean to be punctual take off for the wait until the next run: half of what would make them so."""
-CONSENT = 0.4
+_DAYS_AHEAD: dict[PayRun, float] = {"any day": 0, "weekly": 2.5, "twice a month": 6}
+"""Days by which punctual debtors allow for the wait until their next pay run: half of what would make them punctual."""
+CONSENT_SHARE = 0.4
 """Share of debtors whose bank account is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a debtor; days are ordinals, None = never."""
+    """What becomes of a debtor. Days are ordinals; None = never."""
 
     kind: FateKind
     cash_breaks: int | None = None
@@ -114,9 +114,9 @@ class Fate:
     stops_paying: int | None = None
     filed: int | None = None
     depth: float = 0.0
-    """Share of inflow that is lost at the bottom."""
+    """Share of the inflow that is lost at the bottom."""
     stretch: float = 0.0
-    """Days that payments are late beyond the habit, at the bottom."""
+    """Days by which payments are later than the habit, at the bottom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Profile:
     pay_run: PayRun
     pay_weekday: int
     threshold: float
-    """Invoices above it need a second signature, and wait for it."""
+    """Invoices above this amount wait for a second signature."""
     habit_changes: int | None
     habit_shift: float
     partial_payer: bool
@@ -160,7 +160,7 @@ def _pick(rng: Random, weights: dict[str, float]) -> str:
 
 
 def draw_profile(seed: int, index: int, days: int) -> Profile:
-    """The debtor with that number. Its stream of random numbers is its own: no debtor changes another."""
+    """Draw the profile of one debtor, from random numbers of its own: no debtor changes another."""
     rng = Random(f"{seed}/{index}/profile")
     industry = _pick(rng, {name: i.weight for name, i in INDUSTRIES.items()})
     segment = _pick(rng, {name: s.weight for name, s in SEGMENTS.items()})
@@ -187,7 +187,7 @@ def draw_profile(seed: int, index: int, days: int) -> Profile:
         ends=ends,
         invoices_a_day=rate,
         amount=amount,
-        mean_delay=HABITS[habit].mean + rng.gauss(0, 2.5) - (_AHEAD[pay_run] if HABITS[habit].mean <= 0 else 0),
+        mean_delay=HABITS[habit].mean + rng.gauss(0, 2.5) - (_DAYS_AHEAD[pay_run] if HABITS[habit].mean <= 0 else 0),
         spread=HABITS[habit].spread * math.exp(rng.gauss(0, 0.3)),
         pay_run=pay_run,
         pay_weekday=rng.choices(range(5), (0.1, 0.25, 0.2, 0.35, 0.1))[0],
@@ -198,7 +198,7 @@ def draw_profile(seed: int, index: int, days: int) -> Profile:
         prepays=rng.random() < 0.03,
         insured_limit=int(amount * rng.uniform(2, 8) / 1000) * 1000 + 1000 if insured else None,
         iban=f"DE{rng.randrange(10**20):020}",
-        consent=rng.random() < CONSENT,
+        consent=rng.random() < CONSENT_SHARE,
         inflow_a_week=amount * rate * 7 * rng.uniform(6, 25),
         fate=fate,
     )
@@ -226,10 +226,10 @@ def _draw_fate(rng: Random, begins: int, ends: int, risk: float, habit: str) -> 
 
 def _draw_break(rng: Random, begins: int, ends: int) -> Fate:
     """Cash breaks 4 to 12 weeks before the filing, or before the last payment where nobody files; payments end in between."""
-    filed = rng.random() < FILES
+    filed = rng.random() < FILES_SHARE
     last = _day(rng, begins + 45, ends)
     lead = rng.randint(28, 84)
-    if rng.random() < CLOAKS:
+    if rng.random() < CLOAKS_SHARE:
         # On time until the end. On the account of every second one it can be seen, if late.
         breaks = last - rng.randint(14, 28) if rng.random() < 0.5 else None
         return Fate(
@@ -251,7 +251,7 @@ def _day(rng: Random, first: int, last: int) -> int:
     return rng.randint(min(first, last), last)
 
 
-_FIRST = (
+_NAME_STARTS = (
     "Nord",
     "Süd",
     "West",
@@ -269,10 +269,10 @@ _FIRST = (
     "Delta",
     "Neckar",
 )
-_SECOND = ("werk", "tal", "feld", "hof", "stein", "land", "brück", "au", "mark", "hafen", "gau", "wald")
+_NAME_ENDS = ("werk", "tal", "feld", "hof", "stein", "land", "brück", "au", "mark", "hafen", "gau", "wald")
 
 
 def _name(rng: Random, industry: str) -> str:
     words = rng.choice(INDUSTRIES[industry].words)
     form = rng.choice(("GmbH", "GmbH", "GmbH & Co. KG", "AG", "e. K."))
-    return f"{rng.choice(_FIRST)}{rng.choice(_SECOND)} {words} {form}"
+    return f"{rng.choice(_NAME_STARTS)}{rng.choice(_NAME_ENDS)} {words} {form}"

@@ -1,4 +1,4 @@
-"""The sink's small local web server: questions in SQL, how far it is, metrics."""
+"""The sink's small local web server: queries in SQL, progress, metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from streams.clickhouse.client import ClickHouseError, open_client
+from streams.clickhouse.discovery import SINK_FILE
 from streams.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -24,36 +25,35 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-FILE = "sink.json"
 DEFAULT_FORMAT = "PrettyCompact"
-MAX_QUERY = 1 << 20
+MAX_QUERY_BYTES = 1 << 20
 START_S = 20.0
 
 
-class SinkWeb:
-    """A context manager: listens on 127.0.0.1, and says where in DIR/sink.json ({"port", "pid"}) as long as it does."""
+class SinkServer:
+    """A context manager that listens on 127.0.0.1; DIR/sink.json holds {"port", "pid"} as long as it does."""
 
     def __init__(self, settings: Settings, progress: Progress, metrics: Metrics) -> None:
         self._settings = settings
         self._progress = progress
         self._metrics = metrics
-        self._file = Path(settings.data_dir) / FILE
+        self._file = Path(settings.data_dir) / SINK_FILE
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="sink-web", daemon=True)
         self._listening = threading.Event()
-        self._failed: BaseException | None = None
-        self._asking = asyncio.Lock()
+        self._error: BaseException | None = None
+        self._query_lock = asyncio.Lock()
         self.port = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._listening.wait(START_S)
-        if self._failed is not None or not self.port:
-            raise ClickHouseError(f"the sink's web server cannot start: {self._failed}")
+        if self._error is not None or not self.port:
+            raise ClickHouseError(f"the sink's web server cannot start: {self._error}")
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        written = self._file.with_suffix(f".{os.getpid()}")
-        written.write_text(json.dumps({"port": self.port, "pid": os.getpid()}))
-        written.replace(self._file)
+        temporary = self._file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"port": self.port, "pid": os.getpid()}))
+        temporary.replace(self._file)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,8 +73,8 @@ class SinkWeb:
             self.port = runner.addresses[0][1]
             self._listening.set()
             self._loop.run_forever()
-        except Exception as error:  # noqa: BLE001 - told by the thread that waits for it
-            self._failed = error
+        except Exception as error:  # noqa: BLE001 - raised by the thread that waits for it
+            self._error = error
             self._listening.set()
         finally:
             if runner is not None:
@@ -88,11 +88,11 @@ class SinkWeb:
         self._client = self._open()
 
     def _open(self) -> Client:
-        """A client of its own, that cannot write: questions do not wait for batches."""
+        """A client of its own that cannot write, so that queries do not wait for batches."""
         return open_client(self._settings.clickhouse.get_secret_value(), self._settings.database, readonly=True)
 
     def _app(self) -> web.Application:
-        app = web.Application(client_max_size=MAX_QUERY)
+        app = web.Application(client_max_size=MAX_QUERY_BYTES)
         app.router.add_post("/", self._query)
         app.router.add_get("/progress", self._show_progress)
         app.router.add_get("/metrics", self._show_metrics)
@@ -101,11 +101,11 @@ class SinkWeb:
 
     async def _query(self, request: web.Request) -> web.Response:
         sql = (await request.text()).strip().rstrip(";")
-        asked = request.query.get("format", DEFAULT_FORMAT)
-        async with self._asking:
+        output_format = request.query.get("format", DEFAULT_FORMAT)
+        async with self._query_lock:
             try:
-                body = await asyncio.to_thread(self._client.raw_query, sql, fmt=asked)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with a question is its asker's to read
+                body = await asyncio.to_thread(self._client.raw_query, sql, fmt=output_format)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a query is for its author to read
                 # chDB 26.9: what a failed query had written already would stand at the head of the handle's next answer.
                 await asyncio.to_thread(self._reopen)
                 return web.Response(status=400, text=str(error))

@@ -1,4 +1,4 @@
-"""Gather rows and write them to ClickHouse: all of a batch, then the positions it reaches; nothing is lost while it is away."""
+"""Write batches of rows to ClickHouse, then the positions they reach; nothing is lost while it is away."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from schemas.clickhouse.rows import TABLES, Row
-from streams.clickhouse.client import DATA_ERRORS, SETTINGS, error_code, patiently
+from schemas.clickhouse.rows import Row
+from schemas.clickhouse.tables import TABLES
+from streams.clickhouse.client import DATA_ERRORS, SETTINGS, error_code, with_retries
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -23,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 FORMAT = "JSONCompactEachRow"
 # After a signal to stop, ClickHouse has this long to take the last batch; it is read again otherwise.
-LAST_TRIES_S = 10.0
+LAST_RETRIES_S = 10.0
 
 
 class Batch:
-    """Rows by table, in the order in which they came. Reading any of them twice changes nothing."""
+    """Rows by table, in the order in which they came. Writing any of them twice changes nothing."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Row]] = defaultdict(list)
@@ -39,7 +40,7 @@ class Batch:
             self.count += 1
 
 
-class Writer:
+class BatchWriter:
     """Writes batches to one database. Use it from one thread."""
 
     def __init__(self, client: Client, database: str, metrics: Metrics, stop: threading.Event) -> None:
@@ -49,25 +50,25 @@ class Writer:
         self._stop = stop
 
     def write(self, batch: Batch, positions: Iterable[Row]) -> None:
-        """All rows, events first, then the positions. Tries until ClickHouse has them.
+        """Write all rows, events first, then the positions; retries until ClickHouse has them.
 
-        After ``stop`` only some seconds more, then it raises what it last got.
+        After ``stop`` it retries for some seconds only, then raises the last error.
         """
         for table in filter(batch.rows.__contains__, TABLES):
             rows = batch.rows[table]
             self._write_table(table, rows)
             self._metrics.sink_rows.labels(table).inc(len(rows))
-        reached = list(positions)
-        if reached:
-            self._write_table("sink_positions", reached)
+        position_rows = list(positions)
+        if position_rows:
+            self._write_table("sink_positions", position_rows)
 
     def _write_table(self, table: str, rows: list[Row]) -> None:
-        """Rows that ClickHouse (or JSON) does not take are found by halving and kept in ``sink_refused``: the others go in."""
+        """Write the rows of a table; what ClickHouse (or JSON) refuses is found by halving and kept in ``sink_refused``."""
         if not rows:
             return
         try:
             block = b"\n".join(map(orjson.dumps, rows))
-            patiently(lambda: self._insert(table, block), self._stop, self._told, LAST_TRIES_S)
+            with_retries(lambda: self._insert(table, block), self._stop, self._log_retry, LAST_RETRIES_S)
         except Exception as error:
             is_of_the_data = isinstance(error, orjson.JSONEncodeError) or error_code(error) in DATA_ERRORS
             if not is_of_the_data or table == "sink_refused":
@@ -90,10 +91,10 @@ class Writer:
 
     def _refuse(self, table: str, row: Row, error: Exception) -> None:
         log.error("sink.row_refused", table=table, error=str(error)[:500])
-        told = [table, _as_text(row), str(error)[:2000], datetime.now(UTC).isoformat()]
-        self._write_table("sink_refused", [told])
+        refusal = [table, _as_text(row), str(error)[:2000], datetime.now(UTC).isoformat()]
+        self._write_table("sink_refused", [refusal])
 
-    def _told(self, error: Exception, pause_s: float) -> None:
+    def _log_retry(self, error: Exception, pause_s: float) -> None:
         log.warning("clickhouse.away", error=str(error)[:300], again_in_s=pause_s)
 
 

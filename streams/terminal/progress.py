@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, nothing at all where nobody looks."""
+"""A progress bar on a terminal; elsewhere nothing is shown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Rate(ProgressColumn):
 
 
 class Bar:
-    """``advance`` by so many of ``unit``; ``say`` what is going on beside it."""
+    """A progress bar: ``advance`` counts units, ``say`` sets the text beside it."""
 
     def __init__(self, title: str, total: int, unit: str = "events", console: Console | None = None) -> None:
         console = console or Console(stderr=True)
@@ -52,7 +52,7 @@ class Bar:
         self._progress.update(self._task, note=note)
 
     def notice(self, line: str) -> None:
-        """A line above the bar, that stays, also where there is no terminal."""
+        """Print a line above the bar that stays, also where there is no terminal."""
         self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

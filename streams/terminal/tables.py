@@ -1,4 +1,4 @@
-"""Tables for people: on a terminal as wide as it is, in a file wide enough."""
+"""Tables for people: as wide as the terminal, or of a fixed width in a file."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def table_of(title: str, *columns: str, left: int = 1) -> Table:
 
 
 def print_line(console: Console, line: str) -> None:
-    """As it is, so that it can be copied: neither wrapped nor coloured."""
+    """Print a line as it is, neither wrapped nor coloured, so that it can be copied."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def share(value: float | None) -> str:
-    """In per cent.
+    """A share in per cent.
 
     >>> share(0.256), share(None)
     ('26 %', '-')

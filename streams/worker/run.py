@@ -17,8 +17,8 @@ from streams.engine.agents import worker_specs
 from streams.engine.row_format import require_known_rows
 from streams.kafka.topics import require_topics
 from streams.logs import configure_logs, logging_config
-from streams.process.affinity import stay_on
-from streams.process.garbage import keep_many_rows
+from streams.process.affinity import pin_to_core
+from streams.process.garbage import tune_for_many_rows
 from streams.worker.app import Wired, build_app
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
         require_known_rows(settings, worker_specs(settings))
     except KafkaException as error:  # the topics may be as new as that: who takes a partition over looks again
         log.warning("rows.not_checked", error=str(error)[:300])
-    keep_many_rows()
+    tune_for_many_rows()
     if settings.core is not None:
-        stay_on(settings.core)
+        pin_to_core(settings.core)
     # Slices are folded in threads: the event loop, which fetches and heartbeats, gets its turn every millisecond.
     sys.setswitchinterval(0.001)
     loop = asyncio.new_event_loop()

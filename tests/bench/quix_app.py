@@ -18,7 +18,7 @@ from quixstreams.models.serializers import BytesDeserializer, BytesSerializer  #
 from schemas.events.envelope import Event
 from schemas.registry import TOPIC_OF_TYPE
 from streams.kafka.codec import decode, encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.rules import Debtors
 from tests.bench.workload import load, load_size
 
@@ -32,7 +32,7 @@ class OutputSerializer(BytesSerializer):  # type: ignore[misc] # the same
 
 def main() -> None:
     bootstrap, folder, topics = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(",")
-    keep_many_rows()
+    tune_for_many_rows()
     workload, size = load(folder.parent), load_size(folder.parent)
     debtors, total = Debtors(workload.context), len(workload.events)
     app = Application(

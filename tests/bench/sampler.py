@@ -32,8 +32,10 @@ def _drawer(label: str, place: str, *functions: str) -> Drawer:
 DOMAINS = ("payments", "bank", "insolvency", "scoring", "limits", "alerts")
 FETCH = "fetch (aiokafka, Faust, event loop)"
 DRAWERS = (
-    _drawer("encode outputs", "/streams/kafka/codec.py", "encode", "headers_of", "_stamp", "_attributes"),
+    _drawer("encode outputs", "/streams/kafka/codec.py", "encode", "json_of"),
+    _drawer("encode outputs", "/schemas/cloudevents.py", "headers_of", "_format_time"),
     _drawer("decode", "/streams/kafka/codec.py"),
+    _drawer("decode", "/schemas/cloudevents.py"),
     *(_drawer(f"react: {name}", f"/agents/debtor/{name}/") for name in DOMAINS),
     _drawer("react: making outputs", "/agents/debtor/outputs/"),
     _drawer("encode and decode rows", "/agents/debtor/state.py", "encode", "decode"),

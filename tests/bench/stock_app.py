@@ -17,16 +17,13 @@ import orjson
 from schemas.events.envelope import Event
 from schemas.registry import TOPIC_OF_TYPE
 from streams.kafka.codec import decode, encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.rules import Debtors
 from tests.bench.workload import PARTITIONS, load, load_size
 
 
-def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.App:
-    """The app; its agent ends the process when it is done."""
-    workload, size = load(folder.parent), load_size(folder.parent)
-    debtors, total = Debtors(workload.context), len(workload.events)
-    app = faust.App(
+def _make_app(bootstrap: str, folder: Path, port: int) -> faust.App:
+    return faust.App(
         folder.name,
         broker=f"kafka://{bootstrap}",
         store="memory://",
@@ -41,6 +38,13 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
         stream_buffer_maxsize=8192,
         topic_disable_leader=True,
     )
+
+
+def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.App:
+    """The app; its agent ends the process when it is done."""
+    workload, size = load(folder.parent), load_size(folder.parent)
+    debtors, total = Debtors(workload.context), len(workload.events)
+    app = _make_app(bootstrap, folder, port)
     source = app.topic(f"{folder.name}-events", key_type=bytes, value_type=bytes)
     targets = {name: app.topic(f"{folder.name}-{name}", key_type=bytes, value_type=bytes) for name in topics}
     table = app.Table("rows", default=None, partitions=PARTITIONS, key_type=str, value_type=bytes)
@@ -81,7 +85,7 @@ def build(bootstrap: str, folder: Path, topics: list[str], port: int) -> faust.A
 
 def main() -> None:
     bootstrap, folder, topics, port = sys.argv[1], Path(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
-    keep_many_rows()
+    tune_for_many_rows()
     app = build(bootstrap, folder, topics, port)
     app.finalize()
     faust.Worker(app, loglevel="WARNING", quiet=True).execute_from_commandline()

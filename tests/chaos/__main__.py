@@ -111,6 +111,11 @@ def run(
     finally:
         feeder.ended.set()
         deployment.end()
+    return _judge(settings, feeder, deployment, status, began)
+
+
+def _judge(settings: Settings, feeder: Feeder, deployment: Deployment, status: int, began: float) -> Result:
+    """What the deployment wrote against the logs, and how its parts ended."""
     acknowledged = Counter(feeder.acknowledged)
     with Bar("checks", 1, "checks") as bar:
         findings = verify(settings, acknowledged + deployment.transacted, deployment.uncertain, bar.say)

@@ -18,10 +18,11 @@ from uuid import uuid4
 
 import pytest
 
+from schemas.cloudevents import STRUCTURED_HEADER
 from schemas.events.envelope import Event
 from schemas.generate import ASYNCAPI, EXAMPLES, GENERATED
 from schemas.registry import CONTRACTS, TOPICS
-from streams.kafka.codec import decode, from_structured
+from streams.kafka.codec import decode
 from streams.kafka.embedded import EmbeddedBroker
 from streams.kafka.topics import create_topics
 from streams.metrics import NAMES, SINK_ROWS_TOTAL, SLICES_TOTAL, Metrics
@@ -124,7 +125,12 @@ def test_every_message_of_the_javascript_sdk_is_decoded_to_the_event_that_it_was
         event = decode(TOPIC_OF[event_type], key and key.encode(), message["value"].encode(), headers)
         where = f"{event_type}/{message['file']} in {message['mode']} mode"
         assert isinstance(event, Event), f"{where}: {event}"
-        example = from_structured(json.loads((EXAMPLES / event_type / message["file"]).read_text()))
+        example = decode(
+            TOPIC_OF[event_type],
+            key and key.encode(),
+            (EXAMPLES / event_type / message["file"]).read_bytes(),
+            [STRUCTURED_HEADER],
+        )
         assert event == example, where
 
 

@@ -41,7 +41,7 @@ def _resolve(document: Any, reference: str) -> Any:
 
 def test_committed_files_are_those_of_the_contracts(documents: dict[str, str]) -> None:
     present = generate.read(generate.GENERATED)
-    assert [name for name in documents.keys() | present.keys() if documents.get(name) != present.get(name)] == [], generate.MEND
+    assert [name for name in documents.keys() | present.keys() if documents.get(name) != present.get(name)] == [], generate.FIX
 
 
 def test_generating_twice_gives_the_same_bytes(documents: dict[str, str]) -> None:

@@ -79,7 +79,7 @@ def test_a_text_is_an_amount_of_at_most_two_decimals_or_refused(text: str) -> No
 
 @pytest.mark.parametrize("text", ["１２.50", "1_000", " 1", "1\n", "+1", ".5", "1.", "0x1", "Infinity", "1e3", ""])
 def test_what_python_would_take_for_a_number_is_no_amount(text: str) -> None:
-    with pytest.raises(ValueError, match="is no amount"):
+    with pytest.raises(ValueError, match="is not a valid amount"):
         parse_amount(text)
 
 
@@ -108,7 +108,7 @@ def test_date_comes_back_equal(day: date) -> None:
     "text", ["2026-02-30", "2026-W03-1", "20260112", "2026-1-12", "2026-01-12T00:00:00", "1969-12-31", "2200-01-01"]
 )
 def test_what_is_no_date_of_business_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no (plausible )?date"):
+    with pytest.raises(ValueError, match=r"is not a (valid|plausible business) date"):
         parse_date(text)
 
 
@@ -117,7 +117,7 @@ def test_an_instant_is_the_same_in_every_zone_or_refused(naive: datetime, minute
     local = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     instant = _answer_of(parse_time, local.isoformat())
     if isinstance(instant, str):
-        assert "no plausible time" in instant or "beyond the calendar" in instant
+        assert "not a plausible time" in instant or "beyond the calendar" in instant
     else:
         assert instant == local
         assert instant.tzinfo is UTC

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from streams.backtest.challengers import fit
+from streams.backtest.challengers import fit_booster
 from streams.backtest.statistics import Bootstrap, Floats, Interval
 from tests.experiments.history import history_of
 from tests.experiments.ledgers import FOLDER, Row, read
@@ -118,7 +118,7 @@ def cross_validate(x: Floats, y: np.ndarray, kind: str) -> Floats:
 
 def _booster(x: Floats, y: np.ndarray) -> Callable[[Floats], Floats]:
     """A booster with smaller leaves than for a ledger: there are only a hundred and forty accounts."""
-    return fit(x, y, min_child_samples=5, num_leaves=4)
+    return fit_booster(x, y, min_child_samples=5, num_leaves=4)
 
 
 def _logistic(x: Floats, y: np.ndarray) -> Callable[[Floats], Floats]:

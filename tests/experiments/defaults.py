@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from streams.backtest.ground_truth import against, find_truth
+from streams.backtest.ground_truth import check_against_truth, find_truth
 from streams.simulate import simulate, write_portfolio
 from tests.experiments.history import history_of
 
@@ -38,7 +38,7 @@ def judge_seed(seed: int, debtors: int = DEBTORS, days: int = DAYS) -> tuple[int
         table = history_of([Path(name)]).table()
     if truth is None:
         raise RuntimeError(f"the simulation of seed {seed} wrote no truth")
-    return sum(bool(customer["defaulted_on"]) for customer in truth["customers"]), against(table, truth).figures()
+    return sum(bool(customer["defaulted_on"]) for customer in truth["customers"]), check_against_truth(table, truth).figures()
 
 
 def cell(figures: Figures, name: str, digits: int) -> str:

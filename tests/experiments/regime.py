@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from streams.backtest.challengers import Forecasts, boosted, late_rate, river_logistic
+from streams.backtest.challengers import Forecasts, gradient_boosting, late_rate, river_logistic
 from streams.backtest.history import UNKNOWN, Table
-from streams.backtest.regime_changes import half_way
+from streams.backtest.regime_changes import days_to_half_way
 from streams.backtest.statistics import log_losses
 from tests.experiments.history import history_of
 from tests.experiments.ledgers import HIGHRADIUS, highradius_mapping, highradius_rows, slower, third, write
@@ -54,14 +54,14 @@ def change_ledger(number: int, *, until: date | None = None, start: date = START
 def reactions(table: Table, affected: np.ndarray, scorers: Sequence[Forecasts], start: date = START) -> list[Reaction]:
     """Each scorer's reaction: from its mean 80 to 20 days before the change towards the share that is late after it."""
     in_scope = (table.late != UNKNOWN) & (np.arange(len(table)) >= BURN_IN)
-    after = table.issued - start.toordinal()
+    after = table.issue_days - start.toordinal()
     affected_rows, unaffected = in_scope & affected, in_scope & ~affected
     before, behind = affected_rows & (after >= -80) & (after < -20), affected_rows & (after >= 0)
     goal = float(table.late[behind].mean())
     results = []
     for scorer in scorers:
         base = float(scorer.p[before].mean())
-        half, most = (half_way(after[affected_rows], scorer.p[affected_rows], goal, share, base) for share in (0.5, 0.8))
+        half, most = (days_to_half_way(after[affected_rows], scorer.p[affected_rows], goal, share, base) for share in (0.5, 0.8))
         losses = log_losses(np.maximum(table.late, 0), np.clip(scorer.p, 1e-4, 1 - 1e-4))
         results.append(Reaction(scorer.title, half, most, float(losses[behind].mean()), float(losses[unaffected].mean())))
     return results
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
     for number in thirds:
         table, affected = change_ledger(number)
         own_forecasts = Forecasts("duewatch", "duewatch", table.p_late)
-        scorers = [own_forecasts, late_rate(table), river_logistic(table), boosted(table, 1_000)]
+        scorers = [own_forecasts, late_rate(table), river_logistic(table), gradient_boosting(table, 1_000)]
         for reaction in reactions(table, affected, scorers):
             half, most = ("-" if days is None else f"{days} d" for days in (reaction.half, reaction.most))
             losses = f"{reaction.log_loss_after:>10.4f}{reaction.log_loss_unaffected:>15.4f}"

@@ -21,7 +21,7 @@ from streams.backtest.history import UNKNOWN, History, Table, burn_in_for
 from streams.backtest.scorecard import judged_rows, payment_dates
 from streams.backtest.statistics import quality
 from streams.connectors.records import Record
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from streams.recompute.pipeline import Fold
 from streams.replay.context import replay_context
 from streams.replay.sources import read_sources
@@ -53,10 +53,10 @@ def score_ledger(path: Path, mapping: str, days: int) -> Table:
     """Score a ledger with steps of so many days."""
     records = read_sources([path], mapping, None)
     history = History()
-    fold = Fold(replay_context(records, None), history.hear)
+    fold = Fold(replay_context(records, None), history.on_event)
     for step in cut(records, days):
         for output in fold.step(step):
-            history.see(output)
+            history.on_output(output)
     return history.table()
 
 
@@ -76,7 +76,7 @@ def line(table: Table) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ledger", choices=LEDGERS, action="append", help="only this one; may be repeated")
-    keep_many_rows()
+    tune_for_many_rows()
     print(f"{'ledger':12}{'step':>8}{'late ll':>10}{'late AUC':>10}{'> 30 ll':>10}{'default ll':>12}{'date off':>10}")
     for name in parser.parse_args(arguments).ledger or LEDGERS:
         if not LEDGERS[name].exists():

@@ -12,10 +12,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
 
-from schemas.clickhouse.rows import Record, rows_of
+from schemas.clickhouse.rows import SinkRecord, rows_of
 from schemas.events import payments as p
 from schemas.events.customers import CustomerUpdated
 from schemas.outputs.common import Reason
@@ -26,7 +25,7 @@ from streams.clickhouse.migrate import migrate
 from streams.clickhouse.query import ClickHouse
 from streams.dead_letters import listing
 from streams.metrics import Metrics
-from streams.sink.writer import Batch, Writer
+from streams.sink.writer import Batch, BatchWriter
 from tests.integration.support.ledgers import as_records, highradius, recompute, record, tangled, tick
 
 if TYPE_CHECKING:
@@ -52,10 +51,10 @@ class Database:
     def __init__(self, client: Client, dsn: str) -> None:
         self.client, self.dsn, self.name = client, dsn, f"test_{next(_names)}"
         migrate(client, self.name)
-        self._writer = Writer(client, self.name, Metrics(), threading.Event())
+        self._writer = BatchWriter(client, self.name, Metrics(), threading.Event())
 
-    def sink(self, records: Iterable[Record], batch: int = 5_000) -> None:
-        rows = [rows_of(one, orjson.loads) for one in records]
+    def sink(self, records: Iterable[SinkRecord], batch: int = 5_000) -> None:
+        rows = [rows_of(one) for one in records]
         for start in range(0, len(rows), batch):
             gathered = Batch()
             for some in rows[start : start + batch]:
@@ -163,7 +162,7 @@ def _fingerprint(database: Database, view: str) -> object:
     return database.rows(f"SELECT count(), sum(cityHash64(*)) FROM (SELECT {columns} FROM {{d}}.{view})")  # noqa: S608
 
 
-def _outputs() -> list[Record]:
+def _outputs() -> list[SinkRecord]:
     versions = {"policy_version": "p", "model_version": "m", "code_version": "c"}
     at = datetime(2024, 8, 1, tzinfo=UTC)
     score: dict[str, Any] = {"customer_id": "C1", "ready": True, "currency": "EUR", "reasons": (), "scored_at": at, **versions}
@@ -229,7 +228,7 @@ def test_a_failed_deadline_is_a_row(database: Database) -> None:
 
 
 def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database) -> None:
-    def failed(row: str, due: int) -> Record:
+    def failed(row: str, due: int) -> SinkRecord:
         told = DeadlineFailed(
             customer_id="C1", kind="invoice", row=row, due_on=date(2024, 8, due), try_again_on=date(2024, 8, due + 1),
             error=f"E: on {due}", recommended_action="report it", code_version="c",
@@ -239,12 +238,12 @@ def test_failed_deadlines_are_listed_with_what_became_of_them(database: Database
     database.sink([failed("i/I1", 1), failed("i/I1", 2), failed("", 7), failed("", 8), tick(date(2024, 8, 8))])
     asked = ClickHouse(None, database.dsn, database.name)
     still = "deadline of C1, the debtor itself, due 2024-08-07: E: on 8  [tried again on 2024-08-09]"
-    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [made up for since; failed 2 times]"
+    over = "deadline of C1, i/I1, due 2024-08-01: E: on 2  [resolved since; failed 2 times]"
     assert listing.list_deadlines(asked, 9).splitlines() == [still, over]
     assert listing.list_deadlines(asked, 9, only_open=True) == still
 
 
-def _rejected(bad: Record, offset: int = 0) -> Record:
+def _rejected(bad: SinkRecord, offset: int = 0) -> SinkRecord:
     letter = RecordRejected(
         topic=bad.topic, partition=bad.partition, offset=offset, reason="r", field=None, code_version="1",
         raw=base64.b64encode(bad.value or b"").decode(), key=base64.b64encode(bad.key or b"").decode(),
@@ -273,7 +272,7 @@ INVOICE = p.InvoiceIssued(
     ],
 )
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_dead_letter_takes_exactly_its_own_record_out(database: Database, bad: Record, order: int) -> None:
+def test_a_dead_letter_takes_exactly_its_own_record_out(database: Database, bad: SinkRecord, order: int) -> None:
     good = record(INVOICE, "e1")
     database.sink([*[good, bad][::order], tick(date(2024, 1, 31))])
     # Of an earlier run, when the record lay at another offset.
@@ -312,7 +311,7 @@ def _sales(days: dict[date, str], due: date) -> list[Contract]:
 
 
 def test_golden_vectors_of_the_dso_forms(database: Database) -> None:
-    # peers.md iii.3 with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
+    # A textbook example, with its 30 days as our 90: 15,000 / 10,000 -> 1.5 windows = 135 days, 4,000 not due -> 36, ADD 99.
     day = date(2024, 12, 31)
     old, new, late = date(2024, 9, 1), date(2024, 12, 1), date(2024, 12, 2)
     facts = [

@@ -12,17 +12,16 @@ from itertools import count
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-import orjson
 import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError as DriverError
 from urllib3 import Timeout
 
-from schemas.clickhouse.rows import Record, rows_of
+from schemas.clickhouse.rows import SinkRecord, rows_of
 from streams.clickhouse.client import READ_ONLY, ClickHouseError, open_client
 from streams.clickhouse.migrate import migrate
 from streams.clickhouse.query import query
 from streams.metrics import Metrics
-from streams.sink.writer import Batch, Writer
+from streams.sink.writer import Batch, BatchWriter
 from tests.integration.support.ledgers import as_records, tangled, tick
 from tests.integration.support.portfolio import wait_for
 from tests.support.clickhouse_http import Fault, Gateway
@@ -73,10 +72,10 @@ def database() -> str:
     return f"faults_{next(_numbers)}"
 
 
-def written(client: Client, database: str, records: Iterable[Record], batch_size: int = 400) -> None:
+def written(client: Client, database: str, records: Iterable[SinkRecord], batch_size: int = 400) -> None:
     """Write records as the sink does, in batches that each end with a position."""
-    writer = Writer(client, database, Metrics(), threading.Event())
-    rows = [rows_of(record, orjson.loads) for record in records]
+    writer = BatchWriter(client, database, Metrics(), threading.Event())
+    rows = [rows_of(record) for record in records]
     for start in range(0, len(rows), batch_size):
         batch = Batch()
         for some in rows[start : start + batch_size]:
@@ -96,13 +95,13 @@ def one_value(client: Client, sql: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def records() -> list[SinkRecord]:
     facts = [fact for seed in range(12) for fact in tangled(seed, f"C{seed}")]
     return [*as_records(facts), tick(date(2024, 8, 31))]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(gateway: Gateway, records: list[Record]) -> dict[str, list[tuple[object, ...]]]:
+def undisturbed(gateway: Gateway, records: list[SinkRecord]) -> dict[str, list[tuple[object, ...]]]:
     """What the records come to where nothing fails."""
     client = open_client(gateway.dsn)
     migrate(client, "faults_none")
@@ -120,7 +119,7 @@ def test_whatever_befalls_a_write_each_record_counts_once(
     client: Client,
     impatient: Client,
     database: str,
-    records: list[Record],
+    records: list[SinkRecord],
     undisturbed: dict[str, list[tuple[object, ...]]],
     fault: Fault,
     is_run: bool,
@@ -137,7 +136,7 @@ def test_whatever_befalls_a_write_each_record_counts_once(
 
 @pytest.mark.parametrize("fault", Fault)
 def test_a_position_is_written_only_when_the_rows_before_it_are_there(
-    server: Gateway, client: Client, impatient: Client, database: str, records: list[Record], fault: Fault
+    server: Gateway, client: Client, impatient: Client, database: str, records: list[SinkRecord], fault: Fault
 ) -> None:
     position = f"SELECT max(next_offset) FROM {database}.sink_positions"  # noqa: S608
     migrate(client, database)

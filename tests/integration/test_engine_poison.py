@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from schemas.events.bank import BankTransactionBooked
 from schemas.events.envelope import Output
-from schemas.outputs.operations import KEPT_VALUE
+from schemas.outputs.operations import MAX_VALUE_BYTES
 from streams.dead_letters.resume import resume
 from streams.engine.fetcher import BATCH, MAX_UNDELIVERED
 from streams.errors import UsageError, UserError
@@ -168,8 +168,9 @@ def test_a_record_that_is_too_large_for_its_dead_letter_does_not_hold_up_its_par
         wait_for(lambda: len(read_all(settings, "alerts")) == 1, 60)
         assert worker.stop(20) == 0
     (letter,) = [orjson.loads(message.value() or b"") for message in read_all(settings, "dead-letters")]
-    assert "send less in one event" in letter["reason"] and letter["reason"].endswith(f"the first {KEPT_VALUE} bytes are kept)")
-    assert b64decode(letter["raw"]) == large[:KEPT_VALUE]
+    assert "send less in one event" in letter["reason"]
+    assert letter["reason"].endswith(f"the first {MAX_VALUE_BYTES} bytes are kept)")
+    assert b64decode(letter["raw"]) == large[:MAX_VALUE_BYTES]
     assert [header(message, "ce_causationid") for message in read_all(settings, "alerts")] == ["e2"]
 
 

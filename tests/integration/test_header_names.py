@@ -10,9 +10,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from schemas.cloudevents import UNREADABLE
 from streams.dead_letters.resend import Correction, corrected
 from streams.kafka.codec import partition_of
-from streams.kafka.headers import UNREADABLE
 from streams.kafka.topics import full_name
 from tests.integration.support.portfolio import deployment, payment, read_all, wait_for
 from tests.integration.test_audit import audited, duewatch, start
@@ -62,7 +62,7 @@ def test_a_name_that_is_no_text_makes_a_dead_letter_and_stops_nobody(kafka: Kafk
     (message,) = read_all(settings, "dead-letters")
     letter = orjson.loads(message.value() or b"")
     assert (letter["topic"], letter["offset"], letter["field"]) == ("payments", 3, "headers")
-    assert "the name of a header is no UTF-8" in letter["reason"]
+    assert "the name of a header is not UTF-8" in letter["reason"]
     assert (status, report["differences"]) == (0, [])
     assert duewatch("sql", "select count() from events", "--data", str(tmp_path), "--format", "TSV")[1] == "5\n"
 

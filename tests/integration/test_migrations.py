@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.clickhouse.rows import TABLES
+from schemas.clickhouse.tables import TABLES
 from streams.clickhouse.migrate import Migration, MigrationError, migrate, pending, read_migrations, run_migrate
 from streams.settings import Settings
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.embedded
 
 
-def test_every_table_view_and_column_is_as_committed(chdb: Client) -> None:
-    chdb.command("DROP DATABASE IF EXISTS public_columns")
-    migrate(chdb, "public_columns")
-    present = names_in_clickhouse(chdb, "public_columns")
+def test_every_table_view_and_column_is_as_committed(clickhouse: Client) -> None:
+    clickhouse.command("DROP DATABASE IF EXISTS public_columns")
+    migrate(clickhouse, "public_columns")
+    present = names_in_clickhouse(clickhouse, "public_columns")
     committed = {"columns": json.loads(COMMITTED.read_text(encoding="utf-8"))["columns"]}
     assert missing(committed, present) == [], "bring it back, or add a view of another name"
     assert missing(present, committed) == [], "list it: python -m tests.contract.support.public_names"

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from streams.backtest.challengers import Forecasts, boosted, booster_is_here
+from streams.backtest.challengers import Forecasts, gradient_boosting, is_booster_available
 from streams.backtest.run import run_backtest
 from tests.experiments import berka, regime
 from tests.experiments.ledgers import HIGHRADIUS, IBM, highradius_mapping, highradius_rows, needs, read, write
@@ -107,12 +107,12 @@ def test_an_account_without_any_invoice_has_a_score_from_its_movements_alone() -
 
 
 @needs(HIGHRADIUS)
-@pytest.mark.skipif(not booster_is_here(), reason="LightGBM is not installed here: make setup installs it")
+@pytest.mark.skipif(not is_booster_available(), reason="LightGBM is not installed here: make setup installs it")
 def test_after_a_change_of_regime_the_score_is_half_way_before_lightgbm() -> None:
     start = date(2019, 5, 6)
     table, affected = regime.change_ledger(1, until=UNTIL, start=start)
     ours, booster = regime.reactions(
-        table, affected, [Forecasts("duewatch", "duewatch", table.p_late), boosted(table, 1_000)], start
+        table, affected, [Forecasts("duewatch", "duewatch", table.p_late), gradient_boosting(table, 1_000)], start
     )
 
     assert ours.half is not None

@@ -62,7 +62,7 @@ def test_it_drains_goes_on_after_a_kill_and_can_be_asked_all_the_while(settings:
         assert {place["number"] for place in told["ticks"].values()} == {1}
         assert ask(settings, total) == ["3000", "3000"]
         assert ask(settings, "SELECT open_amount, due_1_30 FROM portfolio_daily ORDER BY day DESC LIMIT 1") == ["30000", "30000"]
-        with pytest.raises(Exception, match="only questions"):
+        with pytest.raises(Exception, match="only reading queries"):
             query("DROP TABLE ticks", settings.data_dir)
         child.kill()
     produce(settings, as_records(invoices(3000, 4000), "late"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-BRAIN = ("react.py", "facts.py", "deadlines.py", "learning.py", "outputs.py", "case.py", "keys.py", "decide.py", "state.py")
-PURE = sorted(path for name in BRAIN for path in (ROOT / "agents").rglob(name))
+from tests.support import structure
+from tests.support.structure import ROOT, SOURCE
+
+PURE = sorted(path for path in (ROOT / "agents").rglob("*.py") if path.name != "agent.py")
+ALLOWED = {"agents/debtor/scoring/model_cache.py": ["calls id()"]}
+"""Identity decides there whether a cached value is still that of the same model; no result depends on it."""
+NAMES_LEFT = Path(__file__).with_name("names_left.json")
 FORBIDDEN_MODULES = {
     "asyncio",
     "io",
@@ -52,7 +57,8 @@ def _impure(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_decides_reads_no_clock_no_chance_and_no_file(path: Path) -> None:
-    assert _impure(path.read_text(encoding="utf-8")) == []
+    allowed = ALLOWED.get(str(path.relative_to(ROOT)), [])
+    assert [act for act in _impure(path.read_text(encoding="utf-8")) if act not in allowed] == []
 
 
 IMPURE = [
@@ -90,3 +96,49 @@ def test_no_tracked_file_names_a_machine_or_a_registry() -> None:
     paths = [ROOT / name for name in names if name and name != "tests/unit/test_architecture.py"]
     texts = {path: path.read_bytes().decode(errors="ignore") for path in paths if path.is_file()}
     assert {str(path.relative_to(ROOT)): MACHINE.findall(text) for path, text in texts.items() if MACHINE.search(text)} == {}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert structure.circles() == []
+
+
+def test_the_top_of_streams_is_its_ground_and_nothing_else() -> None:
+    assert {path.name for path in (ROOT / "streams").glob("*.py")} == {
+        "__init__.py",
+        "errors.py",
+        "logs.py",
+        "metrics.py",
+        "settings.py",
+    }
+
+
+def test_no_function_is_longer_than_fifty_lines() -> None:
+    assert structure.long_functions(50, *SOURCE, "tests") == []
+
+
+def test_every_public_function_that_decides_shows_an_example() -> None:
+    assert structure.without_doctest() == []
+
+
+def test_every_function_is_annotated() -> None:
+    files = structure.python_files(*SOURCE, "tests")
+    bare = [
+        f"{path.relative_to(ROOT)}:{function.lineno}"
+        for path in files
+        for function in structure.functions(path)
+        if not structure.is_annotated(function)
+    ]
+    assert bare == []
+
+
+def test_no_name_is_a_participle_or_a_pronoun_alone() -> None:
+    """What is left of before may only become less: names_left.json counts it, by file."""
+    left: dict[str, dict[str, int]] = json.loads(NAMES_LEFT.read_text(encoding="utf-8"))
+    files = {str(path.relative_to(ROOT)): structure.bare_names(path) for path in structure.python_files(*SOURCE, "tests")}
+    new = {
+        f"{file}: {name}"
+        for file, names in files.items()
+        for name, count in names.items()
+        if count > left.get(file, {}).get(name, 0)
+    }
+    assert new == set(), "name the thing or the act: `records`, `expected`, `read_policy`, not `told`, `wanted`, `made`"

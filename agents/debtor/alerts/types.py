@@ -241,3 +241,5 @@ ALERT_TYPES: tuple[AlertDefinition, ...] = (
 """All types, in the order in which alerts of one cause go out."""
 BY_CODE: dict[str, AlertDefinition] = {definition.code: definition for definition in ALERT_TYPES}
 EARLY_WARNINGS: tuple[AlertType, ...] = tuple(d.code for d in ALERT_TYPES if d.is_early_warning)
+EARLY_WARNING_DAYS = 180
+"""A warning longer than this before a default was a warning of something else: by this the backtest and the demo judge alerts."""

@@ -9,11 +9,11 @@ from math import ceil, floor, log10
 
 from markupsafe import Markup, escape
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 22, 10, 40
-"""Margins for the axes' words, in units of the view box."""
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 62, 22, 10, 40
+"""Margins for the words of the axes, in units of the view box."""
 WIDTH = 460
-"""Of a picture that has half of a wide page."""
-SWIPE = "Scroll sideways to see the rest →"
+"""The width of a picture that takes half of a wide page."""
+SWIPE_HINT = "Scroll sideways to see the rest →"
 Point = tuple[float, float]
 
 
@@ -33,44 +33,44 @@ class Plot:
     x: Point
     y: Point
     about: str
-    """What a screen reader says."""
+    """The text for screen readers."""
     width: int = WIDTH
     height: int = 300
-    left: int = LEFT
+    left: int = MARGIN_LEFT
     parts: list[str] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> Point:
-        """From values to the view box; what lies outside the ranges is drawn at the edge."""
+        """The place of a value in the view box; what lies outside the ranges is drawn at the edge."""
         (x0, x1), (y0, y1) = self.x, self.y
         across = min(max((x - x0) / ((x1 - x0) or 1.0), 0.0), 1.0)
         up = min(max((y - y0) / ((y1 - y0) or 1.0), 0.0), 1.0)
         return (
-            round(self.left + across * (self.width - self.left - RIGHT), 1),
-            round(self.height - BOTTOM - up * (self.height - TOP - BOTTOM), 1),
+            round(self.left + across * (self.width - self.left - MARGIN_RIGHT), 1),
+            round(self.height - MARGIN_BOTTOM - up * (self.height - MARGIN_TOP - MARGIN_BOTTOM), 1),
         )
 
     def axes(
         self, x_name: str, y_name: str, x_ticks: Iterable[tuple[float, str]] = (), y_ticks: Iterable[tuple[float, str]] = ()
     ) -> None:
-        """A light grid, the ticks' words, and what the axes are."""
-        for value, text in y_ticks or numbered(self.y):
+        """Draw a light grid, the words of the ticks, and the names of the axes."""
+        for value, text in y_ticks or number_ticks(self.y):
             left, right = self.at(self.x[0], value), self.at(self.x[1], value)
             self.parts.append(f'<path class="grid" d="M{left[0]} {left[1]}H{right[0]}"/>')
             self.words(left[0] - 6, left[1] + 4, text, "end")
-        floor_ = self.height - BOTTOM
-        for value, text in x_ticks or numbered(self.x):
+        floor_ = self.height - MARGIN_BOTTOM
+        for value, text in x_ticks or number_ticks(self.x):
             across = self.at(value, self.y[0])[0]
             self.parts.append(f'<path class="axis" d="M{across} {floor_}v4"/>')
             self.words(across, floor_ + 17, text, "middle")
-        self.parts.append(f'<path class="axis" d="M{self.left} {floor_}H{self.width - RIGHT}"/>')
-        self.words((self.left + self.width - RIGHT) / 2, self.height - 5, x_name, "middle", "name")
-        middle = (TOP + floor_) / 2
+        self.parts.append(f'<path class="axis" d="M{self.left} {floor_}H{self.width - MARGIN_RIGHT}"/>')
+        self.words((self.left + self.width - MARGIN_RIGHT) / 2, self.height - 5, x_name, "middle", "name")
+        middle = (MARGIN_TOP + floor_) / 2
         self.parts.append(
             f'<text class="name" text-anchor="middle" transform="translate(11 {middle}) rotate(-90)">{escape(y_name)}</text>'
         )
 
     def words(self, x: float, y: float, text: str, anchor: str = "start", style: str = "") -> None:
-        """Text at a place of the view box."""
+        """Draw a text at a place of the view box."""
         self.parts.append(f'<text class="{style}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>')
 
     def line(self, points: Sequence[Point], style: str, title: str = "") -> None:
@@ -79,7 +79,7 @@ class Plot:
             self.parts.append(f'<path class="line {style}" d="M{path}">{_title(title)}</path>')
 
     def steps(self, points: Sequence[Point], style: str, title: str = "") -> None:
-        """A line that changes at a point and holds until the next."""
+        """Draw a line that changes at a point and holds until the next."""
         if points:
             path = "M{} {}".format(*self.at(*points[0]))
             path += "".join("H{}V{}".format(*self.at(*point)) for point in points[1:])
@@ -90,7 +90,7 @@ class Plot:
         self.parts.append(f'<circle class="dot {style}" cx="{across}" cy="{up}" r="{radius}">{_title(title)}</circle>')
 
     def reach(self, a: Point, b: Point, style: str) -> None:
-        """From one value to another: an interval."""
+        """Draw an interval from one value to another."""
         (x0, y0), (x1, y1) = self.at(*a), self.at(*b)
         self.parts.append(f'<path class="reach {style}" d="M{x0} {y0}L{x1} {y1}"/>')
 
@@ -103,25 +103,25 @@ class Plot:
         )
 
     def rule(self, *, x: float | None = None, y: float | None = None, style: str = "hint") -> None:
-        """A line across all: where nothing is gained, where something happened."""
+        """Draw a line across the whole picture, to mark a value."""
         a = self.at(self.x[0] if x is None else x, self.y[0] if y is None else y)
         b = self.at(self.x[1] if x is None else x, self.y[1] if y is None else y)
         self.parts.append(f'<path class="{style}" d="M{a[0]} {a[1]}L{b[0]} {b[1]}"/>')
 
     def svg(self) -> Markup:
         head = f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(self.about)}">'
-        drawn = head + "".join(self.parts) + "</svg>"
+        picture = head + "".join(self.parts) + "</svg>"
         if self.width > WIDTH:  # on a phone its words would shrink to nothing: there it keeps its size and is scrolled
-            drawn = f'<p class="swipe" aria-hidden="true">{SWIPE}</p><div class="scroll far" tabindex="0">{drawn}</div>'
-        return Markup(drawn)  # noqa: S704 - made above, with every word escaped
+            picture = f'<p class="swipe" aria-hidden="true">{SWIPE_HINT}</p><div class="scroll far" tabindex="0">{picture}</div>'
+        return Markup(picture)  # noqa: S704 - made above, with every word escaped
 
 
 def _title(text: str) -> str:
     return f"<title>{escape(text)}</title>" if text else ""
 
 
-def key(series: Sequence[Series]) -> Markup:
-    """What is what, above a picture."""
+def legend(series: Sequence[Series]) -> Markup:
+    """The legend above a picture: which line is which."""
     items = "".join(
         f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><path class="line {s.style}" d="M1 4H23"/></svg>{escape(s.name)}</li>'
         for s in series
@@ -129,44 +129,44 @@ def key(series: Sequence[Series]) -> Markup:
     return Markup(f'<ul class="key">{items}</ul>')  # noqa: S704 - made above, with every word escaped
 
 
-def numbered(span: Point, most: int = 6) -> list[tuple[float, str]]:
-    """Round numbers within a range.
+def number_ticks(span: Point, max_ticks: int = 6) -> list[tuple[float, str]]:
+    """Ticks at round numbers within a range: (value, text).
 
-    >>> [text for _, text in numbered((0.0, 1.0))]
+    >>> [text for _, text in number_ticks((0.0, 1.0))]
     ['0', '0.2', '0.4', '0.6', '0.8', '1']
     """
     low, high = span
-    size = (high - low) / most or 1.0
+    size = (high - low) / max_ticks or 1.0
     power = 10.0 ** floor(log10(size))
     step = next(f * power for f in (1, 2, 2.5, 5, 10) if f * power >= size * 0.999)
     first = ceil(low / step - 1e-9)
-    found = []
+    ticks = []
     while first * step <= high + step * 1e-6:
         value = first * step
-        found.append((value, f"{value:,.10g}" if abs(value) >= 1e-12 else "0"))
+        ticks.append((value, f"{value:,.10g}" if abs(value) >= 1e-12 else "0"))
         first += 1
-    return found
+    return ticks
 
 
-def dated(first: int, last: int, most: int = 6) -> list[tuple[float, str]]:
-    """The beginnings of months (or quarters, or years) between two days, given as ordinals."""
+def date_ticks(first: int, last: int, max_ticks: int = 6) -> list[tuple[float, str]]:
+    """Ticks at the starts of months (or quarters, or years) between two days, given as ordinals."""
     start, end = date.fromordinal(max(first, 1)), date.fromordinal(max(last, 1))
     months = (end.year - start.year) * 12 + end.month - start.month + 1
-    every = next((n for n in (1, 2, 3, 6, 12, 24, 60) if months / n <= most), 120)
-    found = []
+    every = next((n for n in (1, 2, 3, 6, 12, 24, 60) if months / n <= max_ticks), 120)
+    ticks = []
     for month in range(start.year * 12 + start.month - 1, end.year * 12 + end.month):
         day = date(month // 12, month % 12 + 1, 1)
         if month % every == 0 and first <= day.toordinal() <= last:
-            found.append((float(day.toordinal()), f"{day:%Y}" if every >= 12 else f"{day:%b %y}"))
-    return found
+            ticks.append((float(day.toordinal()), f"{day:%Y}" if every >= 12 else f"{day:%b %y}"))
+    return ticks
 
 
-def span_of(values: Iterable[float], *, margin: float = 0.06, low: float | None = None, high: float | None = None) -> Point:
-    """The range of the values with some room; ``low`` and ``high`` are not overstepped."""
-    known = [value for value in values if value == value]  # noqa: PLR0124 - NaN differs from itself
-    if not known:
+def range_of(values: Iterable[float], *, margin: float = 0.06, low: float | None = None, high: float | None = None) -> Point:
+    """The range of the values with a margin, but never below ``low`` or above ``high``."""
+    finite = [value for value in values if value == value]  # noqa: PLR0124 - NaN differs from itself
+    if not finite:
         return 0.0, 1.0
-    least, most = min(known), max(known)
-    room = (most - least or abs(most) or 1.0) * margin
-    least, most = least - room, most + room
-    return (least if low is None else max(least, low)), (most if high is None else min(most, high))
+    smallest, largest = min(finite), max(finite)
+    room = (largest - smallest or abs(largest) or 1.0) * margin
+    smallest, largest = smallest - room, largest + room
+    return (smallest if low is None else max(smallest, low)), (largest if high is None else min(largest, high))

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from agents.debtor.brain import DebtorBrain
 from streams.kafka.codec import encode
 from streams.kafka.producer import fenced_producer
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench import kafka
 from tests.bench.figures import Commit, commit_rate
 from tests.bench.workload import PARTITIONS, Workload, cuts, decode_cut, load
@@ -75,7 +75,7 @@ def run(bootstrap: str, name: str, partition: int, slices: Sequence[Slice], comm
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     workload = load(folder)
     slices = writes_by_partition(workload)
     broker, name = kafka.broker(folder), kafka.run_folder(folder, "ceiling").name

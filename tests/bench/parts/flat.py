@@ -24,7 +24,7 @@ from agents.debtor.keys import SEPARATOR, split_key
 from agents.debtor.state import encode as encode_row
 from schemas.ids import stable_id
 from streams.kafka.codec import encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.figures import spread
 from tests.bench.parts.react import micros
 from tests.bench.rows import Templates, clone_rows, debtors_of, make_templates, name_of
@@ -38,7 +38,7 @@ how full a slice is (a quarter of the cost), not how many debtors there are."""
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     workload, size = load(folder), load_size(folder)
     clones = warm_up_debtors(workload, make_templates(workload))
     by_debtors = costs(workload, {count: of_debtors(workload, clones, count) for count in size.flat_debtors})

@@ -21,7 +21,7 @@ from agents.learner.brain import LearnerBrain
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output
 from streams.kafka.codec import decode, encode
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench.workload import PARTITIONS, Cut, build_ledger, count_types, cuts, decode_cut, load, load_size
 
 EXAMPLES = 100
@@ -74,7 +74,7 @@ def fold_once(slices: Sequence[Cut], context: ContextSet) -> Timings:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     workload, size = load(folder), load_size(folder)
     fold_once(cuts(workload)[:8], workload.context)  # what is loaded and remembered with the first use of it
     times = fold_once(cuts(workload), workload.context)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from streams.process.garbage import keep_many_rows
+from streams.process.garbage import tune_for_many_rows
 from tests.bench import kafka
 from tests.bench.figures import shares
 from tests.bench.parts.react import fold_once
@@ -20,7 +20,7 @@ from tests.bench.workload import cuts, load
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    keep_many_rows()
+    tune_for_many_rows()
     workload = load(folder)
     slices = cuts(workload)
     with Sampler() as sampler:

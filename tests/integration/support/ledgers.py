@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base import Contract, format_time
-from schemas.clickhouse.rows import Record
+from schemas.clickhouse.rows import SinkRecord
 from schemas.events import payments as p
 from schemas.events.clock import Ticked
 from schemas.registry import TOPICS
@@ -36,7 +36,7 @@ def record(
     partition: int = 0,
     offset: int = 0,
     prefix: str = "t",
-) -> Record:
+) -> SinkRecord:
     """A record in binary mode, as our own producers write it."""
     at = format_time(recorded)
     told = {
@@ -49,10 +49,10 @@ def record(
     }
     headers = [(f"ce_{name}", text.encode()) for name, text in told.items()]
     named = key if key is not None else getattr(data, "customer_id", "0")
-    return Record(topic, partition, offset, named.encode(), data.model_dump_json().encode(), headers, prefix)
+    return SinkRecord(topic, partition, offset, named.encode(), data.model_dump_json().encode(), headers, prefix)
 
 
-def tick(day: date, partition: int = 0, prefix: str = "t") -> Record:
+def tick(day: date, partition: int = 0, prefix: str = "t") -> SinkRecord:
     """The tick at the end of a day."""
     at = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
     return record(
@@ -60,12 +60,12 @@ def tick(day: date, partition: int = 0, prefix: str = "t") -> Record:
     )
 
 
-def as_records(facts: Iterable[Contract], tag: str = "e") -> list[Record]:
+def as_records(facts: Iterable[Contract], tag: str = "e") -> list[SinkRecord]:
     return [record(fact, f"{tag}{n}", offset=n) for n, fact in enumerate(facts)]
 
 
 def highradius(path: Path) -> Iterator[Contract]:
-    """The mapping of DESIGN section 6."""
+    """The mapping ``highradius``."""
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             paid = date.fromisoformat(row["clear_date"])

@@ -20,7 +20,7 @@ from streams.kafka.topics import full_name
 from streams.process.children import Child, spawn
 
 if TYPE_CHECKING:
-    from schemas.clickhouse.rows import Record
+    from schemas.clickhouse.rows import SinkRecord
     from streams.settings import Settings
 
 PATIENCE_S = 60.0
@@ -42,7 +42,7 @@ def invoices(start: int, end: int) -> list[p.InvoiceIssued]:
     ]
 
 
-def produce(settings: Settings, records: Iterable[Record]) -> None:
+def produce(settings: Settings, records: Iterable[SinkRecord]) -> None:
     producer = Producer({**settings.for_librdkafka(), "partitioner": "murmur2_random"})
     for record in records:
         topic = full_name(settings.prefix, record.topic)

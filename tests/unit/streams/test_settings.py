@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from streams import DEFAULT_DATA
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.discovery import DEFAULT_DATA
 from streams.clickhouse.query import query
 from streams.replay.run import Target
 from streams.settings import MASK, Security, Settings, SettingsError, load_settings, variables
@@ -121,7 +121,7 @@ def test_an_error_names_the_variable_its_value_and_the_mend(name: str, value: st
 def test_all_errors_are_told_at_once() -> None:
     message = refused(PARTITIONS="0", CLOCK="wall", BOOTSTAP="a:1")
     assert message.count("DUEWATCH_") == 4
-    assert "DUEWATCH_BOOTSTAP is no setting. Did you mean DUEWATCH_BOOTSTRAP?" in message
+    assert "DUEWATCH_BOOTSTAP is not a setting. Did you mean DUEWATCH_BOOTSTRAP?" in message
 
 
 @pytest.mark.parametrize("missing", ["MECHANISM", "USERNAME", "PASSWORD"])
@@ -141,8 +141,8 @@ def test_certificate_and_key_go_together(certificate: tuple[Path, Path]) -> None
 @pytest.mark.parametrize(
     ("dsn", "problem"),
     [
-        pytest.param("localhost:8123", "begins with none", id="no scheme"),
-        pytest.param("https://u:hunter2@host:x", "is no URL", id="no port"),
+        pytest.param("localhost:8123", "starts with none", id="no scheme"),
+        pytest.param("https://u:hunter2@host:x", "is not a valid URL", id="no port"),
         pytest.param("clickhouse://u:hun/ter2@host", "write special characters", id="slash in the password"),
         pytest.param("clickhouse://u:hunter2@", "names no host", id="no host"),
         pytest.param("chdb://", "names no folder", id="no folder"),
@@ -164,9 +164,8 @@ def test_a_right_dsn_is_kept_as_it_is(dsn: str) -> None:
 
 def test_secrets_are_never_shown() -> None:
     settings = load_settings({**SASL, "DUEWATCH_CLICKHOUSE": "clickhouse://risk:hunter2@ch:8123/db?password=hunter2"})
-    for text in (repr(settings), str(settings), str(settings.shown()), settings.model_dump_json()):
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert "hunter2" not in text
-    assert settings.shown()["DUEWATCH_CLICKHOUSE"] == f"clickhouse://risk:{MASK}@ch:8123/db"
     with pytest.raises(ValidationError) as raised:
         Security(protocol="SASL_SSL", password="hunter2", username=["hunter2"])
     assert "hunter2" not in str(raised.value)

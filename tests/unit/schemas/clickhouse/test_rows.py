@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.clickhouse.rows import TABLES, TOPICS_READ, Record, identity, rows_of
+from schemas.clickhouse.rows import SinkRecord, identity, rows_of
+from schemas.clickhouse.tables import TABLES, TOPICS_READ
 from schemas.events import payments as p
 from tests.integration.support.ledgers import record
 
@@ -24,8 +25,8 @@ PAYMENT = p.PaymentReceived(
 )
 
 
-def _named(one: Record) -> list[tuple[str, dict[str, object]]]:
-    return [(table, dict(zip(TABLES[table], row, strict=True))) for table, row in rows_of(one, orjson.loads)]
+def _named(one: SinkRecord) -> list[tuple[str, dict[str, object]]]:
+    return [(table, dict(zip(TABLES[table], row, strict=True))) for table, row in rows_of(one)]
 
 
 def test_a_payment_is_an_event_and_a_posting_per_allocation_and_rest() -> None:
@@ -37,7 +38,7 @@ def test_a_payment_is_an_event_and_a_posting_per_allocation_and_rest() -> None:
 
 
 def test_money_is_never_a_float() -> None:
-    rows = rows_of(record(PAYMENT, "e1"), orjson.loads)
+    rows = rows_of(record(PAYMENT, "e1"))
     assert not any(isinstance(value, float) for _, row in rows for value in row)
 
 
@@ -45,7 +46,7 @@ def test_structured_mode_says_the_same_as_binary_mode() -> None:
     envelope = {"id": "e1", "type": "duewatch.payment.received.v1", "source": "test", "specversion": "1.0"}
     times = {"time": "2026-01-01T00:00:00Z", "recordedtime": "2026-01-01T00:00:00Z"}
     value = orjson.dumps({**envelope, **times, "data": PAYMENT.model_dump(mode="json")})
-    structured = Record("payments", 0, 0, b"A", value, [("content-type", b"application/cloudevents+json")])
+    structured = SinkRecord("payments", 0, 0, b"A", value, [("content-type", b"application/cloudevents+json")])
     facts = [{**row, "record": 0} for _, row in _named(structured)[1:]]
     assert facts == [{**row, "record": 0} for _, row in _named(record(PAYMENT, "e1"))[1:]]
 
@@ -110,6 +111,6 @@ def _plain(value: object) -> bool:
 def test_no_record_breaks_the_sink(
     topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
-    for table, row in rows_of(Record(topic, 0, 0, key, value, headers), orjson.loads):
+    for table, row in rows_of(SinkRecord(topic, 0, 0, key, value, headers)):
         assert len(row) == len(TABLES[table])
         orjson.dumps(row)

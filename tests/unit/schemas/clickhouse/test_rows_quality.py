@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from schemas.clickhouse.rows import TABLES, Record, Rows, rows_of
+from schemas.clickhouse.rows import Rows, SinkRecord, rows_of
+from schemas.clickhouse.tables import TABLES
 from schemas.generate import EXAMPLES
 
 
 def rows(name: str) -> tuple[Rows, dict[str, Any]]:
     [path] = EXAMPLES.glob(f"duewatch.model.{name}.json")
     content_type = ("content-type", b"application/cloudevents+json")
-    return rows_of(Record("model-quality", 0, 7, None, path.read_bytes(), [content_type])), json.loads(path.read_text())["data"]
+    record = SinkRecord("model-quality", 0, 7, None, path.read_bytes(), [content_type])
+    return rows_of(record), json.loads(path.read_text())["data"]
 
 
 @pytest.mark.parametrize(

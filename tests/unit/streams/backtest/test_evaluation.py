@@ -24,16 +24,16 @@ from schemas.events.envelope import Event, Output
 from schemas.events.models import ExampleMatured
 from schemas.events.payments import Allocation, InvoiceIssued, PaymentReceived, PaymentReturned
 from schemas.outputs.scores import ScoreComputed
-from streams.backtest.challengers import boosted, booster_is_here, late_rate, refit, river_logistic
-from streams.backtest.evaluation import Judgement, judge_all
-from streams.backtest.ground_truth import against, find_truth
-from streams.backtest.history import UNKNOWN, History, Warned
-from streams.backtest.lead_times import ANY, leads
-from streams.backtest.regime_changes import find_changes, follow
-from streams.backtest.report.figures import pictures
+from streams.backtest.challengers import gradient_boosting, is_booster_available, late_rate, refit_forecasts, river_logistic
+from streams.backtest.evaluation import Evaluation, evaluate
+from streams.backtest.ground_truth import check_against_truth, find_truth
+from streams.backtest.history import UNKNOWN, DebtorWarning, History
+from streams.backtest.lead_times import ANY_KIND, lead_times
+from streams.backtest.regime_changes import adaptations, find_regime_changes
+from streams.backtest.report.figures import figures_of
 from streams.backtest.report.page import render
-from streams.backtest.report.svg import SWIPE, Plot, dated, numbered
-from streams.backtest.report.wording import FEW_JUDGED
+from streams.backtest.report.svg import SWIPE_HINT, Plot, date_ticks, number_ticks
+from streams.backtest.report.wording import MIN_JUDGED
 from streams.backtest.scorecard import judged_rows
 from streams.backtest.statistics import Bootstrap, area_under_curve, log_losses, wilson
 from streams.errors import UserError
@@ -41,7 +41,7 @@ from streams.terminal.progress import progress_bar
 
 START = date(2026, 1, 5)
 VERSIONS = {"policy_version": "p", "model_version": "m", "code_version": "c"}
-booster = pytest.mark.skipif(not booster_is_here(), reason="LightGBM is not installed here: make setup installs it")
+booster = pytest.mark.skipif(not is_booster_available(), reason="LightGBM is not installed here: make setup installs it")
 
 
 def at(day: int) -> datetime:
@@ -49,11 +49,11 @@ def at(day: int) -> datetime:
 
 
 def hear(history: History, data: Contract, day: int) -> None:
-    history.hear(Event(f"e-{day}", "x", "s", at(day), at(day), data, ""))
+    history.on_event(Event(f"e-{day}", "x", "s", at(day), at(day), data, ""))
 
 
 def see(history: History, data: Contract, day: int) -> None:
-    history.see(Output("scores", "", "x", "o", at(day), at(day), data))
+    history.on_output(Output("scores", "", "x", "o", at(day), at(day), data))
 
 
 def issue(history: History, number: int, customer: str, day: int, due: int, p: float, **more: Any) -> None:
@@ -164,7 +164,7 @@ def test_the_late_rate_knows_nothing_of_labels_that_have_not_matured() -> None:
 
 @booster
 @pytest.mark.parametrize(
-    "scorer", [late_rate, river_logistic, lambda table: boosted(table, 250)], ids=["rate", "river", "lightgbm"]
+    "scorer", [late_rate, river_logistic, lambda table: gradient_boosting(table, 250)], ids=["rate", "river", "lightgbm"]
 )
 def test_no_challenger_looks_ahead(scorer: Callable[..., Any]) -> None:
     table, other = book().table(), book().table()
@@ -184,39 +184,44 @@ def test_no_challenger_looks_ahead(scorer: Callable[..., Any]) -> None:
 def test_a_booster_is_fitted_on_what_was_known_and_beats_chance() -> None:
     table = book(2_400).table()
     rows = judged_rows(table, 1_200)
-    p = refit(np.column_stack((table.x, table.raw)), table.late, table.order, 500)
+    p = refit_forecasts(np.column_stack((table.x, table.raw)), table.late, table.order, 500)
     auc = area_under_curve(table.late[rows], p[rows])
     assert auc is not None and auc > 0.7
 
 
 def test_a_change_of_behaviour_is_found_where_it_was_and_followed() -> None:
     table = book(4_800, debtors=6, shift=600).table()
-    found = find_changes(table)
+    found = find_regime_changes(table)
 
     assert {change.customer_id for change in found} == {"c0", "c5"}
     assert all(abs(change.day - (START + timedelta(600)).toordinal()) < 40 for change in found)
     assert {change.customer_id: change.direction for change in found} == {"c0": 1, "c5": -1}
-    came, told = follow(table, found, [late_rate(table)])
+    came, told = adaptations(table, found, [late_rate(table)])
     assert came.name == "what came" and told.curve and len(told.curve) == len(came.curve)
 
 
 def test_a_warning_counts_once_and_only_before_the_default() -> None:
-    warnings = [Warned("a", "weak", 100), Warned("a", "weak", 130), Warned("b", "weak", 500), Warned("c", "overdue", 10)]
-    found = {lead.kind: lead for lead in leads(warnings, {"a": 160, "b": 400}, ["a", "b", "c", "d"])}
+    warnings = [
+        DebtorWarning("a", "weak", 100),
+        DebtorWarning("a", "weak", 130),
+        DebtorWarning("b", "weak", 500),
+        DebtorWarning("c", "overdue", 10),
+    ]
+    found = {lead.kind: lead for lead in lead_times(warnings, {"a": 160, "b": 400}, ["a", "b", "c", "d"])}
 
     assert found["weak"].days == [60] and found["weak"].defaulted == 2 and found["weak"].false_alarms == 0
     assert found["overdue"].false_alarms == 1 and found["overdue"].good == 2
-    assert found[ANY].days == [60] and found[ANY].false_alarms == 1
+    assert found[ANY_KIND].days == [60] and found[ANY_KIND].false_alarms == 1
 
 
-def paged(found: Judgement) -> str:
+def paged(found: Evaluation) -> str:
     head = {"sources": ["book.csv"], "first": START, "last": START, "policy": "p", "code": "c"}
     return render(head, [], found, [])
 
 
 def test_the_page_draws_well_formed_pictures_each_with_a_sentence() -> None:
-    found = judge_all(book(), None, False, progress_bar)
-    drawn = pictures(found)
+    found = evaluate(book(), None, False, progress_bar)
+    drawn = figures_of(found)
 
     assert {"Said and come true", "Ranking", "While it learned", "Calibration by segment"} <= {f.title for f in drawn}
     for figure in drawn:
@@ -226,9 +231,9 @@ def test_the_page_draws_well_formed_pictures_each_with_a_sentence() -> None:
 
 
 def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_columns() -> None:
-    found = judge_all(book(), None, False, progress_bar)
-    for figure in pictures(found):
-        assert ('class="scroll far"' in figure.picture and SWIPE in figure.picture) is figure.wide
+    found = evaluate(book(), None, False, progress_bar)
+    for figure in figures_of(found):
+        assert ('class="scroll far"' in figure.picture and SWIPE_HINT in figure.picture) is figure.wide
     page = paged(found)
     row = page[page.index('<td data-is="invoice">') :].partition("</tr>")[0]
     assert row.count("<td") == row.count("data-is=") == 7
@@ -236,14 +241,14 @@ def test_on_a_narrow_screen_what_is_wide_can_be_scrolled_and_misses_name_their_c
 
 def test_a_ledger_with_few_judged_invoices_says_first_that_its_figures_mean_little() -> None:
     for burn_in, told in ((0, False), (1_050, True)):
-        found = judge_all(book(), burn_in, False, progress_bar)
-        assert bool(found.rows.sum() < FEW_JUDGED) is told
+        found = evaluate(book(), burn_in, False, progress_bar)
+        assert bool(found.rows.sum() < MIN_JUDGED) is told
         assert ("could be judged" in paged(found).partition("<h2>")[0]) is told
 
 
 def test_without_challengers_the_page_compares_with_nobody() -> None:
-    found = judge_all(book(), None, False, progress_bar)
-    told = {figure.title: figure.see for figure in pictures(found)}
+    found = evaluate(book(), None, False, progress_bar)
+    told = {figure.title: figure.see for figure in figures_of(found)}
     assert "best of" not in told["While it learned"]
     page = paged(found)
     assert "none was asked for" in page and "Left out" not in page and "Who says it best" not in page
@@ -252,14 +257,14 @@ def test_without_challengers_the_page_compares_with_nobody() -> None:
 def test_a_book_with_nothing_to_judge_has_no_pictures() -> None:
     history = History()
     issue(history, 1, "c", 0, 30, 0.2)
-    found = judge_all(history, None, True, progress_bar)
-    assert pictures(found) == [] and found.figures()["p_late"]["all"] is None
+    found = evaluate(history, None, True, progress_bar)
+    assert figures_of(found) == [] and found.figures()["p_late"]["all"] is None
 
 
 def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path: Path) -> None:
     history = book()
     day = (START + timedelta(200)).toordinal()
-    history.warnings = [Warned("c11", "weak", day - 40), Warned("c3", "weak", day)]
+    history.warnings = [DebtorWarning("c11", "weak", day - 40), DebtorWarning("c3", "weak", day)]
     truth = {
         "last_day": str(START + timedelta(299)),
         "customers": [
@@ -272,7 +277,7 @@ def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path: Path) 
     (tmp_path / "truth.json").write_bytes(orjson.dumps(truth))
 
     assert find_truth([tmp_path]) == truth
-    told = against(history.table(), truth).figures()
+    told = check_against_truth(history.table(), truth).figures()
     assert told["lead_first_missed_due_date_weak"]["value"] == 10
     assert told["lead_default_weak"]["value"] == 40
     assert told["false_weak"]["value"] == pytest.approx(1 / 11)
@@ -282,14 +287,14 @@ def test_the_truth_of_a_simulation_is_held_against_the_warnings(tmp_path: Path) 
 def test_a_warning_may_be_one_of_the_missed_due_date_and_none_of_the_default() -> None:
     history = book()
     day = (START + timedelta(200)).toordinal()
-    history.warnings = [Warned("c11", "weak", day - 170), Warned("c3", "score_drop", day)]
+    history.warnings = [DebtorWarning("c11", "weak", day - 170), DebtorWarning("c3", "score_drop", day)]
     late_after = {"defaulted_on": str(date.fromordinal(day + 80)), "first_missed_due_on": str(date.fromordinal(day))}
     never: dict[str, str | None] = {"defaulted_on": None, "first_missed_due_on": None}
     days: dict[int, dict[str, str | None]] = {11: {**late_after}, 7: {**late_after, "first_missed_due_on": None}}
     customers = [{"customer_id": f"c{n}", "fate": "breaks" if n in days else "sound", **days.get(n, never)} for n in range(12)]
     truth = {"last_day": str(START + timedelta(299)), "customers": customers}
 
-    found = against(history.table(), truth).figures()
+    found = check_against_truth(history.table(), truth).figures()
 
     assert found["lead_first_missed_due_date_weak"]["value"] == 170
     assert "lead_default_weak" not in found  # 250 days are too long before it
@@ -301,8 +306,8 @@ def test_the_risk_class_of_an_invoice_is_read_from_its_row_in_the_step_in_which_
     issue(history, 0, "c", 0, 30, 0.2)
     issue(history, 1, "c", 0, 30, 0.2)
     row = msgspec.json.encode(Features(0, closed=False, group="g", risk="all|31-60|shock|thin|clear|known"))
-    history.look({f"c{SEPARATOR}f/i0": row})
-    history.look({f"c{SEPARATOR}f/i1": row})
+    history.on_state({f"c{SEPARATOR}f/i0": row})
+    history.on_state({f"c{SEPARATOR}f/i1": row})
 
     assert [invoice.risk for invoice in history.invoices.values()] == ["all|31-60|shock|thin|clear|known", ""]
     assert history.table().risk.tolist() == [[6.0, 4.0, 2.0, 1.0, 1.0], [0.0] * 5]
@@ -341,12 +346,12 @@ def test_shares_of_nothing_and_of_few_have_wide_intervals() -> None:
     ("span", "first", "last"), [((0.0, 1.0), "0", "1"), ((-0.1, 0.0), "-0.1", "0"), ((0.0, 5_600.0), "0", "5,000")]
 )
 def test_axes_have_round_numbers(span: tuple[float, float], first: str, last: str) -> None:
-    texts = [text for _, text in numbered(span)]
+    texts = [text for _, text in number_ticks(span)]
     assert (texts[0], texts[-1]) == (first, last)
 
 
 def test_axes_of_days_begin_months() -> None:
-    ticks = dated(START.toordinal(), START.toordinal() + 300)
+    ticks = date_ticks(START.toordinal(), START.toordinal() + 300)
     assert [text for _, text in ticks] == ["Mar 26", "May 26", "Jul 26", "Sep 26", "Nov 26"]
     assert all(date.fromordinal(int(day)).day == 1 for day, _ in ticks)
 

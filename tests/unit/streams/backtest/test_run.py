@@ -14,8 +14,8 @@ import orjson
 import pytest
 from rich.console import Console
 
-from streams.backtest.challengers import booster_is_here
-from streams.backtest.report.summary import show
+from streams.backtest.challengers import is_booster_available
+from streams.backtest.report.summary import print_summary
 from streams.backtest.run import PREDICTION_COLUMNS, run_backtest
 from streams.connectors.records import Record
 from streams.errors import UserError
@@ -121,7 +121,7 @@ def test_all_that_the_report_says_stands_in_a_landmark(result: Path) -> None:
 def test_metrics_hold_every_scorer_and_the_truth_that_lies_beside_the_portfolio(result: Path) -> None:
     metrics = orjson.loads((result / "metrics.json").read_bytes())
 
-    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if booster_is_here() else set())
+    expected = {"duewatch", "late_rate", "river_lr"} | ({"lightgbm_250", "lightgbm_1000"} if is_booster_available() else set())
     assert set(metrics["scorers"]) == expected
     assert set(metrics["ahead_of"]) == expected - {"duewatch"}
     for scorer in metrics["scorers"].values():
@@ -172,7 +172,7 @@ def test_broken_records_are_dead_letters_and_the_others_are_applied(portfolio: P
 
 def told(metrics: Mapping[str, Any], folder: Path) -> str:
     page = StringIO()
-    show(Console(width=140, file=page), metrics, folder)
+    print_summary(Console(width=140, file=page), metrics, folder)
     return page.getvalue()
 
 
@@ -212,7 +212,7 @@ def test_what_is_told_where_nothing_has_matured_and_where_a_record_was_refused(p
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be made \(.+\): name another one with --out"):
+    with pytest.raises(UserError, match=r"the folder /proc/nope cannot be created \(.+\): name another one with --out"):
         run_backtest([tmp_path / "not read yet.jsonl"], out=Path("/proc/nope"))
 
 

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.backtest.statistics import Floats, Ints, area_under_curve, ece_if_calibrated, likeness, quality, reliability
+from streams.backtest.statistics import (
+    Floats,
+    Ints,
+    area_under_curve,
+    ece_if_calibrated,
+    quality,
+    reliability,
+    sibling_correlation,
+)
 
 PAIRS = st.lists(st.tuples(st.integers(0, 1), st.floats(0.0, 1.0)), min_size=1, max_size=60)
 
@@ -81,7 +89,7 @@ def test_outcomes_that_go_together_leave_more_to_chance_and_their_likeness_is_fo
         return (np.where(shared, rng.random(800)[siblings], rng.random(len(said))) < said).astype(int)
 
     honest = [drawn() for _ in range(40)]
-    assert np.mean([likeness(labels, said, siblings) for labels in honest]) == pytest.approx(0.6, abs=0.05)
+    assert np.mean([sibling_correlation(labels, said, siblings) for labels in honest]) == pytest.approx(0.6, abs=0.05)
     alone, together = ece_if_calibrated(said), ece_if_calibrated(said, siblings, 0.6)
     assert together.mean > 1.5 * alone.mean
     errors = [_error(labels, said) for labels in honest]

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from streams import DEFAULT_DATA
 from streams.cli.main import duewatch
 from streams.clickhouse import query
 from streams.clickhouse.client import ClickHouseError
-from streams.clickhouse.discovery import DEFAULT_DATA
-from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_left
+from streams.clickhouse.query import ClickHouse, clickhouse_of, clickhouse_or_leftover
 from streams.dead_letters import resend
 from streams.dead_letters.resend import Correction
 from streams.dead_letters.selection import Selection
@@ -82,7 +82,7 @@ def test_what_was_left_here_is_asked_where_nothing_is_said(
 def test_the_help_says_where_a_question_goes(words: list[str]) -> None:
     told = " ".join(CliRunner().invoke(duewatch, [*words, "--help"]).output.split())
 
-    assert "Without --data and --clickhouse that of DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE" in told
+    assert "Without --data and --clickhouse, the one in DUEWATCH_CLICKHOUSE and DUEWATCH_DATABASE" in told
     assert str(DEFAULT_DATA) in told
 
 
@@ -134,8 +134,8 @@ def test_the_database_is_that_of_the_url_or_of_the_settings(
 def test_settings_still_know_what_was_set_once_others_are_changed() -> None:
     unset, one = load_settings({}).changed(prefix="trial"), load_settings({"DUEWATCH_DATABASE": "ours"}).changed(prefix="trial")
 
-    assert clickhouse_or_left(unset, None, None) == ClickHouse(DEFAULT_DATA, None)
-    assert clickhouse_or_left(one, None, None) == ClickHouse(None, "clickhouse://127.0.0.1:8123", "ours")
+    assert clickhouse_or_leftover(unset, None, None) == ClickHouse(DEFAULT_DATA, None)
+    assert clickhouse_or_leftover(one, None, None) == ClickHouse(None, "clickhouse://127.0.0.1:8123", "ours")
 
 
 def test_embedded_data_is_asked_where_the_url_says_once_no_sink_has_it_open(

@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.cloudevents import ORIGIN
 from schemas.events.envelope import Event, Rejection
 from schemas.events.payments import InvoiceIssued
 from schemas.ids import content_hash
 from streams.connectors.events import read_jsonl
 from streams.connectors.records import SourceError
 from streams.kafka.codec import decode, encode_event, to_structured
-from streams.kafka.headers import ORIGIN
 
 
 def envelope(day: str = "2024-01-02", **changes: Any) -> dict[str, Any]:

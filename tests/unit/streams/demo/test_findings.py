@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.demo.findings import Warned, limits, warned
+from streams.demo.findings import AlertStatistics, alert_statistics, limits
 
 DEFAULTED = {"customer_id": "bad", "defaulted_on": "2024-06-30", "first_missed_due_on": "2024-04-01"}
 SOUND = {"customer_id": "good", "defaulted_on": None, "first_missed_due_on": None}
@@ -21,14 +21,14 @@ def change(day: str, previous: str | None, new: str | None, customer_id: str = "
     return {"customer_id": customer_id, "day": day, "previous": previous, "new": new}
 
 
-def line(alerts: list[dict[str, Any]], alert_type: str = "overdue") -> Warned:
-    return next(found for found in warned(alerts, [DEFAULTED, SOUND]) if found.alert_type == alert_type)
+def line(alerts: list[dict[str, Any]], alert_type: str = "overdue") -> AlertStatistics:
+    return next(found for found in alert_statistics(alerts, [DEFAULTED, SOUND]) if found.alert_type == alert_type)
 
 
 def test_lead_time_counts_from_the_first_alert_of_the_half_year_before() -> None:
     found = line([alert("bad", "2023-06-01"), alert("bad", "2024-03-22"), alert("bad", "2024-05-31")])
 
-    assert (found.raised, found.debtors, found.caught) == (3, 1, 1)
+    assert (found.raised, found.debtors, found.caught_defaults) == (3, 1, 1)
     assert (found.before_default, found.before_missed) == (100, 10)
 
 
@@ -36,7 +36,7 @@ def test_lead_time_counts_from_the_first_alert_of_the_half_year_before() -> None
 def test_an_alert_that_does_not_precede_the_default_warned_of_nothing(day: str) -> None:
     found = line([alert("bad", day)])
 
-    assert (found.caught, found.before_default, found.false_debtors) == (0, None, 0)
+    assert (found.caught_defaults, found.before_default, found.false_debtors) == (0, None, 0)
 
 
 def test_debtors_that_never_default_are_counted_apart() -> None:

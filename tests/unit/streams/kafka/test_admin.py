@@ -44,7 +44,7 @@ def test_where_somebody_else_listens_the_protocol_is_told(deaf: int, monkeypatch
 def test_a_wrong_option_is_told_with_what_it_takes() -> None:
     assert with_options(Settings(), "a:1,b:2", "ours").bootstrap == "a:1,b:2"
     assert with_options(Settings(prefix="ours")).prefix == "ours"
-    with pytest.raises(SettingsError, match="--kafka 'nonsense' is not right. Expected: Kafka's brokers: HOST:PORT"):
+    with pytest.raises(SettingsError, match="--kafka 'nonsense' is not valid. Expected: Kafka's brokers: HOST:PORT"):
         with_options(Settings(), "nonsense")
-    with pytest.raises(SettingsError, match="--prefix 'Ä' is not right. Expected: at most 40"):
+    with pytest.raises(SettingsError, match="--prefix 'Ä' is not valid. Expected: at most 40"):
         with_options(Settings(), None, "Ä")

@@ -16,15 +16,25 @@ from hypothesis import strategies as st
 from agents.brain import Received
 from agents.debtor.brain import DebtorBrain
 from agents.debtor.keys import SEPARATOR
-from schemas.clickhouse.rows import Record, identity, rows_of
+from schemas.clickhouse.rows import SinkRecord, identity, rows_of
 from schemas.events.envelope import Event, Rejection
-from schemas.outputs.operations import KEPT_HEADERS, KEPT_VALUE, RecordRejected
+from schemas.outputs.operations import MAX_HEADER_BYTES, MAX_VALUE_BYTES, RecordRejected
 from schemas.registry import DEBTOR_SOURCES
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import decode, encode, encode_event, to_structured
-from streams.kafka.codec import from_structured as event_of
 from streams.kafka.producer import MAX_MESSAGE_BYTES
-from tests.property.support.mutations import CHEAP, Mutation, RawMessage, bad, deep, golden, large, many_headers, mutate
+from tests.property.support.mutations import (
+    CHEAP,
+    STRUCTURED,
+    Mutation,
+    RawMessage,
+    bad,
+    deep,
+    golden,
+    large,
+    many_headers,
+    mutate,
+)
 from tests.support.builders import at, context
 
 ORIGIN = WriterId("debtor", 0, 4, "t", "debtor-state", "arrival", "0")
@@ -64,17 +74,17 @@ def check_dead_letter(sent: RawMessage, rejection: Rejection) -> None:
     record = SimpleNamespace(offset=7, key=sent.key, value=sent.value, headers=sent.headers, timestamp=1_767_225_600_000)
     message = _dead_letter(ORIGIN, Rejected(sent.topic, record, rejection), at(0))
     letter = RecordRejected.model_validate_json(message.value or b"")
-    assert b64decode(letter.raw) == (sent.value or b"")[:KEPT_VALUE]
+    assert b64decode(letter.raw) == (sent.value or b"")[:MAX_VALUE_BYTES]
     whole = [(name, told or b"") for name, told in sent.headers]
     shown = [(name, b64decode(told)) for name, told in letter.headers]
-    assert shown == (whole if sum(len(name) + len(told) for name, told in whole) <= KEPT_HEADERS else whole[: len(shown)])
+    assert shown == (whole if sum(len(name) + len(told) for name, told in whole) <= MAX_HEADER_BYTES else whole[: len(shown)])
     assert len(message.value) < MAX_MESSAGE_BYTES
     headers: Any = message.headers or ()
-    [(_, row)] = rows_of(Record("dead-letters", 0, 0, None, message.value, headers))
+    [(_, row)] = rows_of(SinkRecord("dead-letters", 0, 0, None, message.value, headers))
     named = identity(sent.topic, 0, sent.key, sent.headers, sent.value)
     assert row[-1] == named
     orjson.dumps(row)
-    for table, other in rows_of(Record(sent.topic, 0, 7, sent.key, sent.value, sent.headers)):
+    for table, other in rows_of(SinkRecord(sent.topic, 0, 7, sent.key, sent.value, sent.headers)):
         assert table != "events_raw" or named in other
 
 
@@ -82,8 +92,8 @@ def check_event(sent: RawMessage, event: Event) -> None:
     value, headers = encode_event(event)
     again = decode(sent.topic, sent.key, value, headers)
     assert again == event
-    assert event_of(orjson.loads(orjson.dumps(to_structured(event))))._replace(type=event.type) == event
-    stored = rows_of(Record(sent.topic, 0, 7, sent.key, sent.value, sent.headers), orjson.loads)
+    assert decode(sent.topic, sent.key, orjson.dumps(to_structured(event)), STRUCTURED) == event
+    stored = rows_of(SinkRecord(sent.topic, 0, 7, sent.key, sent.value, sent.headers))
     [row] = [row for table, row in stored if table == "events_raw"]
     assert event.id in row
     orjson.dumps(row)

@@ -6,12 +6,11 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-import orjson
 import pytest
 
 from agents.brain import Received
 from agents.debtor.brain import DebtorBrain
-from schemas.clickhouse.rows import Record, rows_of
+from schemas.clickhouse.rows import SinkRecord, rows_of
 from schemas.events.envelope import Event, Rejection
 from streams.engine.transaction import Rejected, WriterId, _dead_letter
 from streams.kafka.codec import MAX_BYTES, decode, encode
@@ -53,7 +52,7 @@ def event_of(sent: RawMessage) -> Event:
 
 
 def stored(sent: RawMessage) -> list[tuple[str, list[object]]]:
-    return rows_of(Record(sent.topic, 0, 0, sent.key, sent.value, sent.headers), orjson.loads)
+    return rows_of(SinkRecord(sent.topic, 0, 0, sent.key, sent.value, sent.headers))
 
 
 # -- what holds

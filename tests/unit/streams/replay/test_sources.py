@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from schemas.cloudevents import ORIGIN
 from streams.connectors.records import Record, SourceError
-from streams.kafka.headers import ORIGIN
 from streams.replay.sources import expand, read_sources, sources_hash
 from tests.support.builders import LEDGER_MAPPING
 

@@ -19,7 +19,7 @@ from schemas.registry import CONTRACTS, DEBTOR_SOURCES, TOPICS
 from streams.kafka.codec import decode
 from streams.replay.sources import read_sources
 from streams.simulate import Portfolio, simulate
-from streams.simulate.days import START, closed, next_open
+from streams.simulate.days import START, is_closed, next_open
 
 DEBTORS, DAYS, SEED = 400, 365, 7
 END = date.fromordinal(START + DAYS - 1)
@@ -149,7 +149,7 @@ def test_no_invoice_is_settled_beyond_its_amount(books: dict[str, Books]) -> Non
 
 def test_money_moves_only_when_banks_are_open(events: list[dict[str, Any]]) -> None:
     paid = {e["data"]["paid_on"] for e in events if e["type"] == "duewatch.payment.received.v1"}
-    prepaid = sum(closed(date.fromisoformat(day).toordinal()) for day in paid)
+    prepaid = sum(is_closed(date.fromisoformat(day).toordinal()) for day in paid)
     assert prepaid < len(paid) / 3  # only advances, which a card or a platform may bring on any day
 
 
@@ -226,13 +226,13 @@ def test_the_rates_are_those_that_the_module_states(
 
 
 @pytest.mark.parametrize(
-    ("day", "is_closed"),
+    ("day", "closed"),
     [("2024-03-29", True), ("2024-04-01", True), ("2024-05-20", True), ("2024-05-21", False), ("2024-06-01", True)],
 )
-def test_banks_are_closed_at_week_ends_and_at_easter_and_whitsun(day: str, is_closed: bool) -> None:
+def test_banks_are_closed_at_week_ends_and_at_easter_and_whitsun(day: str, closed: bool) -> None:
     ordinal = date.fromisoformat(day).toordinal()
-    assert closed(ordinal) is is_closed
-    assert not closed(next_open(ordinal))
+    assert is_closed(ordinal) is closed
+    assert not is_closed(next_open(ordinal))
 
 
 def test_a_short_and_a_tiny_portfolio_work() -> None:

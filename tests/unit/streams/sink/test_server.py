@@ -36,7 +36,7 @@ def test_on_a_server_questions_cannot_write_and_the_sink_can(opened: list[dict[s
 
 def test_what_the_sink_answers_over_the_web_cannot_write(opened: list[dict[str, Any]], tmp_path: Path) -> None:
     settings = Settings(clickhouse="clickhouse://ch:8123", data_dir=tmp_path)
-    web = server.SinkWeb(settings, Progress(), Metrics())
+    web = server.SinkServer(settings, Progress(), Metrics())
     web._open()
     web._loop.close()
 

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.clickhouse.rows import TABLES
+from schemas.clickhouse.tables import TABLES
 from streams.clickhouse import client as clickhouse
 from streams.metrics import Metrics
 from streams.sink.progress import Progress
-from streams.sink.writer import Batch, Writer
+from streams.sink.writer import Batch, BatchWriter
 
 
 class _RefusedError(Exception):
@@ -39,7 +39,7 @@ class FakeClient:
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clickhouse, "RETRY_FIRST_S", 0.001)
-    monkeypatch.setattr(clickhouse, "RETRY_MOST_S", 0.002)
+    monkeypatch.setattr(clickhouse, "RETRY_MAX_S", 0.002)
 
 
 def _batch(*values: str) -> Batch:
@@ -48,8 +48,8 @@ def _batch(*values: str) -> Batch:
     return batch
 
 
-def _writer(client: FakeClient, stop: threading.Event | None = None) -> Writer:
-    return Writer(client, "d", Metrics(), stop or threading.Event())  # type: ignore[arg-type]
+def _writer(client: FakeClient, stop: threading.Event | None = None) -> BatchWriter:
+    return BatchWriter(client, "d", Metrics(), stop or threading.Event())  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_written_now_is_written_later_and_positions_come_last() -> None:
@@ -67,7 +67,7 @@ def test_a_refused_row_is_kept_apart_and_the_others_go_in() -> None:
 
 
 def test_stopping_while_clickhouse_is_away_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.sink.writer.LAST_TRIES_S", 0.05)
+    monkeypatch.setattr("streams.sink.writer.LAST_RETRIES_S", 0.05)
     stop = threading.Event()
     stop.set()
     with pytest.raises(ConnectionError):
@@ -77,25 +77,25 @@ def test_stopping_while_clickhouse_is_away_gives_up_in_the_end(monkeypatch: pyte
 def test_progress_is_drained_only_when_all_is_written_and_all_ends_were_met(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streams.sink.progress.IDLE_S", 0.0)
     progress = Progress()
-    progress.add("payments", 0, 0)
-    progress.add("payments", 1, 0)
-    progress.at_end("payments", 1, 0)
-    progress.read("payments", 0, 5)
+    progress.add_partition("payments", 0, 0)
+    progress.add_partition("payments", 1, 0)
+    progress.on_end("payments", 1, 0)
+    progress.on_record("payments", 0, 5)
     assert not progress.snapshot()["drained"]
-    progress.at_end("payments", 0, 6)  # a transaction's marker lies at 5
+    progress.on_end("payments", 0, 6)  # a transaction's marker lies at 5
     assert not progress.snapshot()["drained"]
-    progress.written(progress.cut())
+    progress.on_written(progress.end_batch())
     told = progress.snapshot()
     assert (told["drained"], told["topics"]["payments"]["0"]) == (True, {"next_offset": 6, "at_end": True})
-    progress.read("payments", 0, 7)
+    progress.on_record("payments", 0, 7)
     assert not progress.snapshot()["drained"]
 
 
 def test_a_tick_is_told_only_when_it_is_written() -> None:
     progress = Progress()
-    progress.add("clock", 0, 0)
-    progress.gathered("ticks", ["p", 0, 4, "2026-01-01T00:00:00Z", -1, False])
-    progress.read("clock", 0, 1)
+    progress.add_partition("clock", 0, 0)
+    progress.on_row("ticks", ["p", 0, 4, "2026-01-01T00:00:00Z", -1, False])
+    progress.on_record("clock", 0, 1)
     assert progress.snapshot()["ticks"] == {}
-    progress.written(progress.cut())
+    progress.on_written(progress.end_batch())
     assert progress.snapshot()["ticks"]["0"]["number"] == 4

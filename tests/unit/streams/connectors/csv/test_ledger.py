@@ -15,13 +15,14 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas import cloudevents
 from schemas.clickhouse.rows import identity
+from schemas.cloudevents import ORIGIN
 from schemas.events.envelope import Event, Rejection
 from streams.connectors.csv.ledger import Ledger, read_ledger
 from streams.connectors.csv.mapping import Mapping, load_mapping
 from streams.connectors.records import Record, SourceError
-from streams.kafka.codec import _usual, decode
-from streams.kafka.headers import ORIGIN
+from streams.kafka.codec import decode
 
 ROOT = Path(__file__).resolve().parents[5]
 SHARED = Path(os.environ.get("DUEWATCH_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -162,7 +163,7 @@ def test_where_a_record_lay_is_told_in_ascii_so_that_it_is_still_decoded_the_qui
     path.write_text("no,debtor,amount,issued,due,paid\n" + GOOD)
     records = read_ledger(path, mapping()).records
     assert {dict(r.headers)[ORIGIN] for r in records} == {b"R%C3%BCckst%C3%A4nde 100%25.csv line 2"}
-    assert all(_usual(r.topic, r.value, r.headers) for r in records)
+    assert all(cloudevents._read_plain_binary(r.value, r.headers) for r in records)
 
 
 def said(record: Record) -> tuple[Any, ...]:

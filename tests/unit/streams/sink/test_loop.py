@@ -18,14 +18,15 @@ from streams.clickhouse import client as clickhouse
 from streams.clickhouse.client import DATA_ERRORS
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.sink import run as sink
-from streams.sink.run import Sink
+from streams.sink import loop as sink
+from streams.sink.loop import Sink
+from streams.sink.start import topic_ids
 from tests.integration.support.ledgers import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.clickhouse.rows import Record
+    from schemas.clickhouse.rows import SinkRecord
 
 PATIENCE_S = 10.0
 
@@ -34,7 +35,7 @@ PATIENCE_S = 10.0
 class Told:
     """What the sink asks of a message."""
 
-    one: Record
+    one: SinkRecord
     offset_is: int
 
     def topic(self) -> str:
@@ -116,10 +117,10 @@ def client() -> FakeClickHouse:
 def made(client: FakeClickHouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
     monkeypatch.setattr(sink, "BATCH_S", 0.0)
     monkeypatch.setattr(clickhouse, "RETRY_FIRST_S", 0.001)
-    monkeypatch.setattr("streams.sink.writer.LAST_TRIES_S", 0.02)
+    monkeypatch.setattr("streams.sink.writer.LAST_RETRIES_S", 0.02)
     one = Sink(Settings(prefix="t"), client, Metrics(), threading.Event())  # type: ignore[arg-type]
     one._consumer = FakeConsumer()  # type: ignore[assignment]
-    one.progress.add("payments", 0, 0)
+    one.progress.add_partition("payments", 0, 0)
     yield one
     client.open.set()
     one.close()
@@ -152,7 +153,7 @@ def test_a_lost_consumer_is_replaced_by_one_that_goes_on_behind_what_is_gathered
 ) -> None:
     lost, new = _consumer(made), FakeConsumer()
     monkeypatch.setattr(made, "_new_consumer", lambda: new)
-    made.progress.add("models", 1, 7)
+    made.progress.add_partition("models", 1, 7)
     made.turn()
     lost.is_lost = True
     made.turn()
@@ -165,7 +166,7 @@ def test_how_far_clickhouse_is_behind_is_told_by_topic(
     made: Sink, client: FakeClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sink, "MEASURE_S", 0.0)
-    made.progress.add("payments", 1, 7)
+    made.progress.add_partition("payments", 1, 7)
     made.turn()
     assert 'duewatch_sink_lag{topic="payments"} 11.0' in made._metrics.render().decode(), "9 - 0 and 9 - 7"
     client.open.set()
@@ -237,9 +238,9 @@ def test_a_broker_that_does_not_answer_is_not_one_without_topic_ids(code: int, f
 
     if found is None:
         with pytest.raises(KafkaException):
-            sink._topic_ids(Admin(), ["t"])  # type: ignore[arg-type]
+            topic_ids(Admin(), ["t"])  # type: ignore[arg-type]
     else:
-        assert sink._topic_ids(Admin(), ["t"]) == found  # type: ignore[arg-type]
+        assert topic_ids(Admin(), ["t"]) == found  # type: ignore[arg-type]
 
 
 def test_stopped_while_clickhouse_is_away_it_says_so_and_writes_no_later_batch(made: Sink, client: FakeClickHouse) -> None:
