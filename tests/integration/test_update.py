@@ -127,7 +127,7 @@ def test_the_format_is_found_however_far_before_the_end_it_was_written(kafka: Ka
 
 @dataclass(eq=False)
 class LedgerLoad(threading.Thread):
-    """Invoices that were issued long ago, and payments of some of them, until stopped: at once there is much to learn."""
+    """Invoices and payments: first those of some months, from which there is much to learn; then of today, until stopped."""
 
     settings: Settings
     per_second: int = 40
@@ -139,36 +139,52 @@ class LedgerLoad(threading.Thread):
 
     def __post_init__(self) -> None:
         super().__init__(daemon=True)
+        self._producer = Producer({**self.settings.for_librdkafka(), "partitioner": "murmur2_random", "linger.ms": 5})
+
+    def send_history(self, each: int = 30, every_days: int = 8) -> None:
+        """In the order of time; who reads it before the first tick judges each record as of its own day."""
+        began, facts = datetime.now(UTC) - timedelta(days=each * every_days + 60), list[tuple[datetime, str, str, bool]]()
+        for number in range(each * self.customers):
+            customer, at = f"c{number % self.customers}", began + timedelta(days=number // self.customers * every_days)
+            facts.append((at, f"h{number}", customer, False))
+            if number % 7:
+                facts.append((at + timedelta(days=8 + number % 23), f"h{number}", customer, True))
+        for at, invoice, customer, is_payment in sorted(facts):
+            (self._send_payment if is_payment else self._send_invoice)(invoice, customer, at)
+        self._producer.flush()
 
     def run(self) -> None:
-        producer = Producer({**self.settings.for_librdkafka(), "partitioner": "murmur2_random", "linger.ms": 5})
         began, number = time.monotonic(), 0
         while not self.ended.is_set():
             while number < (time.monotonic() - began) * self.per_second:
-                self._send(producer, number)
+                customer, at = f"c{number % self.customers}", datetime.now(UTC)
+                self._send_invoice(f"i{number}", customer, at)
+                if number % 3:
+                    self._send_payment(f"i{number}", customer, at)
                 number += 1
-            producer.poll(0)
+            self._producer.poll(0)
             time.sleep(0.01)
-        producer.flush()
+        self._producer.flush()
 
-    def _send(self, producer: Producer, number: int) -> None:
-        customer, at = f"c{number % self.customers}", datetime.now(UTC) - timedelta(days=200 - number % 50)
-        money = {"customer_id": customer, "amount": Decimal(100), "currency": "EUR"}
-        body: Contract = InvoiceIssued(
-            **money, invoice_id=f"i{number}", issued_on=at.date(), due_on=at.date() + timedelta(days=14)
+    def _send_invoice(self, invoice: str, customer: str, at: datetime) -> None:
+        due = at.date() + timedelta(days=14)
+        fact = InvoiceIssued(
+            customer_id=customer, invoice_id=invoice, amount=Decimal(100), currency="EUR", issued_on=at.date(), due_on=due
         )
-        self.invoices[f"i{number}"] = customer
-        self._produce(producer, customer, "duewatch.invoice.issued.v1", f"e-i{number}", at, body)
-        if number % 3:
-            paid = (Allocation(invoice_id=f"i{number}", amount=Decimal(100)),)
-            at += timedelta(days=10 + number % 40)
-            body = PaymentReceived(**money, payment_id=f"p{number}", paid_on=at.date(), allocations=paid)
-            self.payments[f"p{number}"] = customer
-            self._produce(producer, customer, "duewatch.payment.received.v1", f"e-p{number}", at, body)
+        self.invoices[invoice] = customer
+        self._produce("duewatch.invoice.issued.v1", f"issue-{invoice}", customer, at, fact)
 
-    def _produce(self, producer: Producer, customer: str, type_: str, event_id: str, at: datetime, body: Contract) -> None:
-        value, headers = encode(Output("payments", customer, type_, event_id, at, at, body))
-        producer.produce(full_name(self.settings.prefix, "payments"), value, customer, headers=list(headers))
+    def _send_payment(self, invoice: str, customer: str, at: datetime) -> None:
+        paid, payment = (Allocation(invoice_id=invoice, amount=Decimal(100)),), f"p-{invoice}"
+        fact = PaymentReceived(
+            customer_id=customer, payment_id=payment, amount=Decimal(100), currency="EUR", paid_on=at.date(), allocations=paid
+        )
+        self.payments[payment] = customer
+        self._produce("duewatch.payment.received.v1", f"pay-{invoice}", customer, at, fact)
+
+    def _produce(self, type_: str, event_id: str, customer: str, at: datetime, fact: Contract) -> None:
+        value, headers = encode(Output("payments", customer, type_, event_id, at, at, fact))
+        self._producer.produce(full_name(self.settings.prefix, "payments"), value, customer, headers=list(headers))
 
     def stop(self) -> None:
         self.ended.set()
@@ -299,10 +315,11 @@ def test_an_update_and_a_rollback_under_load_lose_nothing_that_was_learned(
 
     try:
         # The version before, alone.
+        load.send_history()
         old, old_log = start(code_before_formats, "old")
         wait_for(lambda: len(holds(old_log)) == 4, 120)
         load.start()
-        wait_for(lambda: learned(settings).count > 100, 180, 1.0)
+        wait_for(lambda: learned(settings).count > 200, 180, 1.0)
         assert formats(settings) == {None} == formats(settings, "learner")
         before_update = learned(settings)
 
