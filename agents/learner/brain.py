@@ -203,8 +203,9 @@ def _publish(result: FoldResult, model: SharedModel, cause: str, recorded: datet
     result.rows[MODEL_ROW] = to_row(model)
     # The step is part of the id: a step without examples has the version of the one before, but is an answer of its own.
     output_id = stable_id("model", model.version, model.step)
-    published = to_published(model)
-    result.outputs.append(Output("models", "shared", MODEL_TYPE, output_id, recorded, recorded, published, causation_id=cause))
+    result.outputs.append(
+        Output("models", "shared", MODEL_TYPE, output_id, recorded, recorded, to_published(model), causation_id=cause)
+    )
 
 
 def _reject(result: FoldResult, record: Received) -> None:

@@ -263,8 +263,8 @@ def _rate_keys(cell_keys: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
 
 
 def _count(rates: dict[str, tuple[float, float]], key: str, label: float, forget: float) -> None:
-    hits, seen = rates.get(key) or ((ALL_LATE, ALL_LABELS) if key == "all" else (0.0, 0.0))
-    rates[key] = (hits * forget + label, seen * forget + 1.0)
+    hits, labels = rates.get(key) or ((ALL_LATE, ALL_LABELS) if key == "all" else (0.0, 0.0))
+    rates[key] = (hits * forget + label, labels * forget + 1.0)
 
 
 def _learn_default(model: SharedModel, example: ExampleMatured) -> None:
@@ -273,8 +273,8 @@ def _learn_default(model: SharedModel, example: ExampleMatured) -> None:
 
 
 def _count_plain(counts: dict[str, tuple[float, float]], key: str, label: float, forget: float) -> None:
-    hits, seen = counts.get(key, (0.0, 0.0))
-    counts[key] = (hits * forget + label, seen * forget + 1.0)
+    hits, labels = counts.get(key, (0.0, 0.0))
+    counts[key] = (hits * forget + label, labels * forget + 1.0)
 
 
 def _learn_paid(model: SharedModel, example: ExampleMatured) -> None:
@@ -285,8 +285,8 @@ def _learn_paid(model: SharedModel, example: ExampleMatured) -> None:
 
 def _learn_loss(model: SharedModel, example: ExampleMatured) -> None:
     if example.share is not None:
-        lost, seen = model.loss
-        model.loss = (lost * FORGET + example.share, seen * FORGET + 1.0)
+        losses, labels = model.loss
+        model.loss = (losses * FORGET + example.share, labels * FORGET + 1.0)
 
 
 _LEARN = {"late": _learn_late, "default": _learn_default, "paid_after_due": _learn_paid, "loss": _learn_loss}

@@ -25,10 +25,10 @@ class Guard(Struct, frozen=True, omit_defaults=True):
 
 
 class DayLosses(NamedTuple):
-    """Labels of one day, and the log losses that the learned model and the late rate had on them."""
+    """Labels of one day, and the log losses that the learned model (``model``) and the late rate had on them."""
 
     labels: int
-    learned: float
+    model: float
     late_rate: float
 
 
@@ -44,7 +44,7 @@ def judge(guard: Guard, day: int, window: Iterable[DayLosses]) -> Guard:
     days = [d for d in window if d.labels]
     if sum(d.labels for d in days) < MIN_LABELS:
         return guard
-    gaps = [d.learned - d.late_rate for d in days]
+    gaps = [d.model - d.late_rate for d in days]
     gap, noise = sum(gaps), sqrt(sum(g * g for g in gaps))
     if guard.in_force == "late_rate":
         gap = -gap

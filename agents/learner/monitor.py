@@ -220,7 +220,7 @@ class QualityMonitor:
                 day=day,
                 window_days=WINDOW_DAYS,
                 labels=labels,
-                log_loss=round(sum(d.learned for d in window) / labels, 6) if labels else None,
+                log_loss=round(sum(d.model for d in window) / labels, 6) if labels else None,
                 late_rate_log_loss=round(sum(d.late_rate for d in window) / labels, 6) if labels else None,
                 text=text,
                 recommended_action=action,
@@ -293,9 +293,9 @@ def _measurement(
 
 
 def _day_losses(tallies: Tallies) -> DayLosses:
-    learned = [tallies[k] for k in ("cold|hedge", "warm|hedge") if k in tallies]
+    model = [tallies[k] for k in ("cold|hedge", "warm|hedge") if k in tallies]
     rate = [tallies[k] for k in ("cold|late_rate", "warm|late_rate") if k in tallies]
-    return DayLosses(sum(t.labels for t in learned), sum(t.loss for t in learned), sum(t.loss for t in rate))
+    return DayLosses(sum(t.labels for t in model), sum(t.loss for t in model), sum(t.loss for t in rate))
 
 
 def _tally(tallies: Tallies, key: str) -> Tally:

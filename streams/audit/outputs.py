@@ -78,8 +78,9 @@ class View:
         """Read a page, and compare what both sides have by now."""
         yield from self._read_page()
         # Where a view keeps the last of several, its id may be that of an output to come.
-        both = [k for k, expected in self._expected.items() if k in self._actual and self._actual[k]["id"] == expected.row["id"]]
-        for key in both:
+        actual = self._actual
+        common_keys = [key for key, row in self._expected.items() if key in actual and actual[key]["id"] == row.row["id"]]
+        for key in common_keys:
             expected, row = self._expected.pop(key), self._actual.pop(key)
             if expected.judged:
                 yield from compare_output(self._where(row), expected, row)

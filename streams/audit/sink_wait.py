@@ -44,18 +44,18 @@ def wait_for_sink(
     ends = offsets(settings.for_librdkafka(), logs)
     deadline = time.monotonic() + SINK_PATIENCE_S
     while True:
-        reached = sink_positions(settings, clickhouse)
-        behind = {log: end for log, end in ends.items() if reached.get(log, 0) < end}
+        positions = sink_positions(settings, clickhouse)
+        behind = {log: end for log, end in ends.items() if positions.get(log, 0) < end}
         # Markers at the end of a log are passed only by a sink that met that end.
-        behind = {log: end for log, end in behind.items() if _has_records(settings, log, reached.get(log, 0), end)}
+        behind = {log: end for log, end in behind.items() if _has_records(settings, log, positions.get(log, 0), end)}
         if not behind:
             bar.say("")
             return
         (topic, partition), end = next(iter(behind.items()))
         if time.monotonic() > deadline:
             raise UserError(
-                f"the sink is behind: ClickHouse has {topic}/{partition} up to {reached.get((topic, partition), 0)}, and the log"
-                f" ends at {end}. Is `duewatch sink` running on this prefix and this ClickHouse?"
+                f"the sink is behind: ClickHouse has {topic}/{partition} up to {positions.get((topic, partition), 0)}, and"
+                f" the log ends at {end}. Is `duewatch sink` running on this prefix and this ClickHouse?"
             )
         bar.say(f"waiting for the sink, {len(behind)} partitions behind")
         time.sleep(POLL_S)

@@ -58,11 +58,11 @@ def audit_state(
         bar.say(f"folding {holder}")
     rows: dict[str, bytes] = {}
     audit = PartitionAudit(paused=checkpoint.paused)
-    reached: dict[str, int] = {}
+    run_ends: dict[str, int] = {}
     foreign = _ForeignCode(holder)
     for slice_ in recompute(settings, agent, partition, until=checkpoint.number) if checkpoint.number else ():
         apply_changes(rows, slice_.result.rows)
-        audit.differences += _check_runs(reached, slice_.journal.runs, holder, slice_.number)
+        audit.differences += _check_runs(run_ends, slice_.journal.runs, holder, slice_.number)
         events = slice_.journal.applied + slice_.journal.duplicates + slice_.journal.rejected
         audit.compared.update(slices=1, events=events, outputs=len(slice_.result.outputs))
         foreign.add(slice_)
@@ -77,7 +77,7 @@ def audit_state(
     audit.compared["rows"] += len(brain_rows)
     certain, audit.debtors_not_judged = foreign.split(compare_rows(rows, brain_rows, holder))
     audit.differences += certain
-    audit.differences += _check_positions(checkpoint, reached, holder)
+    audit.differences += _check_positions(checkpoint, run_ends, holder)
     return audit
 
 
@@ -123,13 +123,13 @@ class _ForeignCode:
         return [difference for difference in differences if difference.subject not in unclear], counts
 
 
-def _check_runs(reached: dict[str, int], runs: Iterable[Run], subject: str, number: int) -> Iterator[Difference]:
+def _check_runs(run_ends: dict[str, int], runs: Iterable[Run], subject: str, number: int) -> Iterator[Difference]:
     """Each run begins where the one before ended: nothing was left out, nothing was applied twice."""
     for run in runs:
-        expected = reached.get(run.topic, 0)
+        expected = run_ends.get(run.topic, 0)
         if run.start != expected:
             yield Difference("journal", subject, f"slice {number}", f"{run.topic}.start", str(expected), str(run.start))
-        reached[run.topic] = run.end
+        run_ends[run.topic] = run.end
 
 
 def _check_counts(holder: str, entry: SliceCommitted, result: FoldResult, rejected: int) -> Iterator[Difference]:
@@ -145,9 +145,9 @@ def _check_counts(holder: str, entry: SliceCommitted, result: FoldResult, reject
             yield Difference("journal", holder, f"slice {entry.number}", name, str(count), str(getattr(entry, name)))
 
 
-def _check_positions(checkpoint: Checkpoint, reached: Mapping[str, int], subject: str) -> Iterator[Difference]:
+def _check_positions(checkpoint: Checkpoint, run_ends: Mapping[str, int], subject: str) -> Iterator[Difference]:
     """The positions in the state against the last runs of the journal."""
-    for topic, end in reached.items():
+    for topic, end in run_ends.items():
         if checkpoint.positions.get(topic) != end:
             yield Difference("journal", subject, "positions", topic, str(end), str(checkpoint.positions.get(topic, ABSENT)))
 

@@ -72,8 +72,8 @@ class ClockWriter:
             for topic, partition, own in cuts:
                 if context is not None and changed:
                     self._produce(topic, partition, "duewatch.context.set.v1", number, time, context, text)
-                ahead = dict(ends_ahead[partition]) if ends_ahead and topic == "clock" else {}
-                tick = Ticked(number=number, time=time, ends=own, step=step, announced=ahead, last=last)
+                next_ends = dict(ends_ahead[partition]) if ends_ahead and topic == "clock" else {}
+                tick = Ticked(number=number, time=time, ends=own, step=step, announced=next_ends, last=last)
                 self._produce(topic, partition, "duewatch.clock.ticked.v1", number, time, tick, tick.model_dump_json())
             self._producer.commit_transaction(COMMIT_TIMEOUT_S)
             self._is_open = False

@@ -112,8 +112,8 @@ def resend(
     if not dry_run:
         _send(settings, records)
     rejected = sum(result.rejected for result in results)
-    others = len(results) - len(records) - rejected
-    total = f"{len(records)} {'would be sent' if dry_run else 'sent'}, {rejected} still refused, {others} not sent again"
+    unsent_count = len(results) - len(records) - rejected
+    total = f"{len(records)} {'would be sent' if dry_run else 'sent'}, {rejected} still refused, {unsent_count} not sent again"
     return [*(result.line for result in results), total], not rejected
 
 

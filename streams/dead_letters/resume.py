@@ -31,8 +31,8 @@ def resume(settings: Settings, topic: str, partition: int, owner: str, reason: s
     Nothing is skipped: what is broken becomes a dead letter, and too much of it pauses the topic again. Raises UsageError,
     UserError when it is not paused, KafkaException.
     """
-    if topic not in (known := reading_agents(settings)):
-        raise UsageError(f"{topic!r} is not a source topic: use one of {', '.join(known)}")
+    if topic not in (agents := reading_agents(settings)):
+        raise UsageError(f"{topic!r} is not a source topic: use one of {', '.join(agents)}")
     settings = deployed(settings)
     spec = reading_agents(settings)[topic]
     if not 0 <= partition < spec.partitions:

@@ -43,10 +43,10 @@ def require_format(positions: Mapping[str, Any], row_format: int, holder: str) -
     ...
     streams.engine.row_format.NewerFormatError: the rows of debtor 3 are of format 2, written by duewatch 9.0; ...
     """
-    stated = positions.get("format", UNSTATED)
-    if stated > row_format:
+    written_format = positions.get("format", UNSTATED)
+    if written_format > row_format:
         raise NewerFormatError(
-            f"the rows of {holder} are of format {stated}, written by duewatch {positions.get('code_version')}; duewatch"
+            f"the rows of {holder} are of format {written_format}, written by duewatch {positions.get('code_version')}; duewatch"
             f" {CODE_VERSION} knows them up to format {row_format} and would drop what is new: start that version or a later one"
             ' instead (deploy/README.md, "Update and roll back")'
         )

@@ -90,13 +90,13 @@ def as_json(value: Any) -> Any:
 
 def as_dict(reproduction: Reproduction) -> dict[str, Any]:
     """Everything, for programs and for ``render``. Days in rows are ordinals, as they are stored."""
-    published, recorded = reproduction.published, reproduction.recorded
+    publication, recorded = reproduction.publication, reproduction.recorded
     explanation: dict[str, Any] = {
-        "id": published.id,
-        "type": published.type,
-        "place": published.place,
-        "customer_id": published.data.customer_id,
-        "decision": published.data.model_dump(mode="json"),
+        "id": publication.id,
+        "type": publication.type,
+        "place": publication.place,
+        "customer_id": publication.data.customer_id,
+        "decision": publication.data.model_dump(mode="json"),
         "made_again": {
             "equal": reproduction.is_equal,
             "reproduced": recorded is not None,
@@ -112,13 +112,13 @@ def as_dict(reproduction: Reproduction) -> dict[str, Any]:
         "cause": _describe_cause(recorded, reproduction.slice_),
         "before": _describe_state(recorded.before, recorded.reaction.changes),
         "after": [{"row": r, "field": f, "before": a, "after": b} for r, f, a, b in changes(recorded)],
-        "looked_at": rule_inputs(recorded, published.data),
-        "contributions": _contributions(published.data, recorded),
+        "looked_at": rule_inputs(recorded, publication.data),
+        "contributions": _contributions(publication.data, recorded),
         "rule": {
             "policy_version": recorded.context.policy.version,
             "model_version": recorded.context.model.version,
-            "reasons": [{"code": r.code, "text": r.text} for r in published.data.reasons],
-            "parameters": parameters(recorded.context, published.data),
+            "reasons": [{"code": r.code, "text": r.text} for r in publication.data.reasons],
+            "parameters": parameters(recorded.context, publication.data),
         },
     }
 

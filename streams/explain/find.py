@@ -45,14 +45,14 @@ class PublishedDecision:
 
 def find(settings: Settings, decision_id: str, clickhouse: ClickHouse | None = None) -> PublishedDecision:
     """The decision of that id. ClickHouse, where there is one, tells its place; else the topics are read. Raises UserError."""
-    published = (clickhouse and _find_by_place(settings, decision_id, clickhouse)) or _find_in_topics(settings, decision_id)
-    if published is None:
+    publication = (clickhouse and _find_by_place(settings, decision_id, clickhouse)) or _find_in_topics(settings, decision_id)
+    if publication is None:
         raise UserError(
             f"no decision has the id {decision_id!r}: {', '.join(full_name(settings.prefix, t) for t in DECISION_TOPICS)} on"
             f" {settings.bootstrap} were read to their ends. Ids are in the views scores, alerts, limit_changes and"
             " limit_proposals of this deployment"
         )
-    return published
+    return publication
 
 
 def id_condition(topic: str, decision_id: str) -> str:

@@ -58,5 +58,5 @@ def _compare(recorded: RecordedDecision, row: Row, topic: str) -> Reproduction:
     columns = columns_of(output)
     differences = [(name, row[name], value) for name, value in columns.items() if name in row and not is_alike(row[name], value)]
     data = parse_decision(TOPICS[topic].contracts[output.type], json_of(output.data))
-    published = PublishedDecision(topic, f"{topic}/{row['partition']}/{row['offset']}", output.id, output.type, data)
-    return Reproduction(published, recorded, None, frozenset({row["code_version"]}), differences)
+    publication = PublishedDecision(topic, f"{topic}/{row['partition']}/{row['offset']}", output.id, output.type, data)
+    return Reproduction(publication, recorded, None, frozenset({row["code_version"]}), differences)

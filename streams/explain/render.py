@@ -135,19 +135,19 @@ def _print_verdict(console: Console, reproduction: Reproduction) -> None:
     console.print(_verdict(reproduction))
     if reproduction.differences:
         table = _table("field", "published", "recomputed")
-        for name, published, recomputed in reproduction.differences:
-            table.add_row(name, display(published), display(recomputed))
+        for name, before, after in reproduction.differences:
+            table.add_row(name, display(before), display(after))
         console.print(table)
 
 
 def _verdict(reproduction: Reproduction) -> Text:
     if not reproduction.is_own_code:
-        others = ", ".join(sorted(reproduction.versions - {CODE_VERSION}))
+        other_versions = ", ".join(sorted(reproduction.versions - {CODE_VERSION}))
         result = "does not appear" if reproduction.recorded is None else "differs" if reproduction.differences else "is the same"
-        line = Text(f"Version {others} of the code made this decision; this is version {CODE_VERSION}. ", style="yellow")
+        line = Text(f"Version {other_versions} of the code made this decision; this is version {CODE_VERSION}. ", style="yellow")
         return line.append(f"Recomputed with this version it {result}, which proves nothing either way.")
     if reproduction.is_equal:
-        from_log = reproduction.published.record is not None
+        from_log = reproduction.publication.record is not None
         what = "equal bit for bit (id, headers and value)" if from_log else "equal in every column that ClickHouse holds"
         return Text(f"Recomputed: {what}.", style="green")
     if reproduction.recorded is None:

@@ -29,7 +29,7 @@ class Reproduction:
     ``recorded`` and ``slice_`` are None where it could not be recomputed; ``slice_`` also where there is no journal.
     """
 
-    published: PublishedDecision
+    publication: PublishedDecision
     recorded: RecordedDecision | None
     slice_: RecomputedSlice | None
     versions: frozenset[str]
@@ -50,18 +50,20 @@ class Reproduction:
         return self.recorded is not None and not self.differences
 
 
-def reproduce(settings: Settings, published: PublishedDecision, advance: Callable[[int], None] = lambda _: None) -> Reproduction:
+def reproduce(
+    settings: Settings, publication: PublishedDecision, advance: Callable[[int], None] = lambda _: None
+) -> Reproduction:
     """Fold the debtor up to the decision; where that does not give it, with all debtors of its partition, as the worker did."""
-    alone = _reproduce(settings, published, {published.data.customer_id}, advance)
-    return _reproduce(settings, published, None, advance) if alone.is_equal is False else alone
+    alone = _reproduce(settings, publication, {publication.data.customer_id}, advance)
+    return _reproduce(settings, publication, None, advance) if alone.is_equal is False else alone
 
 
 def _reproduce(
-    settings: Settings, published: PublishedDecision, customers: set[str] | None, advance: Callable[[int], None]
+    settings: Settings, publication: PublishedDecision, customers: set[str] | None, advance: Callable[[int], None]
 ) -> Reproduction:
-    customer = published.data.customer_id
-    brain = RecordingBrain(published.id)
-    versions = {published.data.code_version}
+    customer = publication.data.customer_id
+    brain = RecordingBrain(publication.id)
+    versions = {publication.data.code_version}
     deciding_slice: RecomputedSlice | None = None
     partition = partition_of(customer.encode(), settings.partitions)
     for slice_ in recompute(settings, "debtor", partition, customers=customers, brain=brain):
@@ -72,9 +74,9 @@ def _reproduce(
             deciding_slice = slice_
             break
     differences = []
-    if brain.decision is not None and published.record is not None:
-        differences = list(compare_bytes(published.record, brain.decision.output))
-    return Reproduction(published, brain.decision, deciding_slice, frozenset(versions), differences)
+    if brain.decision is not None and publication.record is not None:
+        differences = list(compare_bytes(publication.record, brain.decision.output))
+    return Reproduction(publication, brain.decision, deciding_slice, frozenset(versions), differences)
 
 
 def compare_bytes(record: LoggedRecord, output: Output) -> Iterator[tuple[str, Any, Any]]:
@@ -84,8 +86,8 @@ def compare_bytes(record: LoggedRecord, output: Output) -> Iterator[tuple[str, A
         fields = list(compare_fields(orjson.loads(record.value or b"null"), orjson.loads(value)))
         yield from fields or [("bytes", repr(record.value), repr(value))]
     for name in dict(headers).keys() | dict(record.headers).keys():
-        published, recomputed = dict(record.headers).get(name), dict(headers).get(name)
-        if published != recomputed:
-            yield name, repr(published), repr(recomputed)
+        before, after = dict(record.headers).get(name), dict(headers).get(name)
+        if before != after:
+            yield name, repr(before), repr(after)
     if (record.key or b"") != output.key.encode():
         yield "key", repr(record.key), repr(output.key)

@@ -54,8 +54,8 @@ def _from_clickhouse(clickhouse: ClickHouse, decision_id: str, why_not_kafka: Ka
 
 
 def _from_the_log(settings: Settings, decision_id: str, clickhouse: ClickHouse | None) -> Reproduction:
-    published = find(settings, decision_id, clickhouse)
-    partition = partition_of(published.data.customer_id.encode(), settings.partitions)
+    publication = find(settings, decision_id, clickhouse)
+    partition = partition_of(publication.data.customer_id.encode(), settings.partitions)
     journal = (full_name(settings.prefix, "journal"), partition)
     with progress_bar("explain", offsets(settings.for_librdkafka(), [journal])[journal], "slices") as bar:
-        return reproduce(settings, published, bar.advance)
+        return reproduce(settings, publication, bar.advance)

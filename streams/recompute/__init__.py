@@ -1,1 +1,1 @@
-"""Decisions made again: from the log, or from what a replay left in ClickHouse."""
+"""Recompute decisions: from the log, or from what a replay left in ClickHouse."""

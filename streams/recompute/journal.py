@@ -97,10 +97,10 @@ def apply_changes(rows: dict[str, bytes], changes: Mapping[str, bytes | None]) -
 
 
 def _spec(settings: Settings, agent: str) -> AgentSpec:
-    known = {spec.name: spec for spec in agent_specs(settings)}
-    if agent not in known:
-        raise UsageError(f"there is no agent {agent!r}: {', '.join(known)}")
-    return known[agent]
+    specs = {spec.name: spec for spec in agent_specs(settings)}
+    if agent not in specs:
+        raise UsageError(f"there is no agent {agent!r}: {', '.join(specs)}")
+    return specs[agent]
 
 
 def _journal_entries(logs: PartitionLogs, agent: str, partition: int) -> Iterator[tuple[int, SliceCommitted]]:

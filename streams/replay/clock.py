@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -59,8 +57,6 @@ class ReplayClock:
         self._context = context
         self._steps = steps
         self._supervise = supervise
-        self.seconds: dict[str, float] = defaultdict(float)
-        """Seconds by what they were spent on: sending, waiting, committing."""
         self._answers: Consumer | None = None
         self.ends: Ends = {}
         """Where the sources end that have been sent."""
@@ -126,7 +122,6 @@ class ReplayClock:
 
     def _send(self, producer: Producer, step: Step, before: Ends) -> Ends:
         """Write a step's records; returns the offsets after them, those of earlier steps where nothing is new."""
-        began = time.perf_counter()
         ends = {partition: dict(before.get(partition, {})) for partition in range(self._settings.partitions)}
         errors: list[KafkaError] = []
 
@@ -149,12 +144,10 @@ class ReplayClock:
         producer.flush()
         if errors:
             raise KafkaException(errors[0])
-        self.seconds["sending"] += time.perf_counter() - began
         return ends
 
     def _wait_for_step(self, step: int) -> None:
         """Wait for all agents that say when they have applied ``step``; a model among it is part of the context from now on."""
-        began = time.perf_counter()
         answers = self._answers or self._open_answers()
         missing = set(STEP_TOPICS)
         while missing:
@@ -170,10 +163,8 @@ class ReplayClock:
                 missing.discard(topic)
                 if isinstance(event.data, ModelPublished):
                     self._context = compose(self._context, model=event.data)
-        self.seconds["waiting"] += time.perf_counter() - began
 
     def _write_tick(self, writer: ClockWriter, k: int, ends: Ends, ends_ahead: Ends) -> None:
-        began = time.perf_counter()
         partitions = range(self._settings.partitions)
         writer.write(
             number=k,
@@ -185,7 +176,6 @@ class ReplayClock:
             ends_ahead=[ends_ahead.get(partition, {}) for partition in partitions],
             last=k + 1 == len(self._steps),
         )
-        self.seconds["committing"] += time.perf_counter() - began
 
 
 def last_ticks(kafka: dict[str, str], topic: str, partitions: int) -> dict[int, Ticked]:

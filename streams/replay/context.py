@@ -29,11 +29,11 @@ def replay_context(records: Iterable[Record], policy_file: Path | None = None) -
     if "currency" not in policy and (currency := _most_common_currency(records)):
         policy["currency"] = currency
     try:
-        published = PolicyPublished.model_validate_json(orjson.dumps({"action": "act"} | policy))
+        acting_policy = PolicyPublished.model_validate_json(orjson.dumps({"action": "act"} | policy))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UsageError(f"{policy_file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return compose(ContextSet(version=UNVERSIONED, policy=published, live_from=None))
+    return compose(ContextSet(version=UNVERSIONED, policy=acting_policy, live_from=None))
 
 
 def with_published(context: ContextSet, records: Iterable[Record]) -> ContextSet:
@@ -70,5 +70,5 @@ def _most_common_currency(records: Iterable[Record]) -> str | None:
                 counts[orjson.loads(record.value)["currency"]] += 1
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 continue
-    known = [(count, currency) for currency, count in counts.items() if currency in MINOR_UNITS]
-    return max(known)[1] if known else None
+    known_currencies = [(count, currency) for currency, count in counts.items() if currency in MINOR_UNITS]
+    return max(known_currencies)[1] if known_currencies else None

@@ -101,12 +101,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a replay came to. ``seconds``: from the first record sent until all was in ClickHouse; ``spent``: by activity."""
+    """What a replay came to. ``seconds``: from the first record sent until all was in ClickHouse."""
 
     events: int
     seconds: float
     counts: dict[str, int]
-    spent: dict[str, float]
 
 
 def settings_for(target: Target, prefix: str, broker: EmbeddedBroker | None) -> Settings:
@@ -166,12 +165,10 @@ def drive(stack: Stack, source_input: Input, target: Target, bar: Bar) -> Summar
         bar.advance(count)
         stack.supervise()
     bar.say("waiting until it is in ClickHouse")
-    decided_at = time.perf_counter()
     wait_until_sunk(stack, clock.ends, len(source_input.steps) - 1)
     seconds = time.perf_counter() - began
-    clock.seconds["sinking"] = time.perf_counter() - decided_at
     counts = {name: int(count) for name, count in ask(target, COUNTS)[0].items()}
-    return Summary(source_input.records, seconds, counts, dict(clock.seconds))
+    return Summary(source_input.records, seconds, counts)
 
 
 def wait_until_sunk(stack: Stack, ends: Ends, last: int) -> None:

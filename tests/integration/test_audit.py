@@ -1,4 +1,4 @@
-"""A deployment is held against itself while it runs, what was altered is named, and decisions are made again bit for bit."""
+"""A deployment is audited while it runs, what was altered is named, and decisions are recomputed bit for bit."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def until_today(folder: Path) -> list[Sent]:
         return (date.fromisoformat(match[0].decode()) + shift).isoformat().encode()
 
     events = [(topic, orjson.loads(DAY.sub(shifted, line))) for topic, line in lines]
-    return sorted(events, key=lambda one: one[1]["recordedtime"])
+    return sorted(events, key=lambda topic_and_event: topic_and_event[1]["recordedtime"])
 
 
 def send(settings: Settings, events: list[Sent], seconds: float) -> None:
@@ -161,21 +161,21 @@ def live(
 
 
 def test_a_running_deployment_is_clean_while_it_moves_and_when_it_rests(live: Live) -> None:
-    status, told = audited(live.settings)
-    assert (status, told["differences"]) == (0, [])
+    status, report = audited(live.settings)
+    assert (status, report["differences"]) == (0, [])
     live.load.join()
     time.sleep(3)
     for worker in live.workers:
         assert worker.stop(20) == 0
     assert live.sink.stop(20) == 0
 
-    status, told = audited(live.settings)
+    status, report = audited(live.settings)
 
-    assert (status, told["differences"], told["not_judged"]) == (0, [], {})
-    assert (told["outputs_not_judged"], told["paused"]) == ({}, {})
-    assert told["looked_at"]["events in ClickHouse"] > 1_000
-    assert told["looked_at"]["outputs in ClickHouse"] > 100
-    assert told["looked_at"]["rows"] > 1_000
+    assert (status, report["differences"], report["not_judged"]) == (0, [], {})
+    assert (report["outputs_not_judged"], report["paused"]) == ({}, {})
+    assert report["looked_at"]["events in ClickHouse"] > 1_000
+    assert report["looked_at"]["outputs in ClickHouse"] > 100
+    assert report["looked_at"]["rows"] > 1_000
 
 
 def final_rows(settings: Settings) -> dict[str, bytes]:
@@ -207,17 +207,17 @@ def test_what_was_altered_is_named_with_both_values(live: Live) -> None:
         f"ALTER TABLE events_raw DELETE WHERE id = '{orjson.loads(event.value() or b'')['id']}' SETTINGS mutations_sync = 2",
     )
 
-    status, told = audited(settings)
+    status, report = audited(settings)
 
     assert status == 1
-    found = {(d["kind"], d["subject"], d["where"], d["field"]): (d["expected"], d["found"]) for d in told["differences"]}
-    assert found["state", customer, row, "amount"] == (amount, f"1{amount}")
-    ours, theirs = map(float, found["clickhouse", owing, "debtors EUR", "exposure"])
-    assert theirs == pytest.approx(ours + 7)
+    differences = {(d["kind"], d["subject"], d["where"], d["field"]): (d["expected"], d["found"]) for d in report["differences"]}
+    assert differences["state", customer, row, "amount"] == (amount, f"1{amount}")
+    expected, actual = map(float, differences["clickhouse", owing, "debtors EUR", "exposure"])
+    assert actual == pytest.approx(expected + 7)
     place = f"payments/{event.partition()}/{event.offset()}"
-    assert found["events", owing, place, "id"] == (orjson.loads(event.value() or b"")["id"], "absent")
-    assert {kind for kind, *_ in found} == {"state", "clickhouse", "events"}
-    assert {subject for _, subject, *_ in found} == {customer, owing}
+    assert differences["events", owing, place, "id"] == (orjson.loads(event.value() or b"")["id"], "absent")
+    assert {kind for kind, *_ in differences} == {"state", "clickhouse", "events"}
+    assert {subject for _, subject, *_ in differences} == {customer, owing}
 
 
 def one_of(settings: Settings, topic: str, number: int = 0) -> tuple[str, dict[str, Any]]:
@@ -227,7 +227,7 @@ def one_of(settings: Settings, topic: str, number: int = 0) -> tuple[str, dict[s
 
 
 def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live: Live) -> None:
-    """Runs on what the tests before have left: nothing of it is about what went out."""
+    """Runs on what the tests before have left: nothing of it is about published outputs."""
     settings = live.settings
     alert_id, alert = one_of(settings, "alerts")
     wrong = "info" if alert["severity"] != "info" else "critical"
@@ -239,21 +239,23 @@ def test_what_went_out_is_named_where_it_was_altered_is_missing_or_made_up(live:
     alter(settings, f"ALTER TABLE scores_raw DELETE WHERE id = '{score_id}' {now}")
     # A sink that is killed writes rows a second time: the view shows them once.
     alter(settings, f"INSERT INTO scores_raw SELECT * FROM scores_raw WHERE id = '{twice_id}'")  # noqa: S608 - our ids
-    theirs = f"(SELECT * FROM limit_changes_raw WHERE id = '{change_id}')"  # noqa: S608 - the same
-    alter(settings, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {theirs}")  # noqa: S608
+    other_row = f"(SELECT * FROM limit_changes_raw WHERE id = '{change_id}')"  # noqa: S608 - the same
+    alter(settings, f"INSERT INTO limit_changes_raw SELECT * REPLACE ('made-up' AS id) FROM {other_row}")  # noqa: S608
 
-    status, told = audited(settings)
+    status, report = audited(settings)
 
     assert status == 1
-    found = {
-        (d["subject"], d["where"], d["field"]): (d["expected"], d["found"]) for d in told["differences"] if d["kind"] == "outputs"
+    differences = {
+        (d["subject"], d["where"], d["field"]): (d["expected"], d["found"])
+        for d in report["differences"]
+        if d["kind"] == "outputs"
     }
-    assert found == {
+    assert differences == {
         (alert["customer_id"], f"alerts {alert_id}", "severity"): (alert["severity"], wrong),
         (score["customer_id"], f"scores {score_id}", "id"): (score_id, "absent"),
         (change["customer_id"], "limit_changes made-up", "id"): ("absent", "made-up"),
     }
-    assert told["counts"]["outputs"] == 3
+    assert report["counts"]["outputs"] == 3
 
 
 def test_what_other_code_sent_out_is_counted_and_not_judged(live: Live) -> None:
@@ -261,13 +263,13 @@ def test_what_other_code_sent_out_is_counted_and_not_judged(live: Live) -> None:
     settings = live.settings
     other = "from streams.audit import state; state.CODE_VERSION = '9.9.9'; from streams.cli.main import main; main()"
     command = [sys.executable, "-c", other, "audit", *place_of(settings), "--json"]
-    told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, timeout=240).stdout)
+    report = json.loads(subprocess.run(command, capture_output=True, text=True, check=False, timeout=240).stdout)
 
-    assert told["counts"]["outputs"] == 0
+    assert report["counts"]["outputs"] == 0
     why = f"against ClickHouse: version {CODE_VERSION} of the code decided on them, this is 9.9.9"
-    assert list(told["outputs_not_judged"]) == [why]
-    assert told["outputs_not_judged"][why] > 100
-    assert told["looked_at"].get("outputs in ClickHouse", 0) == 0
+    assert list(report["outputs_not_judged"]) == [why]
+    assert report["outputs_not_judged"][why] > 100
+    assert report["looked_at"].get("outputs in ClickHouse", 0) == 0
 
 
 def test_every_output_is_made_again_bit_for_bit(live: Live) -> None:
@@ -336,8 +338,8 @@ def test_a_replay_is_clean_and_its_decisions_are_explained(kafka: KafkaBroker, p
     )
     settings = deployed(own)
 
-    status, told = audited(settings)
-    assert (status, told["differences"], told["not_judged"]) == (0, [], {})
+    status, report = audited(settings)
+    assert (status, report["differences"], report["not_judged"]) == (0, [], {})
 
     change = orjson.loads(read_all(settings, "limit-changes")[-1].value() or b"")["limit_change_id"]
     where = ("--kafka", kafka.bootstrap, "--prefix", settings.prefix)

@@ -44,12 +44,12 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(
     for number in range(20):
         tick(writer, number, "1")
     at = {int(message.offset() or 0) for message in read_all(settings, "clock-single")}
-    standing = Checkpoint(
+    checkpoint = Checkpoint(
         {"clock-single": max(at) + 1}, AppliedTick(19, FIRST + timedelta(seconds=19)), number=7, context=context("1")
     )
     for number in range(20, 23):
         tick(writer, number, "2" if number == 22 else "1")
-    rows = {POSITIONS: standing.position_row(1, "0"), CONTEXT: context("1").model_dump_json().encode()}
+    rows = {POSITIONS: checkpoint.position_row(1, "0"), CONTEXT: context("1").model_dump_json().encode()}
     producer = Producer(settings.for_librdkafka())
     for key, value in rows.items():
         producer.produce(full_name(settings.prefix, "learner-state"), value, key, 0)
@@ -57,11 +57,11 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(
 
     decoded: list[object] = []
 
-    def seen(*told: Any) -> Any:
-        decoded.append(told)
-        return decode(*told)
+    def decode_and_count(*arguments: Any) -> Any:
+        decoded.append(arguments)
+        return decode(*arguments)
 
-    monkeypatch.setattr(streams.clock.live, "decode", seen)
+    monkeypatch.setattr(streams.clock.live, "decode", decode_and_count)
     term = _LeaderTerm(settings)
     assert term.last is not None and term.last.number == 22
     assert term._base == context("2")

@@ -55,17 +55,17 @@ def invoice(number: int, **changes: Any) -> Event:
         issued_on=TODAY,
         due_on=TODAY,
     )
-    return told(fact.model_copy(update=changes), f"e{number}")
+    return event_of(fact.model_copy(update=changes), f"e{number}")
 
 
-def told(fact: Any, event_id: str) -> Event:
+def event_of(fact: Any, event_id: str) -> Event:
     now = datetime.now(UTC)
     return event(fact, 0, id_=event_id)._replace(time=now, recorded=now)
 
 
-def as_sent(one: Event) -> tuple[str, bytes, bytes, list[tuple[str, bytes]]]:
-    value, headers = encode_event(one)
-    return "payments", (one.customer_id or "").encode(), value, headers
+def as_sent(sent_event: Event) -> tuple[str, bytes, bytes, list[tuple[str, bytes]]]:
+    value, headers = encode_event(sent_event)
+    return "payments", (sent_event.customer_id or "").encode(), value, headers
 
 
 def broken(number: int, **fields: Any) -> tuple[str, bytes, bytes, list[tuple[str, bytes]]]:
@@ -105,15 +105,15 @@ class Deployment:
         self.wait("SELECT sum(applied + duplicates + rejected) AS n FROM journal WHERE agent = 'debtor'", number)
 
     def counts(self) -> dict[str, int]:
-        told = "SELECT sum(applied) AS applied, sum(duplicates) AS duplicates FROM journal WHERE agent = 'debtor'"
-        return {name: int(number) for name, number in self.sql(told)[0].items()}
+        sql = "SELECT sum(applied) AS applied, sum(duplicates) AS duplicates FROM journal WHERE agent = 'debtor'"
+        return {name: int(number) for name, number in self.sql(sql)[0].items()}
 
 
 def settings_of(broker: EmbeddedBroker, folder: Path) -> Settings:
-    made = Settings(prefix=f"d{uuid4().hex[:8]}", clickhouse=f"chdb://{folder}/clickhouse", data_dir=folder, tick_seconds=0.3)
-    made = made.on_embedded_broker(broker.bootstrap)
-    create_topics(made)
-    return made
+    settings = Settings(prefix=f"d{uuid4().hex[:8]}", clickhouse=f"chdb://{folder}/clickhouse", data_dir=folder, tick_seconds=0.3)
+    settings = settings.on_embedded_broker(broker.bootstrap)
+    create_topics(settings)
+    return settings
 
 
 @pytest.fixture
@@ -141,8 +141,8 @@ def test_mended_and_unchanged_letters_are_applied_once_also_when_replayed_twice(
             as_sent(invoice(1)),
             broken(2, amount="-5.00"),
             broken(3, currency="XXL"),
-            as_sent(told(back, "back")),  # its payment is not known yet
-            as_sent(told(payment, "paid")),
+            as_sent(event_of(back, "back")),  # its payment is not known yet
+            as_sent(event_of(payment, "paid")),
             ("payments", b"C0", b"{broken", as_sent(invoice(4))[3]),
         ],
     )
@@ -177,7 +177,7 @@ def test_a_command_that_is_killed_half_way_and_run_again_applies_each_once(deplo
     many = 60
     send_all(deployed.settings, [as_sent(invoice(n)) for n in range(2 * many)])
     send_all(deployed.settings, [broken(1_000 + n, currency="XXL") for n in range(many)])
-    send_all(deployed.settings, [as_sent(told(invoice(0, amount=Decimal(77)).data, "other content"))])
+    send_all(deployed.settings, [as_sent(event_of(invoice(0, amount=Decimal(77)).data, "other content"))])
     deployed.wait("SELECT count() AS n FROM dead_letters", many + 1)
 
     killed = deployed.command("replay", "--all", "--set", "currency=EUR")
@@ -216,7 +216,7 @@ def test_what_went_out_before_a_kill_is_found_in_the_topic_before_clickhouse_kno
     with pytest.raises(KeyboardInterrupt):
         resend.resend(settings, Selection(), Correction(), ClickHouse(None, None))
     monkeypatch.setattr(resend, "send_all", send_all)
-    for wanted in ("4 sent, 0 still refused, 3 not sent again", "0 sent, 0 still refused, 7 not sent again"):
-        assert resend.resend(settings, Selection(), Correction(), ClickHouse(None, None))[0][-1] == wanted
+    for summary in ("4 sent, 0 still refused, 3 not sent again", "0 sent, 0 still refused, 7 not sent again"):
+        assert resend.resend(settings, Selection(), Correction(), ClickHouse(None, None))[0][-1] == summary
     ids = [dict(message.headers() or [])["ce_replayof"].decode() for message in read_all(settings, "payments")]  # type: ignore[union-attr]
     assert sorted(ids) == sorted(letter.id for letter in letters)

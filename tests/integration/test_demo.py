@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.integration.support.replays import children, gone, rows
+from tests.integration.support.replays import children, have_ended, rows
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
@@ -71,4 +71,4 @@ def test_keep_keeps_it_up_until_ctrl_c(tmp_path: Path) -> None:
     rest, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0, rest
-    assert gone(started)
+    assert have_ended(started)

@@ -1,4 +1,4 @@
-"""What the embedded broker has forgotten is made again from ClickHouse, and held against it."""
+"""What the embedded broker has forgotten is recomputed from ClickHouse, and compared with it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_a_decision_of_an_embedded_replay_is_made_again_from_clickhouse(tmp_path
     assert status == 0, output
 
     for table in ("scores", "alerts", "limit_changes"):
-        asked = f"SELECT id FROM {table} ORDER BY time DESC, id LIMIT 1"  # noqa: S608 - names from above
-        ident = rows(tmp_path / "data", asked)[0]["id"]
+        sql = f"SELECT id FROM {table} ORDER BY time DESC, id LIMIT 1"  # noqa: S608 - names from above
+        ident = rows(tmp_path / "data", sql)[0]["id"]
         ran = explained(ident, tmp_path / "data")
         assert ran.returncode == 0, ran.stderr
-        told = json.loads(ran.stdout)
-        assert (told["id"], told["made_again"]["equal"], told["slice"]) == (ident, True, None)
-        assert told["after"]
+        report = json.loads(ran.stdout)
+        assert (report["id"], report["made_again"]["equal"], report["slice"]) == (ident, True, None)
+        assert report["after"]
 
     ran = explained("no-such-id", tmp_path / "data")
     assert ran.returncode == 1
@@ -57,9 +57,9 @@ def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_nam
         assert output, errors
         return status, json.loads(output)
 
-    status, told = audited()
-    assert (status, told["differences"], told["not_judged"]) == (0, [], {})
-    assert told["looked_at"]["outputs"] > 100
+    status, report = audited()
+    assert (status, report["differences"], report["not_judged"]) == (0, [], {})
+    assert report["looked_at"]["outputs"] > 100
 
     change = rows(data, "SELECT id, customer_id, toString(new_limit) AS new_limit FROM limit_changes ORDER BY time LIMIT 1")[0]
     where = f"id = '{change['id']}' SETTINGS mutations_sync = 2"
@@ -67,21 +67,23 @@ def test_what_an_embedded_replay_has_left_is_audited_and_what_was_altered_is_nam
     posting = rows(data, "SELECT customer_id, invoice_id FROM postings WHERE entry = 'invoice' ORDER BY day DESC LIMIT 1")[0]
     where = f"invoice_id = '{posting['invoice_id']}' AND entry = 'invoice' SETTINGS mutations_sync = 2"
     alter(local, f"ALTER TABLE postings UPDATE amount = amount + 7 WHERE {where}")
-    status, told = audited()
+    status, report = audited()
     assert status == 1
-    found = {(d["subject"], d["where"], d["field"]): (float(d["expected"]), float(d["found"])) for d in told["differences"]}
-    ours, theirs = found[change["customer_id"], f"limit_changes {change['id']}", "new_limit"]
-    assert theirs == ours + 1
-    assert told["counts"]["outputs"] == 1
-    ours, theirs = found[posting["customer_id"], "debtors EUR", "exposure"]
-    assert theirs == pytest.approx(ours + 7)
-    assert {subject for subject, *_ in found} == {change["customer_id"], posting["customer_id"]}
+    differences = {
+        (d["subject"], d["where"], d["field"]): (float(d["expected"]), float(d["found"])) for d in report["differences"]
+    }
+    expected, actual = differences[change["customer_id"], f"limit_changes {change['id']}", "new_limit"]
+    assert actual == expected + 1
+    assert report["counts"]["outputs"] == 1
+    expected, actual = differences[posting["customer_id"], "debtors EUR", "exposure"]
+    assert actual == pytest.approx(expected + 7)
+    assert {subject for subject, *_ in differences} == {change["customer_id"], posting["customer_id"]}
 
     event = rows(data, "SELECT id, customer_id FROM events WHERE topic = 'payments' LIMIT 1")[0]
     where = f"id = '{event['id']}' SETTINGS mutations_sync = 2"
     alter(local, f"ALTER TABLE events_raw UPDATE data = replace(data, '0', '1') WHERE {where}")
-    status, told = audited()
-    assert [(d["kind"], d["subject"], d["field"]) for d in told["differences"]] == [
+    status, report = audited()
+    assert [(d["kind"], d["subject"], d["field"]) for d in report["differences"]] == [
         ("events", event["customer_id"], "hash of data")
     ]
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from streams.simulate import simulate
-from tests.integration.support.replays import SUMS, backtested, children, gone, rows, start_replay, sunk
+from tests.integration.support.replays import SUMS, backtested, children, have_ended, rows, start_replay, sunk
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 
@@ -66,7 +66,7 @@ def test_ctrl_c_stops_everything_and_says_how_to_go_on(portfolio: Path, tmp_path
     assert status == 130, output
     assert "starts over" in output
     assert "Traceback" not in output
-    assert gone(started)
+    assert have_ended(started)
 
 
 def test_broken_records_end_as_dead_letters_and_the_others_are_applied(portfolio: Path, tmp_path: Path) -> None:

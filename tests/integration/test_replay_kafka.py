@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.simulate import simulate
-from tests.integration.support.replays import SUMS, Decisions, backtested, children, gone, rows, start_replay, sunk
+from tests.integration.support.replays import SUMS, Decisions, backtested, children, have_ended, rows, start_replay, sunk
 from tests.kafka.broker import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -46,7 +46,7 @@ def test_a_stopped_driver_goes_on_where_the_clock_stands(
     started = children(first.process.pid)
     first.process.send_signal(how)
     status, output = first.ended(60)
-    assert gone(started)
+    assert have_ended(started)
     if how == signal.SIGINT:
         assert status == 130, output
         assert "goes on where this one stopped" in output

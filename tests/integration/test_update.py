@@ -84,8 +84,8 @@ def test_a_worker_that_is_given_a_partition_of_a_newer_version_ends_and_comes_ba
         assert "start that version or a later one instead" in first.log_tail(3)
         assert logged(logs[0], "partition.refused")
         # Started again by whatever watches over it, it ends before it joins the group.
-        workers.append(again := worker_of(ROOT, settings, logs[2]))
-        assert again.wait(60) == REFUSED
+        workers.append(restarted := worker_of(ROOT, settings, logs[2]))
+        assert restarted.wait(60) == REFUSED
         assert "worker.started" not in logs[2].read_text() and "partitions.assigned" not in logs[2].read_text()
         workers.append(updated := toy_worker(settings, logs[3], row_format=newer))
         load.stop()
@@ -175,9 +175,14 @@ class LedgerLoad(threading.Thread):
         self._produce("duewatch.invoice.issued.v1", f"issue-{invoice}", customer, at, fact)
 
     def _send_payment(self, invoice: str, customer: str, at: datetime) -> None:
-        paid, payment = (Allocation(invoice_id=invoice, amount=Decimal(100)),), f"p-{invoice}"
+        allocations, payment = (Allocation(invoice_id=invoice, amount=Decimal(100)),), f"p-{invoice}"
         fact = PaymentReceived(
-            customer_id=customer, payment_id=payment, amount=Decimal(100), currency="EUR", paid_on=at.date(), allocations=paid
+            customer_id=customer,
+            payment_id=payment,
+            amount=Decimal(100),
+            currency="EUR",
+            paid_on=at.date(),
+            allocations=allocations,
         )
         self.payments[payment] = customer
         self._produce("duewatch.payment.received.v1", f"pay-{invoice}", customer, at, fact)
@@ -239,28 +244,33 @@ def state(settings: Settings, agent: str = "debtor") -> dict[tuple[int, str], by
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class Knowledge:
     """What must never be lost: labels and cells by debtor, examples that the shared model was taught, facts that are known."""
 
     labels: dict[str, int]
     cells: dict[str, frozenset[str]]
-    taught: frozenset[str]
+    examples: frozenset[str]
     facts: frozenset[str]
 
     @property
     def count(self) -> int:
         """How much there is: labels and examples, 0 where there are none of one of them."""
-        return min(sum(self.labels.values()), len(self.taught))
+        return min(sum(self.labels.values()), len(self.examples))
 
-    def lost_since(self, before: Learned) -> list[str]:
+    def lost_since(self, before: Knowledge) -> list[str]:
         """What was there before and is gone, in words."""
         labels = [c for c, count in before.labels.items() if self.labels.get(c, 0) < count]
         cells = [c for c, names in before.cells.items() if not names <= self.cells.get(c, frozenset())]
-        gone = {"labels": labels, "cells": cells, "examples": before.taught - self.taught, "facts": before.facts - self.facts}
-        return [f"{what} of {sorted(names)[:5]}" for what, names in gone.items() if names]
+        losses = {
+            "labels": labels,
+            "cells": cells,
+            "examples": before.examples - self.examples,
+            "facts": before.facts - self.facts,
+        }
+        return [f"{what} of {sorted(names)[:5]}" for what, names in losses.items() if names]
 
 
-def learned(settings: Settings) -> Learned:
+def read_knowledge(settings: Settings) -> Knowledge:
     rows = state(settings)
     labels: dict[str, int] = {}
     cells: dict[str, frozenset[str]] = {}
@@ -270,15 +280,8 @@ def learned(settings: Settings) -> Learned:
             score = msgspec.json.decode(value)
             labels[customer], cells[customer] = score.get("labels", 0), frozenset(score.get("cells", {}))
     facts = frozenset(key for _, key in rows if split_key(key)[1][:2] in {"i/", "p/"})
-    taught = frozenset(key for _, key in state(settings, "learner") if key.startswith("taught/"))
-    return Learned(labels, cells, taught, facts)
-
-
-def check_nothing_lost(settings: Settings, before: Learned) -> Learned:
-    """What is learned by now, with all that was learned before."""
-    now = learned(settings)
-    assert now.lost_since(before) == []
-    return now
+    examples = frozenset(key for _, key in state(settings, "learner") if key.startswith("taught/"))
+    return Knowledge(labels, cells, examples, facts)
 
 
 def balances(settings: Settings) -> dict[str, Decimal]:
@@ -299,72 +302,102 @@ def is_steady(read: Callable[[], object], seconds: float) -> bool:
     return read() == before
 
 
+@dataclass(eq=False)
+class Update:
+    """A deployment that is updated and rolled back: its workers, and what it had learned when that was last looked at."""
+
+    settings: Settings
+    folder: Path
+    knowledge: Knowledge
+    workers: dict[str, tuple[Child, Path]] = field(default_factory=dict)
+
+    def start(self, name: str, code: Path) -> None:
+        log_path = self.folder / f"{name}.log"
+        self.workers[name] = worker_of(code, self.settings, log_path), log_path
+
+    def stop(self, name: str) -> int:
+        return self.workers[name][0].stop(30)
+
+    def log_path(self, name: str) -> Path:
+        return self.workers[name][1]
+
+    def partitions(self, name: str) -> set[int]:
+        return holds(self.log_path(name))
+
+    def check_nothing_is_lost(self) -> None:
+        now = read_knowledge(self.settings)
+        assert now.lost_since(self.knowledge) == []
+        self.knowledge = now
+
+    def kill_all(self) -> None:
+        for worker, _ in self.workers.values():
+            worker.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_update_and_a_rollback_under_load_lose_nothing_that_was_learned(
     kafka: KafkaBroker, tmp_path: Path, code_before_formats: Path
 ) -> None:
     settings = deployment(kafka.bootstrap, tmp_path)
-    present = {AGENTS["debtor"].row_format}
-    load, workers = LedgerLoad(settings), list[Child]()
-
-    def start(folder: Path, name: str) -> tuple[Child, Path]:
-        log_path = tmp_path / f"{name}.log"
-        workers.append(worker_of(folder, settings, log_path))
-        return workers[-1], log_path
-
+    load = LedgerLoad(settings)
+    load.send_history()
+    update = Update(settings, tmp_path, read_knowledge(settings))
     try:
-        # The version before, alone.
-        load.send_history()
-        old, old_log = start(code_before_formats, "old")
-        wait_for(lambda: len(holds(old_log)) == 4, 120)
+        update.start("old", code_before_formats)
+        wait_for(lambda: len(update.partitions("old")) == 4, 120)
         load.start()
-        wait_for(lambda: learned(settings).count > 200, 180, 1.0)
+        wait_for(lambda: read_knowledge(settings).count > 200, 180, 1.0)
         assert formats(settings) == {None} == formats(settings, "learner")
-        before_update = learned(settings)
-
-        # A worker of this version joins: both at once, each with its share.
-        new, new_log = start(ROOT, "new")
-        wait_for(lambda: formats(settings) == {None, *present}, 120)
-        both = check_nothing_lost(settings, before_update)
-        time.sleep(3)
-        both = check_nothing_lost(settings, both)
-
-        # The old one goes: the update is done.
-        assert old.stop(30) == 0
-        wait_for(
-            lambda: len(holds(new_log)) == 4 and formats(settings) == present and None not in formats(settings, "learner"), 90
-        )
-        updated = check_nothing_lost(settings, both)
-
-        # Rolled back, beside the new one: it gets partitions, and cannot read where they stand.
-        back, back_log = start(code_before_formats, "back")
-        wait_for(lambda: "a newer duewatch wrote this: update me" in back_log.read_text(), 120)
-        updated = check_nothing_lost(settings, updated)
-
-        # Alone: it stands still, and writes nothing over what the new one has learned, while events wait.
-        assert new.stop(30) == 0
-        wait_for(lambda: len(refused_partitions(back_log)) == 4, 120)
-        assert is_steady(lambda: (state(settings), state(settings, "learner"), positions(settings)), 8.0)
-        assert holds(back_log) == set() and back.running
-        waiting = check_nothing_lost(settings, updated)
-
-        # The new version again: it goes on where it was, beside the old one and without it.
-        new_again, new_again_log = start(ROOT, "new-again")
-        wait_for(lambda: len(holds(new_again_log)) >= 2, 120)
-        assert back.stop(30) in {0, 1}
-        wait_for(lambda: len(holds(new_again_log)) == 4, 120)
-        load.stop()
-        wait_for(lambda: learned(settings).facts == load.facts(), 120, 1.0)
-        check_nothing_lost(settings, waiting)
-        assert formats(settings) == present
-        assert new_again.stop(30) == 0
+        update.check_nothing_is_lost()
+        go_over_to_this_version(update)
+        roll_back(update, code_before_formats)
+        go_on_with_this_version(update, load)
     finally:
         load.ended.set()
-        for worker in workers:
-            worker.kill()
+        update.kill_all()
     assert_runs_join(settings)
     assert balances(settings) == load.owed()
+
+
+def go_over_to_this_version(update: Update) -> None:
+    """A worker of this version joins, each has its share; then the old one goes."""
+    present = AGENTS["debtor"].row_format
+    update.start("new", ROOT)
+    wait_for(lambda: formats(update.settings) == {None, present}, 120)
+    update.check_nothing_is_lost()
+    time.sleep(3)
+    update.check_nothing_is_lost()
+    assert update.stop("old") == 0
+    wait_for(lambda: len(update.partitions("new")) == 4 and formats(update.settings) == {present}, 120)
+    wait_for(lambda: None not in formats(update.settings, "learner"), 120)
+    update.check_nothing_is_lost()
+
+
+def roll_back(update: Update, code: Path) -> None:
+    """The version before cannot read where the partitions stand: beside a worker of this one, and alone, it writes nothing."""
+    settings = update.settings
+    update.start("back", code)
+    wait_for(lambda: refused_partitions(update.log_path("back")), 120)
+    update.check_nothing_is_lost()
+    assert update.stop("new") == 0
+    wait_for(lambda: len(refused_partitions(update.log_path("back"))) == 4, 120)
+    assert is_steady(lambda: (state(settings), state(settings, "learner"), positions(settings)), 8.0)
+    assert update.partitions("back") == set()
+    update.check_nothing_is_lost()
+
+
+def go_on_with_this_version(update: Update, load: LedgerLoad) -> None:
+    """It goes on where it was, beside the old worker and without it, and applies all that has waited."""
+    update.start("new again", ROOT)
+    wait_for(lambda: len(update.partitions("new again")) >= 2, 120)
+    assert update.stop("back") in {0, 1}
+    wait_for(lambda: len(update.partitions("new again")) == 4, 120)
+    load.stop()
+    wait_for(lambda: read_knowledge(update.settings).facts == load.facts(), 120, 1.0)
+    update.check_nothing_is_lost()
+    assert formats(update.settings) == {AGENTS["debtor"].row_format}
+    assert update.stop("new again") == 0
 
 
 def refused_partitions(log_path: Path) -> set[int]:

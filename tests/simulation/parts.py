@@ -211,8 +211,8 @@ class Silent:
 class SimApp:
     """What the engine and the transport ask of a Faust app."""
 
-    def __init__(self, crashed: Callable[[BaseException], None], refused: Callable[[UserError], None]) -> None:
-        self._crashed, self._refused = crashed, refused
+    def __init__(self, crashed: Callable[[BaseException], None], on_shut_down: Callable[[UserError], None]) -> None:
+        self._crashed, self._on_shut_down = crashed, on_shut_down
         self.shutdown_reason: UserError | None = None
         self.receivers: list[Any] = []
         self.on_partitions_assigned, self.on_partitions_revoked = Signal(), Signal()
@@ -228,7 +228,7 @@ class SimApp:
     def shut_down(self, reason: UserError) -> None:
         if self.shutdown_reason is None:
             self.shutdown_reason = reason
-            self._refused(reason)
+            self._on_shut_down(reason)
 
 
 class SimFetcher(Fetcher):

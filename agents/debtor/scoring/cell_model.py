@@ -109,7 +109,7 @@ def debtor_cells(keys: CellKeys, score: ScoreState, read: CellReader) -> DebtorC
 
     >>> keys = cell_keys(date(2026, 3, 31), Decimal("100.00"), "DE", "retail")
     >>> debtor_cells(keys, ScoreState(cells={"c": Cell(0.5, 0.1, 0, 1)}), lambda key: None)[:2]
-    [Cell(mean=0.5, variance=0.1, epoch=0, day=1, late=0.0, seen=0.0), None]
+    [Cell(mean=0.5, variance=0.1, epoch=0, day=1, late=0.0, labels=0.0), None]
     """
     return [*map(score.cells.get, keys.calendar), *map(read, keys.amounts)]
 
@@ -203,17 +203,17 @@ def learn_late(
     gain, shrink = kalman_gain(z, variance + row_variance, label)
     moved_cells = []
     for cell, (m, v), forget in zip(cells, weights, FORGET, strict=True):
-        late = seen = 0.0
+        late = count = 0.0
         if forget:
-            late, seen = (1.0 * label, 1.0) if cell is None else (cell.late * forget + label, cell.seen * forget + 1.0)
-        moved_cells.append(Cell(m + v * gain, v - v * v * shrink, epoch, day, late, seen))
+            late, count = (1.0 * label, 1.0) if cell is None else (cell.late * forget + label, cell.labels * forget + 1.0)
+        moved_cells.append(Cell(m + v * gain, v - v * v * shrink, epoch, day, late, count))
     calendar = keys.calendar
     own = {**score.cells, calendar[0]: moved_cells[0], calendar[1]: moved_cells[1], calendar[2]: moved_cells[2]}
     cusum, change = _update_cusum(score.cusum, day, label, sigmoid(z))
     recent = {**score.recent}
     for key, forget in zip((calendar[0], calendar[2]), FORGET_RECENT, strict=True):
-        late, seen = recent.get(key, (0.0, 0.0))
-        recent[key] = (late * forget + label, seen * forget + 1.0)
+        late, count = recent.get(key, (0.0, 0.0))
+        recent[key] = (late * forget + label, count * forget + 1.0)
     labels, censored = score.labels + 1, 1 if label else min(days_late, 0)
     state = replace(
         score,
@@ -282,8 +282,8 @@ def correct_late(keys: CellKeys, label: int, score: ScoreState, read: CellReader
     cells: dict[str, Cell] = {}
     for key, cell in zip((*keys.calendar, *keys.amounts), debtor_cells(keys, score, read), strict=True):
         if cell is not None:
-            late = max(0.0, min(cell.seen, cell.late + change))
-            cells[key] = Cell(cell.mean + cell.variance * change, cell.variance, cell.epoch, cell.day, late, cell.seen)
+            late = max(0.0, min(cell.labels, cell.late + change))
+            cells[key] = Cell(cell.mean + cell.variance * change, cell.variance, cell.epoch, cell.day, late, cell.labels)
     own = {**score.cells, **{key: cells.pop(key) for key in keys.calendar if key in cells}}
     late = max(0, min(score.labels, score.late + (1 if label else -1)))
     return replace(score, cells=own, late=late), cells

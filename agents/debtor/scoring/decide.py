@@ -101,13 +101,19 @@ def _mix(of_cells: tuple[float, ...], of_state: tuple[float, ...], cells_share: 
     >>> _mix((1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0), (0.0,) * len(CODES), 0.5)
     (0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
     """
-    state_share = 1.0 - cells_share
-    *common, new_debtor = of_cells
-    parts = [state_share * part for part in of_state]
-    for i, part in enumerate(common):
-        parts[i] += cells_share * part
-    parts[-1] += cells_share * new_debtor
-    return tuple(parts)
+    a, b = cells_share, 1.0 - cells_share
+    bias, weekday, group, debtor, amounts, shock, new_debtor = of_cells
+    base_rate, weekday_rates, group_rates, debtor_rates, amount_rates, cash_flow, *no_cells, new_feature = of_state
+    return (
+        a * bias + b * base_rate,
+        a * weekday + b * weekday_rates,
+        a * group + b * group_rates,
+        a * debtor + b * debtor_rates,
+        a * amounts + b * amount_rates,
+        a * shock + b * cash_flow,
+        *[b * part for part in no_cells],  # what no cell knows of: overdue now, terms, rating, note
+        a * new_debtor + b * new_feature,
+    )
 
 
 def _late_rate_parts(score: ScoreState, model: PreparedModel) -> tuple[float, ...]:
@@ -300,8 +306,8 @@ def loss_given_default(model: ModelPublished, prior: float) -> float:
 
 
 @lru_cache(maxsize=64)
-def _smoothed_loss(lost: float, defaults: float, prior: float) -> float:
-    return round((lost + LOSS_LABELS * prior) / (defaults + LOSS_LABELS), 6)
+def _smoothed_loss(losses: float, defaults: float, prior: float) -> float:
+    return round((losses + LOSS_LABELS * prior) / (defaults + LOSS_LABELS), 6)
 
 
 def share_lost(features: Features, unpaid: Decimal) -> float | None:

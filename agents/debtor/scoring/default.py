@@ -57,13 +57,13 @@ def risk_class(inputs: ScoreInputs, labels: int) -> str:
     return f"all|{_overdue_class(inputs.days_past_due)}|{cash}|{stage}|{'known' if labels >= 5 else _rating_class(inputs.rating)}"
 
 
-def cash_class(known: bool, shock: bool, falling: bool, cushion: float | None) -> str:
+def cash_class(has_bank: bool, shock: bool, falling: bool, cushion: float | None) -> str:
     """What the account says, as two levels of a risk class: its inflow, and what it holds (in weeks of usual inflow).
 
     >>> cash_class(True, False, False, 0.4), cash_class(False, False, False, None)
     ('steady|thin', 'unseen|untold')
     """
-    inflow = "shock" if shock else "falling" if falling else "steady" if known else "unseen"
+    inflow = "shock" if shock else "falling" if falling else "steady" if has_bank else "unseen"
     return f"{inflow}|{_cushion_class(cushion)}"
 
 

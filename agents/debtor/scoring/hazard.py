@@ -69,8 +69,8 @@ def _group_hazards(model: ModelPublished, group: str) -> tuple[float, ...]:
     """Per interval, P(paid in it | open at its start) in the group."""
     rates, hazards = model.rates, []
     for key_of_all, key_of_group in interval_keys(group):
-        paid, labels = rates.get(key_of_all, (0.0, 0.0))
-        hazard = (paid + ALL_LABELS / 2.0) / (labels + ALL_LABELS)
+        payments, labels = rates.get(key_of_all, (0.0, 0.0))
+        hazard = (payments + ALL_LABELS / 2.0) / (labels + ALL_LABELS)
         counts = rates.get(key_of_group)
         if counts is not None:
             hazard = (counts[0] + GROUP_LABELS * hazard) / (counts[1] + GROUP_LABELS)
@@ -133,13 +133,13 @@ def join_next_interval(features: Features, due: int) -> Features:
     return replace(features, interval=i, next_deadline=due + INTERVALS[i] + 1 if i < len(INTERVALS) else 0)
 
 
-def learn_interval(score: ScoreState, interval: int, paid: int) -> ScoreState:
-    """Count a label of an interval: ``paid`` in it, of those open at its start, learned when it has ended.
+def learn_interval(score: ScoreState, interval: int, is_paid: int) -> ScoreState:
+    """Count a label of an interval: ``is_paid`` in it, of those open at its start, learned when it has ended.
 
     >>> learn_interval(ScoreState(), 0, 1).hazard_counts[:2]
     (1.0, 1.0)
     """
     counts = list(score.hazard_counts or (0.0,) * (2 * len(INTERVALS)))
-    counts[2 * interval] = counts[2 * interval] * FORGET + paid
+    counts[2 * interval] = counts[2 * interval] * FORGET + is_paid
     counts[2 * interval + 1] = counts[2 * interval + 1] * FORGET + 1.0
     return replace(score, hazard_counts=tuple(counts))

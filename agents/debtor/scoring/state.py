@@ -25,7 +25,7 @@ class Cell(Struct, frozen=True, array_like=True, gc=False):
     epoch: int
     day: int
     late: float = 0.0
-    seen: float = 0.0
+    labels: float = 0.0
 
 
 class Cusum(Struct, frozen=True, array_like=True, gc=False):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from agents.debtor.scoring.model_cache import per_model
-from agents.debtor.scoring.state import Cell, ScoreState
+from agents.debtor.scoring.state import ScoreState
 from agents.debtor.scoring.values import CellKeys, DebtorCells, ScoreInputs
 from agents.score_model import (
     ALL,
@@ -69,10 +69,12 @@ _RATES = slice(GROUP, ALL)
 """The late rates in the vector: everything between the constant and the rate of all debtors."""
 _CENTRES = tuple(f.centre for f in FEATURES)
 _CENTRES_ARRAY, _FACTORS_ARRAY = np.array(_CENTRES), np.array([UNIT / f.scale for f in FEATURES])
-_MIN, _MAX = -127, 127
+_LOWEST, _HIGHEST = np.full(len(FEATURES), -127.0), np.full(len(FEATURES), 127.0)  # arrays: clip is faster with them
+_INT8 = np.dtype(np.int8)
 _STEPS = tuple(f.scale / UNIT for f in FEATURES)
 """What 1/32 of a feature is worth in its own unit."""
-_RATES_BACK = tuple((_STEPS[i], _CENTRES[i]) for i in range(ALL))
+_RATE_PLACES = tuple(range(ALL))
+"""Of the constant, so that a rate keeps its place, and of the late rates."""
 _unpack = Struct(f"{len(FEATURES)}b").unpack
 
 
@@ -140,54 +142,47 @@ def feature_vector(keys: CellKeys, own: DebtorCells, score: ScoreState, inputs: 
     """
     values = [0.0] * len(FEATURES)
     values[CONSTANT] = 1.0
-    _set_rates(values, keys, own, score.recent, model)
     values[ALL] = model.all_logit
+    group = _set_shared_rates(values, keys, model)
+    _set_debtor_rates(values, own, group, score.recent, keys.calendar[2])
+    values[_RATES] = [log(p / (1.0 - p)) if 0.002 < p < 0.998 else _log_odds(p) for p in values[_RATES]]
     _set_history(values, own, score)
     _set_inputs(values, keys.terms_days, score.labels, inputs)
     whole = np.rint((np.array(values) - _CENTRES_ARRAY) * _FACTORS_ARRAY)  # halves to even, as round() would
-    vector: bytes = whole.clip(_MIN, _MAX).astype(np.int8).tobytes()
+    vector: bytes = whole.clip(_LOWEST, _HIGHEST).astype(_INT8).tobytes()
     return vector
 
 
-def _set_rates(
-    values: list[float], keys: CellKeys, own: DebtorCells, recent: dict[str, tuple[float, float]], model: PreparedModel
+# A late rate is smoothed towards its parent: as if so many more labels (4.0, 6.0 ...) had the parent's rate. Written out, as a
+# call for each of twelve rates would cost a tenth of the vector.
+def _set_shared_rates(values: list[float], keys: CellKeys, model: PreparedModel) -> float:
+    """Late rates that all debtors share, and the group's labels; returns the group's rate, parent of the debtor's."""
+    parent = model.all_rate
+    group, group_weekday, weekday, closed_day = map(model.model.rates.get, keys.rates)
+    rate = parent if group is None else (group[0] + 6.0 * parent) / (group[1] + 6.0)
+    values[GROUP] = rate
+    values[GROUP_WEEKDAY] = rate if group_weekday is None else (group_weekday[0] + 6.0 * rate) / (group_weekday[1] + 6.0)
+    values[WEEKDAY] = parent if weekday is None else (weekday[0] + 20.0 * parent) / (weekday[1] + 20.0)
+    values[CLOSED_DAY] = parent if closed_day is None else (closed_day[0] + 20.0 * parent) / (closed_day[1] + 20.0)
+    values[LABELS_GROUP] = 0.0 if group is None else log1p(group[1])
+    return rate
+
+
+def _set_debtor_rates(
+    values: list[float], own: DebtorCells, group: float, recent: dict[str, tuple[float, float]], weekday_key: str
 ) -> None:
-    """Late rates, each smoothed towards its parent by so many pseudo-labels of it, and the group's labels."""
-    rate_of_all = model.all_rate
-    of_group, of_group_weekday, of_weekday, of_closed_day = map(model.model.rates.get, keys.rates)
-    group = _smooth(of_group, 6.0, rate_of_all)
-    cell, cell_closed, cell_weekday, _, cell_amount, _, cell_closed_amount, cell_weekday_amount = own
-    debtor = _smooth_cell(cell, 4.0, group)
-    closed_day = _smooth_cell(cell_closed, 3.0, debtor)
-    weekday = _smooth_cell(cell_weekday, 3.0, closed_day)
-    values[GROUP] = group
-    values[DEBTOR] = debtor
-    values[DEBTOR_RECENT] = _smooth(recent.get("c"), 3.0, debtor)
-    values[GROUP_WEEKDAY] = _smooth(of_group_weekday, 6.0, group)
-    values[DEBTOR_CLOSED_DAY] = closed_day
-    values[DEBTOR_WEEKDAY] = weekday
-    values[DEBTOR_WEEKDAY_RECENT] = _smooth(recent.get(keys.calendar[2]), 2.0, weekday)
-    values[DEBTOR_AMOUNT] = _smooth_cell(cell_amount, 4.0, debtor)
-    values[DEBTOR_CLOSED_DAY_AMOUNT] = _smooth_cell(cell_closed_amount, 4.0, closed_day)
-    values[DEBTOR_WEEKDAY_AMOUNT] = _smooth_cell(cell_weekday_amount, 4.0, weekday)
-    values[WEEKDAY] = _smooth(of_weekday, 20.0, rate_of_all)
-    values[CLOSED_DAY] = _smooth(of_closed_day, 20.0, rate_of_all)
-    values[_RATES] = [log(p / (1.0 - p)) if 0.002 < p < 0.998 else _log_odds(p) for p in values[_RATES]]
-    values[LABELS_GROUP] = 0.0 if of_group is None else log1p(of_group[1])
-
-
-def _smooth(counts: tuple[float, float] | None, parent_labels: float, parent: float) -> float:
-    """The late rate of (late, labels), where ``parent_labels`` more had the parent's rate.
-
-    >>> _smooth((1.0, 2.0), 2.0, 0.0), _smooth(None, 2.0, 0.3)
-    (0.25, 0.3)
-    """
-    return parent if counts is None else (counts[0] + parent_labels * parent) / (counts[1] + parent_labels)
-
-
-def _smooth_cell(cell: Cell | None, parent_labels: float, parent: float) -> float:
-    """The same of a debtor's cell."""
-    return parent if cell is None else (cell.late + parent_labels * parent) / (cell.seen + parent_labels)
+    """The debtor's late rates: of all its labels and the last few, by kind of due day, by amount."""
+    c, cx, cw, _, c_amount, _, cxa, cwa = own
+    values[DEBTOR] = debtor = group if c is None else (c.late + 4.0 * group) / (c.labels + 4.0)
+    values[DEBTOR_CLOSED_DAY] = closed = debtor if cx is None else (cx.late + 3.0 * debtor) / (cx.labels + 3.0)
+    values[DEBTOR_WEEKDAY] = weekday = closed if cw is None else (cw.late + 3.0 * closed) / (cw.labels + 3.0)
+    last = recent.get("c")
+    values[DEBTOR_RECENT] = debtor if last is None else (last[0] + 3.0 * debtor) / (last[1] + 3.0)
+    last = recent.get(weekday_key)
+    values[DEBTOR_WEEKDAY_RECENT] = weekday if last is None else (last[0] + 2.0 * weekday) / (last[1] + 2.0)
+    values[DEBTOR_AMOUNT] = debtor if c_amount is None else (c_amount.late + 4.0 * debtor) / (c_amount.labels + 4.0)
+    values[DEBTOR_CLOSED_DAY_AMOUNT] = closed if cxa is None else (cxa.late + 4.0 * closed) / (cxa.labels + 4.0)
+    values[DEBTOR_WEEKDAY_AMOUNT] = weekday if cwa is None else (cwa.late + 4.0 * weekday) / (cwa.labels + 4.0)
 
 
 def _set_history(values: list[float], own: DebtorCells, score: ScoreState) -> None:
@@ -200,8 +195,8 @@ def _set_history(values: list[float], own: DebtorCells, score: ScoreState) -> No
     values[SHARE_5_7_BEFORE] = (days[1] + prior[1]) / total
     values[MEAN_DAYS] = score.mean_days
     debtor, _, weekday, *_ = own
-    values[LABELS] = 0.0 if debtor is None else log1p(debtor.seen)
-    values[LABELS_WEEKDAY] = 0.0 if weekday is None else log1p(weekday.seen)
+    values[LABELS] = 0.0 if debtor is None else log1p(debtor.labels)
+    values[LABELS_WEEKDAY] = 0.0 if weekday is None else log1p(weekday.labels)
 
 
 def _set_inputs(values: list[float], terms_days: int, labels: int, inputs: ScoreInputs) -> None:
@@ -240,7 +235,7 @@ def state_parts(vector: bytes, model: PreparedModel) -> tuple[float, ...]:
     0.5
     """
     k, w, b = _unpack(vector), model.weights, model.branch_weights
-    r = [n * step + centre for n, (step, centre) in zip(k, _RATES_BACK, strict=False)]
+    r = [k[i] * _STEPS[i] + _CENTRES[i] for i in _RATE_PLACES]
     of_all = model.all_logit
     group, debtor, closed_day, weekday = r[GROUP], r[DEBTOR], r[DEBTOR_CLOSED_DAY], r[DEBTOR_WEEKDAY]
     base_rate = model.constant + k[ALL] * w[ALL]

@@ -116,14 +116,14 @@ def _read_csv(path: Path, mapping: Mapping, progress: Progress | None) -> Iterat
     """The line on which a row begins, and its cells: an opening quote that nobody closes ends with the file."""
     size = path.stat().st_size
     try:
-        with path.open("rb") as counted, TextIOWrapper(counted, encoding=mapping.encoding, newline="") as file:
+        with path.open("rb") as raw_file, TextIOWrapper(raw_file, encoding=mapping.encoding, newline="") as file:
             rows = csv.reader(file, delimiter=mapping.delimiter)
             header = [name.strip() for name in next(rows, [])]
             _check_columns(path, mapping, header)
             first_line = rows.line_num + 1
             for number, cells in enumerate(rows, 1):
                 if progress and number % PROGRESS_EVERY == 0:
-                    progress(min(counted.tell(), size), size)
+                    progress(min(raw_file.tell(), size), size)
                 if cells:
                     fits = len(cells) == len(header)
                     yield first_line, dict(zip(header, cells, strict=True)) if fits else _Misfit(cells, len(header))
@@ -292,9 +292,9 @@ class _Builder:
 
     def add(self, row: _Row | _UnreadableRow, *, sound: bool) -> None:
         """Make the row's records. A row whose day cannot be read takes the place of the row before it."""
-        issued = row.issued_on if isinstance(row, _Row) else None
-        if isinstance(issued, date):
-            self._day = issued
+        issue_day = row.issued_on if isinstance(row, _Row) else None
+        if isinstance(issue_day, date):
+            self._day = issue_day
         elif self._day is None:
             self._undated.append(row)
             return
@@ -334,14 +334,14 @@ class _Builder:
         if row.paid_on is not None and row.paid_amount:
             self._place_payment(row, day)
 
-    def _remember_debtor(self, row: _Row, issued: date) -> None:
+    def _remember_debtor(self, row: _Row, issue_day: date) -> None:
         """Remember what the debtor's first row says of it."""
         paid_on = row.paid_on if row.paid_amount else None  # nothing paid = no payment
-        known_since = min(issued, paid_on) if isinstance(paid_on, date) else issued
+        known_since = min(issue_day, paid_on) if isinstance(paid_on, date) else issue_day
         if (known_since, row.about) < self._debtors.get(row.customer_id, (date.max, (), b""))[:2]:
             self._debtors[row.customer_id] = (known_since, row.about, row.origin)
 
-    def _place_payment(self, row: _Row, issued: date) -> None:
+    def _place_payment(self, row: _Row, issue_day: date) -> None:
         amount = _as_text(row.paid_amount)
         payment = {
             "customer_id": row.customer_id,
@@ -351,7 +351,7 @@ class _Builder:
             "paid_on": _as_text(row.paid_on),
             "allocations": [{"invoice_id": row.invoice_id, "amount": amount}],
         }
-        day = row.paid_on if isinstance(row.paid_on, date) else issued
+        day = row.paid_on if isinstance(row.paid_on, date) else issue_day
         self._add_event("payment.received", row.invoice_id, day, payment, row.origin)
         self._ledger.payments += 1
 

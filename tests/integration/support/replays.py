@@ -78,18 +78,18 @@ def start_replay(source: Path, data: Path, *options: str) -> Replay:
 
 def children(pid: int) -> list[int]:
     """All processes that a process has started, and theirs."""
-    found: list[int] = []
+    pids: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, task.read_text().split()):
-            found += [child, *children(child)]
-    return found
+            pids += [child, *children(child)]
+    return pids
 
 
 def command_of(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
-def gone(pids: list[int], timeout_s: float = 15.0) -> bool:
+def have_ended(pids: list[int], timeout_s: float = 15.0) -> bool:
     """Whether none of them runs any more."""
     deadline = time.monotonic() + timeout_s
     while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids):
@@ -102,29 +102,29 @@ def gone(pids: list[int], timeout_s: float = 15.0) -> bool:
 def rows(data: Path, sql: str) -> list[dict[str, Any]]:
     """Asked in a process of its own: one process can open one embedded ClickHouse, and other tests have theirs."""
     command = [sys.executable, "-m", "streams.cli", "sql", sql, "--data", str(data), "--format", "JSONEachRow"]
-    asked = subprocess.run(command, capture_output=True, check=False, timeout=60)
-    assert asked.returncode == 0, asked.stderr.decode()
-    return [orjson.loads(line) for line in asked.stdout.splitlines() if line]
+    answer = subprocess.run(command, capture_output=True, check=False, timeout=60)
+    assert answer.returncode == 0, answer.stderr.decode()
+    return [orjson.loads(line) for line in answer.stdout.splitlines() if line]
 
 
 def sunk(data: Path) -> Decisions:
     """The decisions that ClickHouse holds."""
-    found: Decisions = {}
+    decisions: Decisions = {}
     for table, columns in TABLES.items():
-        asked = f"SELECT id, {', '.join(columns)} FROM {table}"  # noqa: S608 - names from above
-        found[table] = {row["id"]: _told(row, columns) for row in rows(data, asked)}
-    return found
+        sql = f"SELECT id, {', '.join(columns)} FROM {table}"  # noqa: S608 - names from above
+        decisions[table] = {row["id"]: _columns(row, columns) for row in rows(data, sql)}
+    return decisions
 
 
 def backtested(source: Path, out: Path, mapping: str | None = None) -> Decisions:
     """The decisions that the backtest makes."""
     run_backtest([source], mapping=mapping, out=out)
-    found: Decisions = {}
+    decisions: Decisions = {}
     for table, columns in TABLES.items():
         lines = (out / f"{table.replace('_', '-')}.jsonl").read_bytes().splitlines()
-        found[table] = {event["id"]: _told(event["data"], columns) for event in map(orjson.loads, lines)}
-    return found
+        decisions[table] = {event["id"]: _columns(event["data"], columns) for event in map(orjson.loads, lines)}
+    return decisions
 
 
-def _told(row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, ...]:
+def _columns(row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(float(row[name]) if name in NUMBERS else row[name]) for name in columns)

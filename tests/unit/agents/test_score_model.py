@@ -27,9 +27,9 @@ def test_a_label_moves_towards_itself_and_makes_surer(z: float, variance: float,
 
 
 @given(st.floats(-20, 20), st.floats(0.01, 2), st.floats(0.01, 2))
-def test_the_step_is_shared_by_uncertainty(z: float, one: float, other: float) -> None:
-    gain, _ = kalman_gain(z, one + other, 1)
-    small, large = sorted((one, other))
+def test_the_step_is_shared_by_uncertainty(z: float, variance: float, other: float) -> None:
+    gain, _ = kalman_gain(z, variance + other, 1)
+    small, large = sorted((variance, other))
     assert small * gain <= large * gain <= large * kalman_gain(z, large, 1)[0]
 
 

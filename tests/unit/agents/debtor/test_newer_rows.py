@@ -37,7 +37,7 @@ def life_that_has_learned() -> Life:
     return life
 
 
-def restored(rows: dict[str, bytes], *, at_once: bool) -> DebtorBrain:
+def restore(rows: dict[str, bytes], *, at_once: bool) -> DebtorBrain:
     brain = DebtorBrain()
     if at_once:
         brain.restore_snapshot(DebtorBrain.pack_snapshot(rows.items()))
@@ -54,11 +54,11 @@ def test_a_debtor_of_a_later_version_is_never_written_back_by_this_one(*, at_onc
     header = json.loads(rows["c-1\x1f"])
     rows["c-1\x1f"] = json.dumps({**header, "version": ROW_VERSION + 1, "new_field": "what a later version keeps here"}).encode()
     with pytest.raises(NewerRowError, match=f"of version {ROW_VERSION + 1}, and this code knows them up to {ROW_VERSION}"):
-        restored(rows, at_once=at_once).fold(
+        restore(rows, at_once=at_once).fold(
             received_events(invoice("i-99", 60)), None, life.context, replay=False, previous_tick=at(59)
         )
     with pytest.raises(NewerRowError):
-        restored(rows, at_once=at_once).fold([], at(200), life.context, replay=False, previous_tick=at(59))
+        restore(rows, at_once=at_once).fold([], at(200), life.context, replay=False, previous_tick=at(59))
 
 
 def test_a_header_of_a_version_between_keeps_what_the_score_has_learned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +67,11 @@ def test_a_header_of_a_version_between_keeps_what_the_score_has_learned(monkeypa
     header = json.loads(rows["c-1\x1f"])
     rows["c-1\x1f"] = json.dumps({**header, "version": 2}).encode()
     monkeypatch.setattr(agents.debtor.state, "ROW_VERSION", ROW_VERSION + 1)
-    brain = restored(rows, at_once=False)
+    brain = restore(rows, at_once=False)
     folded = brain.fold(received_events(invoice("i-99", 60)), None, life.context, replay=False, previous_tick=at(59))
     assert json.loads(folded.rows["c-1\x1f"] or b"")["version"] == ROW_VERSION + 1
-    learned = folded.rows.get(state_key("c-1", SCORE)) or rows[state_key("c-1", SCORE)]
-    assert decode(SCORE, learned).cells == life.row(SCORE).cells  # type: ignore[union-attr]
+    score_row = folded.rows.get(state_key("c-1", SCORE)) or rows[state_key("c-1", SCORE)]
+    assert decode(SCORE, score_row).cells == life.row(SCORE).cells  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("max_open_rows", [0, 1 << 30])
@@ -88,7 +88,7 @@ def test_rows_of_unknown_kinds_keep_their_bytes_and_change_no_decision(max_open_
     }
     lives = Life(), Life()
     for life, extra in zip(lives, ({}, unknown), strict=True):
-        life.brain = restored({**rows, **extra}, at_once=at_once)
+        life.brain = restore({**rows, **extra}, at_once=at_once)
         life.brain._store._max_open_rows = max_open_rows
     changed: set[str] = set()
     for n in range(60, 130, 5):
@@ -102,9 +102,11 @@ def test_rows_of_unknown_kinds_keep_their_bytes_and_change_no_decision(max_open_
     plain, other = lives
     assert plain.outputs == other.outputs and len(plain.outputs) > 10
     assert changed.isdisjoint(unknown)
-    kept = rows_of(other)
-    assert {key: value for key, value in kept.items() if key in unknown} == {k: v for k, v in unknown.items() if k != "\x1fother"}
-    assert {key: value for key, value in kept.items() if key not in unknown} == rows_of(plain)
+    rows_after = rows_of(other)
+    assert {key: value for key, value in rows_after.items() if key in unknown} == {
+        k: v for k, v in unknown.items() if k != "\x1fother"
+    }
+    assert {key: value for key, value in rows_after.items() if key not in unknown} == rows_of(plain)
     assert dict(other.brain.rows()) == dict(plain.brain.rows())
 
 
@@ -121,19 +123,19 @@ def test_a_row_of_an_unknown_kind_stays_beside_new_rows_of_a_packed_debtor() -> 
 # -- that nobody changes rows without saying so
 
 
-def stored(info: Any) -> Any:
+def stored_shape(info: Any) -> Any:
     """What is written of a type: the names of fields as they are stored (of arrays only their order), and their types."""
     if isinstance(info, msgspec.inspect.StructType):
-        return [[None if info.array_like else field.encode_name, stored(field.type)] for field in info.fields]
+        return [[None if info.array_like else field.encode_name, stored_shape(field.type)] for field in info.fields]
     parts = [getattr(info, name, ()) for name in ("types", "item_types", "item_type", "key_type", "value_type", "values")]
     flat = [part for entry in parts for part in (entry if isinstance(entry, tuple) else [entry])]
-    return [type(info).__name__, *(stored(part) if isinstance(part, msgspec.inspect.Type) else part for part in flat)]
+    return [type(info).__name__, *(stored_shape(part) if isinstance(part, msgspec.inspect.Type) else part for part in flat)]
 
 
 def test_whoever_changes_what_rows_hold_raises_their_version() -> None:
     """Without that an older worker would take the partition over, and drop the new field with its next write."""
     kinds_of_rows = {**agents.debtor.state._KINDS, OPENED: Opening}
-    kinds = {kind: stored(msgspec.inspect.type_info(row)) for kind, row in kinds_of_rows.items()}
+    kinds = {kind: stored_shape(msgspec.inspect.type_info(row)) for kind, row in kinds_of_rows.items()}
     digest = hashlib.sha256(msgspec.json.encode(kinds, order="sorted")).hexdigest()[:16]
     assert STORED.get(ROW_VERSION) == digest, (
         "what rows hold has changed: raise ROW_VERSION in agents/debtor/keys.py, unless that is done already, and enter"

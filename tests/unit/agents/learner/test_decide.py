@@ -47,12 +47,12 @@ def test_log_loss_is_defined_for_whatever_is_forecast(z: float, label: int, expe
     assert log_loss(z, label) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("keys", "moved"), [
+@pytest.mark.parametrize(("keys", "rates"), [
     ((), {"all"}), (("w:1",), {"all", "w:1"}), (("gw:a:b:1",), {"all", "gw:a:b:1"}), (("gx:a:b:0",), {"all", "g:a:b", "x:0"}),
     (("s:shock", "n:new"), {"all"}), (("other:1",), {"all"}),
 ])  # fmt: skip
-def test_a_label_moves_the_late_rates_of_its_cells(keys: tuple[str, ...], moved: set[str]) -> None:
-    assert set(learn(SharedModel(), example(keys=keys)).rates) == moved
+def test_a_label_moves_the_late_rates_of_its_cells(keys: tuple[str, ...], rates: set[str]) -> None:
+    assert set(learn(SharedModel(), example(keys=keys)).rates) == rates
 
 
 @pytest.mark.parametrize(("target", "label", "keys", "share", "table", "expected"), [

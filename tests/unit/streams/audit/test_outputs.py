@@ -86,8 +86,8 @@ def test_missing_altered_and_made_up_are_named_with_debtor_field_and_both_values
 @pytest.mark.parametrize("apart", [1, 9], ids=["in one page", "pages apart"])
 def test_a_row_that_a_view_shows_twice_is_named(apart: int) -> None:
     rows = [alert(number) for number in range(12)]
-    again = alert(1, customer_id="c-other", offset=1 + apart)
-    [difference] = differences_in(View("alerts", "debtor 0", pages([*rows, again])), map(expected, rows))
+    duplicate = alert(1, customer_id="c-other", offset=1 + apart)
+    [difference] = differences_in(View("alerts", "debtor 0", pages([*rows, duplicate])), map(expected, rows))
     assert (difference.where, difference.subject) == ("alerts a-1", "c-other")
 
 
@@ -104,15 +104,18 @@ def test_of_what_other_code_decided_nothing_is_asserted() -> None:
 
 
 def quality(ident: str, labels: int, offset: int, day: str = "2026-03-01") -> Row:
-    named = {"target": "late", "segment": "all", "scorer": "hedge", "day": day}
-    return {"id": ident, "labels": labels, "offset": offset, **named}
+    key = {"target": "late", "segment": "all", "scorer": "hedge", "day": day}
+    return {"id": ident, "labels": labels, "offset": offset, **key}
 
 
 def test_of_a_day_that_was_measured_again_the_last_one_counts() -> None:
     first, last = quality("q-0", 10, 0), quality("q-9", 12, 9)
-    others = [quality(f"q-{number}", 5, number, f"2026-02-0{number}") for number in range(1, 9)]
+    other_days = [quality(f"q-{number}", 5, number, f"2026-02-0{number}") for number in range(1, 9)]
 
-    assert differences_in(View("model_quality", "learner 0", pages([*others, last])), map(expected, [first, *others, last])) == []
+    assert (
+        differences_in(View("model_quality", "learner 0", pages([*other_days, last])), map(expected, [first, *other_days, last]))
+        == []
+    )
     stale = differences_in(View("model_quality", "learner 0", pages([first])), map(expected, [first, last]))
     assert as_tuples(stale) == [("learner 0", "model_quality q-0", "id", "q-9", "q-0")]
 

@@ -29,12 +29,12 @@ TOLD = {"exposure": "100", "open_amount": "100", "unapplied": "0", "overdue_amou
 
 
 def test_rows_are_compared_field_by_field() -> None:
-    ours = {"c-1\x1f": b'{"limit":{"amount":"100.00"},"seen":1}', "c-1\x1fi/1": b'{"open":"5.00"}'}
-    theirs = {"c-1\x1f": b'{"limit":{"amount":"900.00"},"seen":1}', "c-2\x1fi/2": b'{"open":"1.00"}'}
+    expected = {"c-1\x1f": b'{"limit":{"amount":"100.00"},"seen":1}', "c-1\x1fi/1": b'{"open":"5.00"}'}
+    stored = {"c-1\x1f": b'{"limit":{"amount":"900.00"},"seen":1}', "c-2\x1fi/2": b'{"open":"1.00"}'}
 
-    found = [(d.subject, d.where, d.field, d.expected, d.found) for d in state.compare_rows(ours, theirs, "debtor 0")]
+    differences = [(d.subject, d.where, d.field, d.expected, d.found) for d in state.compare_rows(expected, stored, "debtor 0")]
 
-    assert found == [
+    assert differences == [
         ("c-1", "header", "limit.amount", "100.00", "900.00"),
         ("c-1", "i/1", "row", '{"open":"5.00"}', "absent"),
         ("c-2", "i/2", "row", "absent", '{"open":"1.00"}'),
@@ -42,22 +42,22 @@ def test_rows_are_compared_field_by_field() -> None:
 
 
 def test_the_same_values_in_other_bytes_are_a_difference() -> None:
-    found = list(state.compare_rows({"c\x1f": b'{"a":1}'}, {"c\x1f": b'{"a": 1}'}, "debtor 0"))
-    assert [d.field for d in found] == ["bytes"]
+    differences = list(state.compare_rows({"c\x1f": b'{"a":1}'}, {"c\x1f": b'{"a": 1}'}, "debtor 0"))
+    assert [d.field for d in differences] == ["bytes"]
 
 
 def test_bytes_that_are_no_json_are_shown() -> None:
-    found = list(state.compare_rows({"c\x1f": b'{"a":1}'}, {"c\x1f": b"\xff"}, "debtor 0"))
-    assert found[0].found == "b'\\xff'"
+    differences = list(state.compare_rows({"c\x1f": b'{"a":1}'}, {"c\x1f": b"\xff"}, "debtor 0"))
+    assert differences[0].found == "b'\\xff'"
 
 
 def test_what_a_debtor_owes_is_compared_by_currency() -> None:
     text = {("c-1", "EUR"): TOLD | {"exposure": "99.5"}, ("c-1", "USD"): TOLD}
 
-    found = list(amounts.compare_amounts("c-1", OWES, text, {"EUR", "USD"}))
+    differences = list(amounts.compare_amounts("c-1", OWES, text, {"EUR", "USD"}))
 
-    assert Difference("clickhouse", "c-1", "debtors EUR", "exposure", "100.00", "99.50") in found
-    assert {d.where for d in found} == {"debtors EUR", "debtors USD"}
+    assert Difference("clickhouse", "c-1", "debtors EUR", "exposure", "100.00", "99.50") in differences
+    assert {d.where for d in differences} == {"debtors EUR", "debtors USD"}
     assert not list(amounts.compare_amounts("c-1", OWES, {("c-1", "EUR"): TOLD}, {"EUR"}))
 
 
@@ -73,9 +73,9 @@ def test_the_last_limit_is_compared_with_the_announced_one() -> None:
 
 
 def test_a_hole_between_runs_is_a_difference() -> None:
-    reached: dict[str, int] = {}
-    assert not list(state._check_runs(reached, [Run(topic="payments", start=0, end=5)], "debtor 0", 1))
-    [hole] = state._check_runs(reached, [Run(topic="payments", start=7, end=9)], "debtor 0", 2)
+    run_ends: dict[str, int] = {}
+    assert not list(state._check_runs(run_ends, [Run(topic="payments", start=0, end=5)], "debtor 0", 1))
+    [hole] = state._check_runs(run_ends, [Run(topic="payments", start=7, end=9)], "debtor 0", 2)
     assert (hole.where, hole.field, hole.expected, hole.found) == ("slice 2", "payments.start", "5", "7")
 
 
@@ -87,9 +87,9 @@ def report(*differences: Difference) -> Report:
 
 
 def test_a_report_names_debtor_field_and_both_values_and_counts_the_rest() -> None:
-    found = [Difference("state", f"c-{n}", "header", "limit.amount", "100.00", "900.00") for n in range(3)]
+    differences = [Difference("state", f"c-{n}", "header", "limit.amount", "100.00", "900.00") for n in range(3)]
 
-    text = as_text(report(*found), limit=1)
+    text = as_text(report(*differences), limit=1)
 
     assert text.splitlines()[1].split() == ["state", "c-0", "header", "limit.amount", "100.00", "900.00"]
     assert "and 2 more" in text
@@ -120,8 +120,8 @@ def test_a_span_that_is_none_is_told(text: str) -> None:
 
 
 def test_a_prefix_that_is_not_there_is_told_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"a-debtor-state": 4, "a-payments": 4, "b-debtor-state": 8}
-    monkeypatch.setattr(topics, "existing_partitions", lambda _: there)
+    partitions = {"a-debtor-state": 4, "a-payments": 4, "b-debtor-state": 8}
+    monkeypatch.setattr(topics, "existing_partitions", lambda _: partitions)
     monkeypatch.setattr(topics, "require_kafka", lambda _: None)
     assert topics.deployed(Settings(prefix="b")).partitions == 8
     with pytest.raises(UserError, match="There are: a, b"):
@@ -141,9 +141,9 @@ def test_of_what_other_code_decided_nothing_is_asserted_and_that_is_told() -> No
     foreign = state._ForeignCode("debtor 0")
     foreign.add(slice_of("0.0.9", "c-old"))
     foreign.add(slice_of(CODE_VERSION, "c-new"))
-    found = [Difference("state", customer, "header", "seen", "1", "2") for customer in ("c-old", "c-old", "c-new")]
+    differences = [Difference("state", customer, "header", "seen", "1", "2") for customer in ("c-old", "c-old", "c-new")]
 
-    certain, unclear = foreign.split(found)
+    certain, unclear = foreign.split(differences)
 
     assert [difference.subject for difference in certain] == ["c-new"]
     assert unclear == {f"against the log: version 0.0.9 of the code decided on them, this is {CODE_VERSION}": 1}
@@ -184,5 +184,5 @@ def test_who_was_decided_on_by_other_code_is_not_judged_from_then_on() -> None:
 def test_of_what_this_code_decided_all_is_asserted() -> None:
     same = state._ForeignCode("debtor 0")
     same.add(slice_of(CODE_VERSION, "c"))
-    found = [Difference("state", "c", "header", "seen", "1", "2")]
-    assert same.split(found) == (found, {})
+    differences = [Difference("state", "c", "header", "seen", "1", "2")]
+    assert same.split(differences) == (differences, {})

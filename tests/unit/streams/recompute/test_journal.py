@@ -74,13 +74,13 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeLog]:
 
 
 def test_the_context_in_force_is_the_one_that_the_journal_names() -> None:
-    one, other = ContextSet(version="one"), ContextSet(version="other")
-    records = [clock_record(0, one), clock_record(1, tick(0)), clock_record(2, other), clock_record(3, tick(1))]
+    first_context, other_context = ContextSet(version="one"), ContextSet(version="other")
+    records = [clock_record(0, first_context), clock_record(1, tick(0)), clock_record(2, other_context), clock_record(3, tick(1))]
     clock = ClockLog(FakeLog("clock", records))
 
     assert clock.tick_at(1).number == 0
-    assert clock.context("one") == one
-    assert clock.context("other") == other  # taken ahead of its tick: the worker may do so, too
+    assert clock.context("one") == first_context
+    assert clock.context("other") == other_context  # taken ahead of its tick: the worker may do so, too
     assert clock.tick_at(3).number == 1
     with pytest.raises(LogError, match=r"clock/0 does not hold the context gone"):
         clock.context("gone")
@@ -100,17 +100,17 @@ def test_the_first_tick_tells_a_replay_from_a_live_deployment_and_is_read_again(
     assert clock.context("c").version == "c"
 
 
-def paid(number: int) -> LoggedRecord:
+def payment_record(number: int) -> LoggedRecord:
     from streams.kafka.codec import encode_event
 
     value, headers = encode_event(payment(f"p{number}", 0, {}, amount="5.00", customer=f"c-{number % 2}"))
     return LoggedRecord(number, f"c-{number % 2}".encode(), value, headers, 0)
 
 
-def a_partition(logs: dict[str, FakeLog], *, lost: int = 0, first: int = 0) -> None:
+def a_partition(logs: dict[str, FakeLog], *, missing: int = 0, first: int = 0) -> None:
     """Two payments of each of two debtors in two slices."""
     logs["clock"] = FakeLog("duewatch-clock", [clock_record(0, ContextSet(version="c")), clock_record(1, tick(0))])
-    logs["payments"] = FakeLog("duewatch-payments", [paid(number) for number in range(lost, 4)], first)
+    logs["payments"] = FakeLog("duewatch-payments", [payment_record(number) for number in range(missing, 4)], first)
     halves = (Run(topic="payments", start=0, end=2), Run(topic="payments", start=2, end=5))
     logs["journal"] = FakeLog(
         "duewatch-journal",
@@ -147,26 +147,26 @@ def test_one_debtor_is_folded_without_the_others(logs: dict[str, FakeLog]) -> No
 
 
 @pytest.mark.parametrize(
-    ("lost", "first", "told"),
+    ("missing", "first", "message"),
     [
         pytest.param(1, 1, r"retention.*duewatch-payments/0 begins at offset 1, and 0 is needed", id="retention"),
         pytest.param(1, 0, r"slice 1 of debtor 0 applied 2 records, and 1 are left in .*compacted", id="compaction"),
     ],
 )
-def test_records_that_are_gone_are_named(logs: dict[str, FakeLog], lost: int, first: int, told: str) -> None:
-    a_partition(logs, lost=lost, first=first)
-    with pytest.raises(LogError, match=told):
+def test_records_that_are_gone_are_named(logs: dict[str, FakeLog], missing: int, first: int, message: str) -> None:
+    a_partition(logs, missing=missing, first=first)
+    with pytest.raises(LogError, match=message):
         list(journal.recompute(Settings(partitions=1), "debtor", 0))
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [([3], "begins at offset 0, with slice 3"), ([1, 3], "slice 3 of debtor follows slice 1"), ([1], "before 2")],
 )
-def test_a_journal_with_holes_is_no_proof(logs: dict[str, FakeLog], numbers: list[int], told: str) -> None:
+def test_a_journal_with_holes_is_no_proof(logs: dict[str, FakeLog], numbers: list[int], message: str) -> None:
     a_partition(logs)
     logs["journal"] = FakeLog("duewatch-journal", [journal_record(n, committed(n)) for n in numbers])
-    with pytest.raises(LogError, match=told):
+    with pytest.raises(LogError, match=message):
         list(journal.recompute(Settings(partitions=1), "debtor", 0, until=2))
 
 

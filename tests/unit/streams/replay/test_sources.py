@@ -38,7 +38,7 @@ def kind_of(record: Record) -> str:
 
 def without_origin(record: Record) -> Record:
     """Where it lay, which the order of the file tells, is told beside and decides nothing."""
-    return record._replace(headers=[(name, told) for name, told in record.headers if name != ORIGIN])
+    return record._replace(headers=[(name, value) for name, value in record.headers if name != ORIGIN])
 
 
 def test_days_come_in_order_and_within_a_day_master_data_invoices_payments(ledger: Path, mapping: str) -> None:
@@ -86,15 +86,15 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, ledger: Path) -> None:
 
 
 def test_progress_reaches_the_end(ledger: Path, mapping: str) -> None:
-    seen: list[tuple[int, int]] = []
-    read_sources([ledger], mapping, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (ledger.stat().st_size, ledger.stat().st_size)
+    reports: list[tuple[int, int]] = []
+    read_sources([ledger], mapping, progress=lambda count, total: reports.append((count, total)))
+    assert reports[-1] == (ledger.stat().st_size, ledger.stat().st_size)
 
 
 def test_the_hash_follows_the_content_and_not_the_place(tmp_path: Path, ledger: Path, mapping: str) -> None:
     before = sources_hash([ledger], mapping)
-    moved = ledger.rename(tmp_path / "elsewhere.csv")
-    assert sources_hash([moved], mapping) == before
+    new_path = ledger.rename(tmp_path / "elsewhere.csv")
+    assert sources_hash([new_path], mapping) == before
     assert len(before) == 10
-    moved.write_text(moved.read_text() + "99,c1,1.00,2024-01-01,2024-02-01,\n")
-    assert sources_hash([moved], mapping) != before
+    new_path.write_text(new_path.read_text() + "99,c1,1.00,2024-01-01,2024-02-01,\n")
+    assert sources_hash([new_path], mapping) != before

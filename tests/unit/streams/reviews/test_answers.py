@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+def sent_records(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """Records instead of sending."""
     records: list[tuple[object, ...]] = []
 
@@ -45,6 +45,6 @@ def test_an_answer_is_an_event_that_the_worker_can_read() -> None:
     )
 
 
-def test_an_answer_goes_to_the_debtor_in_decisions(sent: list[tuple[object, ...]]) -> None:
+def test_an_answer_goes_to_the_debtor_in_decisions(sent_records: list[tuple[object, ...]]) -> None:
     assert "duewatch-decisions" in answers.answer(Settings(), "c1", "reject", "jane", None)
-    assert sent[0][:2] == ("decisions", b"c1")
+    assert sent_records[0][:2] == ("decisions", b"c1")

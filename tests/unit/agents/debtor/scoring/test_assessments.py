@@ -48,9 +48,9 @@ def test_beyond_five_agencies_the_rating_that_ends_first_goes() -> None:
     (DAY, "bad", 1.0), (DAY, "neutral", 0.0), (date(2026, 3, 3), "good", -1.0), (date(2026, 3, 1), "good", 0.5),
 ])  # fmt: skip
 def test_the_latest_note_counts(made_on: date, stance: str, expected: float) -> None:
-    known = ScoreState(note=Note(0.5, DAY.toordinal(), "n-0"))
+    score = ScoreState(note=Note(0.5, DAY.toordinal(), "n-0"))
     fact = NoteMade(customer_id="c", note_id="n", author="sales", stance=stance, made_on=made_on)
-    note = record_note(known, fact).note
+    note = record_note(score, fact).note
     assert note is not None and note.risk == expected
 
 

@@ -159,7 +159,7 @@ def test_a_corrected_label_goes_the_other_way_and_makes_nothing_surer(
         assert now
         assert (now.mean < before.mean) if wrong else (now.mean > before.mean)
         assert now.variance == before.variance
-        assert 0.0 <= now.late <= now.seen == before.seen
+        assert 0.0 <= now.late <= now.labels == before.labels
     assert (score.labels, score.late) == (learned.labels, learned.late + 1 - 2 * wrong)
 
 

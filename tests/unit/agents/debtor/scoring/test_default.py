@@ -28,7 +28,7 @@ def test_days_past_due_fall_into_the_buckets_of_a_provision_matrix(days: int, ex
     assert risk_class(ScoreInputs(days_past_due=days), 9).split("|")[1] == expected
 
 
-@pytest.mark.parametrize(("known", "shock", "falling", "cushion", "expected"), [
+@pytest.mark.parametrize(("has_bank", "shock", "falling", "cushion", "expected"), [
     (False, False, False, None, "unseen|untold"), (True, False, False, None, "steady|untold"),
     (True, False, True, None, "falling|untold"), (True, True, True, None, "shock|untold"),
     (True, False, False, -0.1, "steady|overdrawn"), (True, False, False, 0.0, "steady|thin"),
@@ -36,9 +36,9 @@ def test_days_past_due_fall_into_the_buckets_of_a_provision_matrix(days: int, ex
     (True, False, False, 4.0, "steady|ample"),
 ])  # fmt: skip
 def test_the_account_has_two_levels_its_inflow_and_its_cushion(
-    known: bool, shock: bool, falling: bool, cushion: float | None, expected: str
+    has_bank: bool, shock: bool, falling: bool, cushion: float | None, expected: str
 ) -> None:
-    assert cash_class(known, shock, falling, cushion) == expected
+    assert cash_class(has_bank, shock, falling, cushion) == expected
 
 
 @pytest.mark.parametrize(("stage", "certain", "expected"), [

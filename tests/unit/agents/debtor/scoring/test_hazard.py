@@ -69,9 +69,9 @@ def test_survival_only_falls() -> None:
     assert all(0.0 < later <= earlier <= 1.0 for earlier, later in pairwise(curve))
 
 
-@pytest.mark.parametrize(("paid", "expected"), [(1, (1.0, 1.0)), (0, (0.0, 1.0))])
-def test_a_label_of_an_interval_counts_there_only(paid: int, expected: tuple[float, float]) -> None:
-    counts = learn_interval(ScoreState(), 2, paid).hazard_counts
+@pytest.mark.parametrize(("is_paid", "expected"), [(1, (1.0, 1.0)), (0, (0.0, 1.0))])
+def test_a_label_of_an_interval_counts_there_only(is_paid: int, expected: tuple[float, float]) -> None:
+    counts = learn_interval(ScoreState(), 2, is_paid).hazard_counts
     assert counts[4:6] == expected
     assert counts[:4] == (0.0,) * 4 and counts[6:] == (0.0,) * 6
 

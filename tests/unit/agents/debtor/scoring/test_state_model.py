@@ -20,7 +20,7 @@ from schemas.events.models import ModelPublished
 
 KEYS = cell_keys(date(2026, 3, 31), Decimal("100.00"), "DE", "retail")
 NO_CELLS: DebtorCells = [None] * 8
-LATE = Cell(0.0, 0.1, 0, 1, late=30.0, seen=30.0)
+LATE = Cell(0.0, 0.1, 0, 1, late=30.0, labels=30.0)
 PLACES = {name: place for name, place in vars(score_model).items() if name.isupper() and type(place) is int and name != "UNIT"}
 REASONS = {
     "base_rate": {"all"},
@@ -80,8 +80,8 @@ def test_stored_vectors_fix_the_order_of_the_features() -> None:
     (ScoreInputs(stage="opened", certain=True, cushion=0.1, falling=True), set()),  # these say something of default only
 ])  # fmt: skip
 def test_an_input_moves_its_own_feature(inputs: ScoreInputs, changed: set[str]) -> None:
-    known, unknown = vector(inputs), vector()
-    assert {name for name in known if known[name] != unknown[name]} == changed
+    values, baseline = vector(inputs), vector()
+    assert {name for name in values if values[name] != baseline[name]} == changed
 
 
 @pytest.mark.parametrize(("cell", "raised"), [
@@ -95,9 +95,9 @@ def test_an_input_moves_its_own_feature(inputs: ScoreInputs, changed: set[str]) 
 ])  # fmt: skip
 def test_a_late_cell_raises_its_rate_and_all_that_are_smoothed_towards_it(cell: int, raised: set[str]) -> None:
     own = [LATE if i == cell else None for i in range(8)]
-    known, unknown = vector(own=own), vector()
-    assert {name for name in known if known[name] > unknown[name]} == raised
-    assert all(known[name] == unknown[name] for name in known if name not in raised)
+    values, baseline = vector(own=own), vector()
+    assert {name for name in values if values[name] > baseline[name]} == raised
+    assert all(values[name] == baseline[name] for name in values if name not in raised)
 
 
 @pytest.mark.parametrize(("key", "raised"), [
@@ -105,9 +105,9 @@ def test_a_late_cell_raises_its_rate_and_all_that_are_smoothed_towards_it(cell: 
     ("x:0", {"closed_day"}), ("g:other", set()),
 ])  # fmt: skip
 def test_a_shared_rate_raises_the_features_that_build_on_it(key: str, raised: set[str]) -> None:
-    known, unknown = vector(model=ModelPublished(rates={key: (90.0, 90.0)})), vector()
-    debtors = {name for name in known if name.startswith("debtor")} if key == "g:retail" else set()
-    assert {name for name in known if known[name] > unknown[name]} == raised | debtors
+    values, baseline = vector(model=ModelPublished(rates={key: (90.0, 90.0)})), vector()
+    debtors = {name for name in values if name.startswith("debtor")} if key == "g:retail" else set()
+    assert {name for name in values if values[name] > baseline[name]} == raised | debtors
 
 
 @pytest.mark.parametrize(("labels", "expected"), [(0, 32), (5, 16), (45, 3)])
@@ -124,9 +124,9 @@ def test_a_feature_is_clipped_to_a_signed_byte() -> None:
 def test_a_feature_counts_under_its_own_reason(feature: score_model.Feature) -> None:
     place = FEATURES.index(feature)
     model = prepare_model(ModelPublished(weights=tuple(1.0 if i == place else 0.0 for i in range(len(FEATURES)))))
-    plain = [UNIT, *(0,) * (len(FEATURES) - 1)]
-    moved = [*plain[:place], plain[place] + 16, *plain[place + 1 :]]
-    parts = [state_parts(bytes(n % 256 for n in numbers), model) for numbers in (plain, moved)]
+    base = [UNIT, *(0,) * (len(FEATURES) - 1)]
+    step = [*base[:place], base[place] + 16, *base[place + 1 :]]
+    parts = [state_parts(bytes(n % 256 for n in numbers), model) for numbers in (base, step)]
     changed = {code for code, before, after in zip(CODES, *parts, strict=True) if before != pytest.approx(after)}
     assert sum(parts[1]) - sum(parts[0]) == pytest.approx(0.5)
     assert changed == {code for code, names in REASONS.items() if feature.name in names}

@@ -121,21 +121,25 @@ def test_a_row_that_cannot_be_mapped_is_sent_as_it_is_and_rejected_with_its_fiel
 ) -> None:
     ledger = read(tmp_path, GOOD + row + GOOD.replace("1,", "3,", 1))
     assert ledger.broken == 1
-    rejected = [told for r in ledger.records if not isinstance(told := decode(r.topic, r.key, r.value, r.headers), Event)]
-    assert [told.field for told in rejected] == [field]
+    rejected = [
+        rejection for r in ledger.records if not isinstance(rejection := decode(r.topic, r.key, r.value, r.headers), Event)
+    ]
+    assert [rejection.field for rejection in rejected] == [field]
     assert bodies(ledger, "customer") == [{"customer_id": "a", "currency": "EUR"}]
 
 
 def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(tmp_path: Path) -> None:
     ledger = read(tmp_path, GOOD + "2,b,-5.00,2024-01-03,2024-02-01,\n")
-    (told,) = [told for r in ledger.records if not isinstance(told := decode(r.topic, r.key, r.value, r.headers), Event)]
-    assert told.reason.endswith("Credit notes are left out of a ledger of invoices, or sent as events of their own")
+    (rejection,) = [
+        rejection for r in ledger.records if not isinstance(rejection := decode(r.topic, r.key, r.value, r.headers), Event)
+    ]
+    assert rejection.reason.endswith("Credit notes are left out of a ledger of invoices, or sent as events of their own")
     with pytest.raises(SourceError, match=r"-5.00 is not above zero, so it is not an invoice: .* or send credit notes as events"):
         read(tmp_path, "2,b,-5.00,2024-01-03,2024-02-01,\n")
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("2,b,5.00\n", "the row has 3 fields, 6 are expected: add what is missing, with nothing in it where it is not known"),
         ("2\n", "the row has 1 field, 6 are expected: add what is missing, with nothing in it where it is not known"),
@@ -145,10 +149,10 @@ def test_a_credit_note_among_the_invoices_is_told_in_words_that_a_ledger_knows(t
         ),
     ],
 )
-def test_a_row_of_too_few_or_too_many_fields_says_how_many_are_expected(tmp_path: Path, row: str, told: str) -> None:
+def test_a_row_of_too_few_or_too_many_fields_says_how_many_are_expected(tmp_path: Path, row: str, message: str) -> None:
     ledger = read(tmp_path, GOOD + row)
     (answer,) = [e for r in ledger.records if not isinstance(e := decode(r.topic, r.key, r.value, r.headers), Event)]
-    assert answer == Rejection(told)
+    assert answer == Rejection(message)
 
 
 def test_every_record_says_in_which_line_of_which_file_its_row_begins(tmp_path: Path) -> None:
@@ -166,17 +170,17 @@ def test_where_a_record_lay_is_told_in_ascii_so_that_it_is_still_decoded_the_qui
     assert all(cloudevents._read_plain_binary(r.value, r.headers) for r in records)
 
 
-def said(record: Record) -> tuple[Any, ...]:
+def content_of(record: Record) -> tuple[Any, ...]:
     event = decode(record.topic, record.key, record.value, record.headers)
     return record.order, identity(record.topic, 0, record.key, record.headers, record.value), event
 
 
 def test_the_place_of_a_row_is_no_part_of_what_it_says(tmp_path: Path) -> None:
     rows = GOOD + "2,b,5.00\n"
-    first = [said(r) for r in read(tmp_path, rows).records]
-    second = [said(r) for r in read(tmp_path, "0,z,1.00,2024-01-01,2024-02-01,\n" + rows).records]
+    first = [content_of(r) for r in read(tmp_path, rows).records]
+    second = [content_of(r) for r in read(tmp_path, "0,z,1.00,2024-01-01,2024-02-01,\n" + rows).records]
     assert len(first) == 4
-    assert all(one in second for one in first)
+    assert all(content in second for content in first)
 
 
 def test_a_row_without_a_readable_day_takes_the_place_of_the_row_before_it_or_of_the_first(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_wrong_columns_are_told_with_the_file_the_column_and_what_was_found(tmp_
         read(tmp_path, "1\n", header="no;debtor;amount;issued;due;paid\n")
 
 
-def test_a_mapping_that_fits_hardly_a_row_is_an_error_that_names_line_field_and_mend(tmp_path: Path) -> None:
+def test_a_mapping_that_fits_hardly_a_row_is_an_error_that_names_line_field_and_fix(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"1 of 1 rows.*line 2: issued '2024-01-02' is not a date of the form %m/%d/%Y.*date_format"
     ):
@@ -212,17 +216,17 @@ def test_rows_left_out_are_counted_and_a_ledger_without_rows_is_an_error(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name = ", "is not valid TOML"),
         ('name = "x"\ncolour = 1', r"columns: Field required.*colour: Extra"),
         ('name = "x"\n[columns]\ninvoice_id="a"\ncustomer_id="b"\namount="c"\nissued_on="d"\ndue_on="e"', "currency once"),
     ],
 )
-def test_a_mapping_file_that_is_wrong_says_what_to_mend(tmp_path: Path, text: str, told: str) -> None:
+def test_a_mapping_file_that_is_wrong_says_what_to_fix(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "ours.toml"
     path.write_text(text)
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=message):
         load_mapping(str(path))
 
 
@@ -310,11 +314,11 @@ def test_highradius_is_mapped_as_the_design_says() -> None:
                 issued.isoformat(),
                 row["due_date"],
             )
-    found = {
+    figures = {
         i["invoice_id"]: (i["customer_id"], Decimal(i["amount"]), i["currency"], i["issued_on"], i["due_on"])
         for i in bodies(ledger, "invoice")
     }
-    assert found == expected
+    assert figures == expected
     groups = {c["customer_id"]: c.get("group_id") for c in bodies(ledger, "customer")}
     assert len(groups) == 391
     assert len(set(groups.values())) == 252  # one of them None: a debtor without a name
