@@ -1,6 +1,7 @@
 """The keys of a debtor's rows: every one is built and read here, and so is the day of a written row's next deadline.
 
-Apart from what rows are, so that a process that only reads and packs them need not load every contract first.
+Apart from what rows are, so that a process that only reads and packs them, or asks for their version, need not load every
+contract first.
 
 A row key is the kind of the row, one letter, and what tells rows of this kind apart:
 
@@ -13,6 +14,8 @@ A row key is the kind of the row, one letter, and what tells rows of this kind a
 * ``x/<cell>`` an amount cell of the score
 * ``n/<what>/<id>`` a marker of something seen
 
+A row of any other kind is one that a later version added: its bytes are kept, it is never read, and it has no deadline here.
+
 In the state topic the key is customer, U+001F, row key. Keys that begin with U+0000 are
 the engine's (``streams.engine.keys``).
 """
@@ -23,6 +26,12 @@ from typing import Any
 
 import msgspec
 
+ROW_VERSION = 3
+"""Written into each header, and the ``row_format`` of the agent. A later version reads what an earlier one wrote; an earlier one
+refuses the partitions of a later one, whose rows it would write without what it does not know ("Rows have a format" in
+``streams/engine/README.md``). 1: the header held what the row ``SCORE`` holds. 2: amounts were posted in the
+order of arrival, and unallocated credit lowered the open amount."""
+
 SEPARATOR = "\x1f"
 """Between customer and row key in the state topic; no id of a customer holds it."""
 OPENED = f"{SEPARATOR}opened"
@@ -32,7 +41,7 @@ HEADER = ""
 SCORE = "m"
 """Most events neither read nor change what the score has learned, so they should not have to read and write it."""
 ITEM, PENDING, FEATURES, PAYMENT, CREDIT, SALES, CELL, SEEN, POSTPONED = "i", "w", "f", "p", "c", "s", "x", "n", "d"
-KINDS_WITHOUT_DEADLINE = frozenset((SCORE, PENDING, CELL))
+KINDS_WITH_DEADLINE = frozenset((HEADER, ITEM, FEATURES, PAYMENT, CREDIT, SALES, SEEN, POSTPONED))
 
 ITEM_PREFIX, PENDING_PREFIX, FEATURES_PREFIX, PAYMENT_PREFIX = f"{ITEM}/", f"{PENDING}/", f"{FEATURES}/", f"{PAYMENT}/"
 SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX, CREDIT_PREFIX = f"{SALES}/", f"{CELL}/", f"{SEEN}/", f"{CREDIT}/"
@@ -196,9 +205,14 @@ def deadline_of(row_key: str, value: bytes) -> int:
     (739000, 0)
     >>> deadline_of("f/I-7", b'[3,false,"small",null,false,"all",null,0.05,0,null,"0.00",739000]'), deadline_of(SCORE, b"{}")
     (739000, 0)
+
+    A kind of a later version has none that we know of.
+
+    >>> deadline_of("q/I-7", b'{"wake":739000}')
+    0
     """
     kind = row_key[:1]
-    if kind in KINDS_WITHOUT_DEADLINE:
+    if kind not in KINDS_WITH_DEADLINE:
         return 0
     day: int = (_read_deadline_of_features(value) if kind == FEATURES else _read_deadline(value)).next_deadline
     return day

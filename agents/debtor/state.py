@@ -11,10 +11,25 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from agents.brain import NewerRowError
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency
-from agents.debtor.keys import CELL, CREDIT, FEATURES, HEADER, ITEM, ITEM_PREFIX, PAYMENT, PENDING, POSTPONED, SALES, SCORE, SEEN
+from agents.debtor.keys import (
+    CELL,
+    CREDIT,
+    FEATURES,
+    HEADER,
+    ITEM,
+    ITEM_PREFIX,
+    PAYMENT,
+    PENDING,
+    POSTPONED,
+    ROW_VERSION,
+    SALES,
+    SCORE,
+    SEEN,
+)
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import (
     ZERO,
@@ -28,12 +43,6 @@ from agents.debtor.payments.state import (
     SeenMarker,
 )
 from agents.debtor.scoring.state import Cell, Features, LastScore, ScoreState
-
-ROW_VERSION = 3
-"""Written into each header; a later version reads what an earlier one wrote.
-
-1: the header held what the row ``SCORE`` holds. 2: amounts were posted in the order of arrival, and unallocated credit lowered
-the open amount."""
 
 
 class Master(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -146,6 +155,15 @@ def decode(row_key: str, value: bytes) -> Row:
     return row
 
 
+def is_known(row_key: str) -> bool:
+    """Whether this version knows the kind of a row. Of others the bytes are kept, and nothing else is done with them.
+
+    >>> is_known("i/I-7"), is_known("q/I-7")
+    (True, False)
+    """
+    return row_key[:1] in _DECODERS
+
+
 # -- rows of earlier versions
 class _ScoreOfVersion1(msgspec.Struct, frozen=True):
     last: LastScore | None = None
@@ -157,6 +175,8 @@ _read_score_of_version_1 = msgspec.json.Decoder(_ScoreOfVersion1).decode
 def open_header(rows: Mapping[str, Row], day: int) -> tuple[Header, dict[str, Row | None]]:
     """A debtor's header as this version writes it, and the rows that change by that; a new header where there is none yet.
 
+    Raises NewerRowError for a header of a later version: written again from here, it would lose what this one does not know.
+
     >>> header, changes = open_header({}, 739000)
     >>> header.version, header.first_day, changes
     (3, 739000, {})
@@ -166,6 +186,10 @@ def open_header(rows: Mapping[str, Row], day: int) -> tuple[Header, dict[str, Ro
         return Header(version=ROW_VERSION, first_day=day), {}
     if row.version == ROW_VERSION:
         return row, {}
+    if row.version > ROW_VERSION:
+        raise NewerRowError(
+            f"a debtor's rows are of version {row.version}, and this code knows them up to {ROW_VERSION}: update it"
+        )
     changes: dict[str, Row | None] = {}
     if row.version == 1:
         row, changes[SCORE] = split_score(row)

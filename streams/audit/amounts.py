@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import FEATURES, HEADER, deadline_of, kind_of, split_key
+from agents.debtor.keys import FEATURES, HEADER, ROW_VERSION, deadline_of, kind_of, split_key
 from agents.debtor.state import Header, decode
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
@@ -51,7 +51,7 @@ class StateSnapshot:
 def read_snapshot(settings: Settings, partition: int) -> StateSnapshot | None:
     """Read a partition's state topic to its end. None where no tick has come yet."""
     rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, "debtor-state"), partition)
-    checkpoint = read_checkpoint(rows)
+    checkpoint = read_checkpoint(rows, ROW_VERSION, f"debtor {partition}")
     if checkpoint.tick is None or checkpoint.context is None:
         return None
     day = local_day(checkpoint.tick.time, checkpoint.context.policy.time_zone)

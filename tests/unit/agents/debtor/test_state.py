@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agents.debtor.brain import DebtorBrain
-from agents.debtor.keys import SCORE, SEPARATOR, deadline_of, split_key
-from agents.debtor.state import ROW_VERSION, Header, decode, encode, opening_of
+from agents.debtor.keys import ROW_VERSION, SCORE, SEPARATOR, deadline_of, split_key
+from agents.debtor.state import Header, decode, encode, opening_of
 from schemas.events.payments import DunningSent
 from tests.support.builders import Life, at, day, event, invoice, payment, received_events
 

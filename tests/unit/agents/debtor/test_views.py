@@ -12,10 +12,11 @@ from agents.debtor import views
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency, Notice
+from agents.debtor.keys import ROW_VERSION
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import ZERO, Balance, Item
 from agents.debtor.scoring.state import LastScore
-from agents.debtor.state import ROW_VERSION, Header, Master
+from agents.debtor.state import Header, Master
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from schemas.outputs.scores import Band
 from tests.support.builders import START, context
