@@ -29,22 +29,26 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from schemas.currencies import MINOR_UNITS
 
-_AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,2})?\Z")
-_HUGE = re.compile(r"-?0*[1-9][0-9]{13,}(\.[0-9]{1,2})?\Z")
+_AMOUNT = re.compile(r"-?[0-9]{1,16}(\.[0-9]{1,3})?\Z")
+_HUGE = re.compile(r"-?0*[1-9][0-9]{13,}(\.[0-9]{1,3})?\Z")
 """An amount of ``MAX_AMOUNT`` or more, however many digits it has: well formed, and refused for its size."""
-_CENTS = Decimal("0.01")
+_TOO_FINE = re.compile(r"-?[0-9]{1,16}\.[0-9]{4,}\Z")
+_CENT, _MILL = Decimal("0.01"), Decimal("0.001")
 _SAFE_LENGTH = 13
 """A text of so many characters is below ``MAX_AMOUNT`` whatever it says."""
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _FACTOR = re.compile(r"[0-9]{1,9}(\.[0-9]{1,12})?\Z")
 # What the JSON Schema says, in the dialect of ECMA 262.
-_AMOUNT_PATTERN = r"^-?[0-9]{1,13}(\.[0-9]{1,2})?$"
-_NOT_NEGATIVE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,2})?$"
+_AMOUNT_PATTERN = r"^-?[0-9]{1,13}(\.[0-9]{1,3})?$"
+_NOT_NEGATIVE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,3})?$"
 _FACTOR_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,12})?$"
 _ABOVE_ZERO = {"allOf": [{"pattern": "[1-9]"}]}
 """Beside the pattern, not as a look-ahead in it: the regular expressions of Go and of Rust know none."""
 MAX_AMOUNT = Decimal("1e13")
-"""Amounts of this size and above are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 2)."""
+"""Amounts of this size and above are refused: sums of a portfolio must fit ClickHouse's Decimal(18, 3)."""
+
+MIN_YEAR, MAX_YEAR = 1990, 2199
+"""Of a date of business: others stand for "no date" in some systems, or are typing errors."""
 
 
 class Contract(BaseModel):
@@ -93,9 +97,9 @@ def parse_amount(value: Any) -> Decimal:
         if not _AMOUNT.match(value):
             if _HUGE.match(value):
                 raise ValueError(f"{value[:40]} is more than the largest amount, {MAX_AMOUNT:f}: correct it")
-            raise ValueError(
-                f'{value[:40]!r} is not a valid amount: send a decimal string with at most two decimals, such as "1234.50"'
-            )
+            if _TOO_FINE.match(value):
+                raise ValueError(f"{value[:40]} has more decimals than any currency allows (3): correct it")
+            raise ValueError(f'{value[:40]!r} is not a valid amount: send a decimal string such as "1234.50"')
         if len(value) <= _SAFE_LENGTH:
             return Decimal(value)
         value = Decimal(value)
@@ -128,13 +132,27 @@ def parse_not_negative(value: Any) -> Decimal:
     return amount
 
 
-def format_amount(value: Decimal) -> str:
-    """The wire form: two decimals, never an exponent, never a minus before a zero.
+def format_amount(value: Decimal, separator: str = "") -> str:
+    """The wire form: two decimals, and a third where there is one; never an exponent, never a minus before a zero.
 
-    >>> format_amount(Decimal("1E+2"))
-    '100.00'
+    ``separator``: between groups of three digits, for people.
+
+    >>> [format_amount(Decimal(text)) for text in ("1E+2", "12.34", "12.340", "12.345")]
+    ['100.00', '12.34', '12.34', '12.345']
     """
-    return f"{value:z.2f}"
+    text = f"{value:z{separator}.3f}"
+    return text[:-1] if text[-1] == "0" else text
+
+
+def round_amount(value: Decimal) -> Decimal:
+    """The amount that ``format_amount`` writes.
+
+    >>> [str(round_amount(Decimal(text))) for text in ("5E+3", "12.340", "12.345")]
+    ['5000.00', '12.34', '12.345']
+    """
+    exact = value.quantize(_MILL)
+    rounded = exact.quantize(_CENT)
+    return rounded if rounded == exact else exact
 
 
 def parse_factor(value: Any) -> Decimal:
@@ -199,8 +217,11 @@ def _date_of(text: str) -> date:
 def _plausible(value: Any) -> date:
     if not isinstance(value, date) or isinstance(value, datetime):
         raise ValueError(f'a date is a string such as "2026-03-31", not a JSON {json_type(value)}')
-    if not 1970 <= value.year <= 2199:
-        raise ValueError(f"{value} is not a plausible business date: the year must lie between 1970 and 2199")
+    if not MIN_YEAR <= value.year <= MAX_YEAR:
+        raise ValueError(
+            f"{value} is not a plausible business date: the year must lie between {MIN_YEAR} and {MAX_YEAR}; where there is no"
+            " date, leave it out"
+        )
     return value
 
 
@@ -215,9 +236,7 @@ def parse_time(value: Any) -> datetime:
         raise ValueError(f'a time is a string such as "2026-03-31T14:05:00Z", not a JSON {json_type(value)}')
     if value.tzinfo is None:
         raise ValueError(f'{value.isoformat()} has no time zone: send RFC 3339 with a zone such as "2026-03-31T14:05:00Z"')
-    instant = value
-    if value.tzinfo is not UTC and 1970 <= value.year <= 2199:
-        instant = value.astimezone(UTC)  # its year may be another one
+    instant = value if value.tzinfo is UTC or not 1969 <= value.year <= 2200 else value.astimezone(UTC)
     if not 1970 <= instant.year <= 2199:
         raise ValueError(f"{value.isoformat()} is not a plausible time: the year must lie between 1970 and 2199")
     return instant
@@ -295,14 +314,11 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def at_most_decimals(amount: Decimal, currency: str, field: str = "amount") -> Decimal:
-    """The amount. Raises ValueError that names ``field`` if it has more decimals than its currency has.
-
-    ISO 4217 minor units; three-decimal currencies are held to two (ClickHouse columns hold two).
-    """
+    """The amount. Raises ValueError that names ``field`` if it has more decimals than its currency has."""
     allowed = MINOR_UNITS[currency]
-    if allowed >= 2 and amount.same_quantum(_CENTS):  # as nearly every amount is written
+    if allowed >= 2 and amount.same_quantum(_CENT):  # as nearly every amount is written
         return amount
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > allowed and amount != round(amount, allowed):
-        raise blame(field, f"{amount} has more decimals than {currency} allows ({allowed})", amount)
+        raise blame(field, f"{amount} has more decimals than {currency} allows ({allowed}): correct it", amount)
     return amount

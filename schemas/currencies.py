@@ -17,7 +17,6 @@ _THREE = """
 MINOR_UNITS: dict[str, int] = {
     **dict.fromkeys(_TWO.split(), 2),
     **dict.fromkeys(_NONE.split(), 0),
-    # Three by the standard; held to two here, because every sum in ClickHouse is Decimal(18, 2).
-    **dict.fromkeys(_THREE.split(), 2),
+    **dict.fromkeys(_THREE.split(), 3),
 }
 """Currency code -> decimals allowed on the wire."""

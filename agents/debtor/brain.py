@@ -7,13 +7,25 @@ from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from agents.brain import FoldResult, NewerRowError, Received
 from agents.debtor.event_order import local_day, order_key
-from agents.debtor.keys import HEADER, KINDS_WITH_DEADLINE, OPENED, SCORE, SEPARATOR, deadline_of, split_key, state_key
+from agents.debtor.keys import (
+    HEADER,
+    KINDS_WITH_DEADLINE,
+    OPENED,
+    SCORE,
+    SEPARATOR,
+    deadline_of,
+    rates_key,
+    split_key,
+    state_key,
+)
 from agents.debtor.outputs.failures import deadline_failed
 from agents.debtor.react import react
+from agents.debtor.rejudging import place_of, version_of, waiting, with_rates
 from agents.debtor.state import Opening, Row, decode, decode_opening, encode, is_known, opening_of
 from agents.debtor.store.deadline_index import DeadlineIndex
 from agents.debtor.store.row_store import RowStore
@@ -22,6 +34,7 @@ from agents.debtor.store.snapshot import pack_snapshot, read_snapshot
 from agents.debtor.unit_of_work import Deadline, Reaction
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Rejection
+from schemas.events.rates import RatesPublished
 
 CACHED_ROWS = (HEADER, SCORE)
 """Rows that stay decoded between slices; all others are kept as they are written, and decoded when they are asked for."""
@@ -60,6 +73,10 @@ class DebtorBrain:
         self._to_open: set[str] = set()
         """Debtors that have no limit of the present opening yet."""
         self._is_restored = False
+        self._rates: RatesPublished | UnsetType | None = UNSET
+        """Those of the last slice."""
+        self._to_judge: list[str] = []
+        """Debtors with foreign balances that were not judged by these rates yet, the next one last."""
 
     # -- restore
     def restore(self, key: str, value: bytes | None) -> None:
@@ -120,10 +137,12 @@ class DebtorBrain:
         if replay:
             records = sorted(records, key=lambda r: order_key(r, zone))
         for record in records:
-            self._apply(record, context, zone, result, replay=replay, paused=paused)
+            self._apply(record, context, zone, result, replay=replay, paused=paused, tick_day=tick_day)
         if now is not None:
             self._deadlines.advance(tick_day)
             result.has_more = self._fire_all(context, result, max_deadlines, paused)
+            if self._judge_by_new_rates(context, result, max_deadlines, paused):
+                result.has_more = True
         self._encode_changes(result)
         return result
 
@@ -159,7 +178,11 @@ class DebtorBrain:
         is_live = live_from is None or day >= local_day(live_from, policy.time_zone)
         opening = self._opening
         if opening is None or (opening.action, opening.generation, opening.live) != (policy.action, context.generation, is_live):
-            opening = self._opening = Opening(policy.action, context.generation, is_live, day)
+            present = Opening(policy.action, context.generation, is_live, day)
+            if opening is not None:
+                rates, before, place = opening.rates, opening.rates_before, opening.judged_up_to
+                present = replace(present, rates=rates, rates_before=before, judged_up_to=place)
+            opening = self._opening = present
             result.rows[OPENED] = encode(opening)
         elif not self._is_restored:
             return
@@ -180,7 +203,15 @@ class DebtorBrain:
         return rows
 
     def _apply(
-        self, record: Received, context: ContextSet, zone: str, result: FoldResult, *, replay: bool, paused: frozenset[str]
+        self,
+        record: Received,
+        context: ContextSet,
+        zone: str,
+        result: FoldResult,
+        *,
+        replay: bool,
+        paused: frozenset[str],
+        tick_day: int,
     ) -> None:
         event = record.event
         customer_id = event.customer_id
@@ -190,8 +221,10 @@ class DebtorBrain:
             return
         deadlines = self._deadlines
         recorded = local_day(event.recorded, zone)
-        if deadlines.day and recorded > deadlines.day + MAX_DAYS_AHEAD:
-            result.rejected.append((record, _too_far_ahead(deadlines.day)))
+        # By the tick that the slice ends with, where there is one: else nothing could be said of a partition's first events.
+        clock_day = tick_day or deadlines.day
+        if clock_day and recorded > clock_day + MAX_DAYS_AHEAD:
+            result.rejected.append((record, _too_far_ahead(clock_day)))
             return
         day = max(deadlines.day, recorded)
         if replay:
@@ -268,6 +301,41 @@ class DebtorBrain:
                 reaction = Reaction({row_key: postponed})
             self._take(customer_id, rows, reaction, result)
         return count
+
+    # -- rates
+    def _judge_by_new_rates(self, context: ContextSet, result: FoldResult, budget: int, paused: frozenset[str]) -> bool:
+        """Judge debtors with foreign balances by new rates, at most ``budget``; tells whether any are left. With a tick only."""
+        opening = self._opening
+        assert opening is not None  # noqa: S101 - for the type checker: a slice with a time has opened what is to be opened
+        if context.rates is not self._rates:
+            self._rates = context.rates
+            opening = with_rates(opening, context.rates)
+            self._to_judge = waiting(opening, self._store.headers(), context.policy.currency)
+        count = min(budget, len(self._to_judge))
+        for _ in range(count):
+            customer_id = self._to_judge.pop()
+            self._judge_by_rates(customer_id, opening, context, result, paused)
+            opening = replace(opening, judged_up_to=place_of(customer_id))
+        if not self._to_judge and opening.judged_up_to is not None:
+            opening = replace(opening, judged_up_to=None)
+        if opening != self._opening:
+            self._opening = opening
+            result.rows[OPENED] = encode(opening)
+        return bool(self._to_judge)
+
+    def _judge_by_rates(
+        self, customer_id: str, opening: Opening, context: ContextSet, result: FoldResult, paused: frozenset[str]
+    ) -> None:
+        rows, day = self._rows_of(customer_id), self._deadlines.day
+        cause = Deadline(rates_key(version_of(opening.rates)), day, opening.rates_before)
+        try:
+            reaction = self.react(rows, cause, context, customer_id, day, paused)
+        except Exception as error:  # noqa: BLE001 - our fault: announced, and the debtor is looked at again the next day
+            result.failures.append(f"rates of {customer_id}: {type(error).__name__}: {error}"[:500])
+            result.outputs.append(deadline_failed(customer_id, cause.row_key, day, error, context.policy.time_zone))
+            postponed: Any = replace(rows[HEADER], next_deadline=day + 1)
+            reaction = Reaction({HEADER: postponed})
+        self._take(customer_id, rows, reaction, result)
 
     def _counts(self, customer_id: str, rows: SliceRows, row_key: str, day: int) -> bool:
         """Whether an entry of the index still stands: its row may have another deadline by now, or be gone."""

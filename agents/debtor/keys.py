@@ -41,6 +41,8 @@ HEADER = ""
 SCORE = "m"
 """Most events neither read nor change what the score has learned, so they should not have to read and write it."""
 ITEM, PENDING, FEATURES, PAYMENT, CREDIT, SALES, CELL, SEEN, POSTPONED = "i", "w", "f", "p", "c", "s", "x", "n", "d"
+RATES = "r"
+"""No row: that the rates have changed is a cause of decisions about a debtor, and named like a row's deadline."""
 KINDS_WITH_DEADLINE = frozenset((HEADER, ITEM, FEATURES, PAYMENT, CREDIT, SALES, SEEN, POSTPONED))
 
 ITEM_PREFIX, PENDING_PREFIX, FEATURES_PREFIX, PAYMENT_PREFIX = f"{ITEM}/", f"{PENDING}/", f"{FEATURES}/", f"{PAYMENT}/"
@@ -49,6 +51,15 @@ SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX, CREDIT_PREFIX = f"{SALES}/", f"{CELL}/",
 
 
 # -- build
+def rates_key(version: str) -> str:
+    """The cause of what follows from new rates.
+
+    >>> rates_key("1f0c")
+    'r/1f0c'
+    """
+    return f"{RATES}/{version}"
+
+
 def item_key(invoice_id: str) -> str:
     """The row of an invoice.
 

@@ -46,7 +46,7 @@ def react(
     if isinstance(cause, Deadline):
         if not deadlines.fire(uow, cause):
             return Reaction(uow.changes, uow.outputs)
-        is_due = not cause.row_key
+        is_due = cause.is_of_debtor
     else:
         reaction = apply_event(uow, cause)
         if reaction is not None:

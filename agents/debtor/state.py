@@ -6,6 +6,7 @@ Values are JSON that a person can read; floats round-trip exactly.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -78,16 +79,27 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of version 1 only."""
 
 
-class Opening(msgspec.Struct, frozen=True):
+class RatesInForce(msgspec.Struct, frozen=True):
+    """What one unit of other currencies is worth in the currency ``base``."""
+
+    base: str
+    rates: dict[str, Decimal]
+
+
+class Opening(msgspec.Struct, frozen=True, omit_defaults=True):
     """Since which ``day`` (ordinal) the debtors of a partition get their limits under this action and generation.
 
-    The row ``keys.OPENED``.
+    And by which rates those with balances in foreign currencies were judged. The row ``keys.OPENED``.
     """
 
     action: str
     generation: int
     live: bool
     day: int
+    rates: RatesInForce | None = None
+    rates_before: RatesInForce | None = None
+    judged_up_to: str | None = None
+    """How far the judging by ``rates`` has come, in the order of ``rejudging.place_of``; None = all have been judged."""
 
 
 Row = (
@@ -121,6 +133,11 @@ class _HeaderOpening(msgspec.Struct, frozen=True):
     limit: _LimitOpening = _LimitOpening()
 
 
+class _HeaderBalances(msgspec.Struct, frozen=True):
+    balances: dict[str, msgspec.Raw] = {}
+
+
+_read_balances = msgspec.json.Decoder(_HeaderBalances).decode
 _read_header_opening = msgspec.json.Decoder(_HeaderOpening).decode
 decode_opening = msgspec.json.Decoder(Opening).decode
 """An ``Opening`` from JSON. Raises msgspec.DecodeError."""
@@ -136,6 +153,15 @@ def opening_of(header: bytes) -> tuple[str, int]:
     return limit.action, limit.generation
 
 
+def has_foreign_balance(header: bytes, currency: str) -> bool:
+    """Whether anything is owed, paid or sold in another currency, by a written header, without reading the rest of it.
+
+    >>> [has_foreign_balance(b'{"balances":{"EUR":{},"USD":{"exposure":"5.00"}}}', home) for home in ("EUR", "USD")]
+    [True, False]
+    """
+    return any(other != currency and bytes(balance) != b"{}" for other, balance in _read_balances(header).balances.items())
+
+
 def encode(row: Row | Opening) -> bytes:
     """A row as JSON; what has its default is left out.
 
@@ -143,6 +169,11 @@ def encode(row: Row | Opening) -> bytes:
     b'{"content":"hash of the content","wake":739000}'
     """
     return _ENCODER.encode(row)
+
+
+def encode_rates(rates: RatesInForce | None) -> bytes:
+    """Rates as JSON, the currencies in order."""
+    return _ENCODER.encode(None if rates is None else [rates.base, sorted(rates.rates.items())])
 
 
 def decode(row_key: str, value: bytes) -> Row:

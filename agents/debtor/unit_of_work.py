@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -13,20 +13,20 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import SCORE
+from agents.debtor.keys import RATES, SCORE, kind_of
 from agents.debtor.payments.decide import worst_days_past_due
 from agents.debtor.payments.posting import LedgerView, Posting
 from agents.debtor.payments.state import ZERO, Balance, Item
 from agents.debtor.scoring.state import ScoreState
-from agents.debtor.state import Row, open_header
+from agents.debtor.state import RatesInForce, Row, open_header
 from schemas.base import Contract
+from schemas.currencies import MINOR_UNITS
 from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 from schemas.events.policies import PolicyPublished
 from schemas.ids import stable_id
 
 EMPTY_SCORE = ScoreState()
-CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,18 @@ class Deadline:
 
     row_key: str
     day: int
+    rates_before: RatesInForce | None = None
+    """Where the cause is that the rates have changed (``keys.rates_key``): those before."""
+
+    @property
+    def is_of_debtor(self) -> bool:
+        """Whether it is about the debtor as a whole, and of no other row than the header."""
+        return not self.row_key or self.is_of_rates
+
+    @property
+    def is_of_rates(self) -> bool:
+        """Whether the cause is that the rates have changed."""
+        return kind_of(self.row_key) == RATES
 
 
 @dataclass(slots=True)
@@ -64,6 +76,16 @@ UNKNOWN_SUMS = Sums(None, None, None, None)
 def start_of_day(day: int, zone: str) -> datetime:
     """The instant at which a creditor's day begins, in UTC."""
     return datetime.combine(date.fromordinal(day), time.min, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+@lru_cache(maxsize=256)
+def smallest_unit(currency: str) -> Decimal:
+    """What converted amounts are rounded to: a cent, in the finer currencies their smallest unit.
+
+    >>> smallest_unit("EUR"), smallest_unit("JPY"), smallest_unit("KWD")
+    (Decimal('0.01'), Decimal('0.01'), Decimal('0.001'))
+    """
+    return Decimal(1).scaleb(-max(2, MINOR_UNITS[currency]))
 
 
 _first_day = lru_cache(maxsize=8)(local_day)
@@ -218,27 +240,37 @@ class UnitOfWork:
 
     @property
     def exposure_grew(self) -> bool:
-        """Whether the cause has raised the exposure; false where a rate is missing."""
+        """Whether the cause, an event or other rates, has raised the exposure; false where a rate is missing."""
         before, after = self.header_before.balances, self.header.balances
         if before is after:
-            return False
+            cause = self._cause
+            return isinstance(cause, Deadline) and cause.is_of_rates and self._grew_by_rates(cause.rates_before)
         if len(before) == len(after) == 1 and self.policy.currency in before and self.policy.currency in after:
             return after[self.policy.currency].exposure > before[self.policy.currency].exposure
         exposure_before, exposure = self._add_up(before).exposure, self.sums.exposure
         return exposure_before is not None and exposure is not None and exposure > exposure_before
 
-    def _add_up(self, balances: Mapping[str, Balance]) -> Sums:
+    def _grew_by_rates(self, rates_before: RatesInForce | None) -> bool:
+        """An exposure that could not be known before counts as grown, too: nobody has looked at it yet."""
+        exposure = self.sums.exposure
+        rates = {} if rates_before is None or rates_before.base != self.policy.currency else rates_before.rates
+        before = self._add_up(self.header.balances, rates.get).exposure
+        return exposure is not None and (before is None or exposure > before)
+
+    def _add_up(self, balances: Mapping[str, Balance], rate_of: Callable[[str], Decimal | None] | None = None) -> Sums:
+        rate_of = rate_of or self.rate
         total = NO_SUMS
         for currency, balance in balances.items():
             open_amount = balance.open_amount
             part = Sums(open_amount, open_amount - balance.unapplied, balance.overdue_net, balance.sales_90d)
             if currency != self.policy.currency:
-                rate = self.rate(currency)
+                rate = rate_of(currency)
                 if rate is None:
                     if part == NO_SUMS:
                         continue
                     return UNKNOWN_SUMS
-                part = Sums(*((amount * rate).quantize(CENT) for amount in part if amount is not None))
+                unit = smallest_unit(self.policy.currency)
+                part = Sums(*((amount * rate).quantize(unit) for amount in part if amount is not None))
             total = part if total is NO_SUMS else Sums(*(a + b for a, b in zip(total, part, strict=True)))  # type: ignore[operator]
         return total
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
-from schemas.base import Contract, Currency, Id, NotNegativeAmount, Text
+from pydantic import Field, model_validator
+
+from schemas.base import Contract, Currency, Id, NotNegativeAmount, Text, at_most_decimals
 
 
 class CustomerUpdated(Contract):
@@ -24,3 +26,10 @@ class CustomerUpdated(Contract):
     currency: Currency | None = None
     insured_limit: NotNegativeAmount | None = None
     security_held: NotNegativeAmount | None = None
+
+    @model_validator(mode="after")
+    def _decimals(self) -> Self:
+        for name, amount in (("insured_limit", self.insured_limit), ("security_held", self.security_held)):
+            if amount is not None and self.currency is not None:
+                at_most_decimals(amount, self.currency, name)
+        return self

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from schemas.base import BusinessDate, Contract, Currency, Id, NotNegativeAmount, Text, blame
+from schemas.base import BusinessDate, Contract, Currency, Id, NotNegativeAmount, Text, at_most_decimals, blame
 
 
 class DecisionMade(Contract):
@@ -35,4 +35,6 @@ class DecisionMade(Contract):
             raise blame(missing[0], "an override needs new_limit, currency and expires_on: no override lasts for ever")
         if self.new_limit is not None and self.new_limit > Decimal("1e12"):
             raise blame("new_limit", f"a limit of {self.new_limit} is too high: send at most 1000000000000")
+        if self.new_limit is not None and self.currency is not None:
+            at_most_decimals(self.new_limit, self.currency, "new_limit")
         return self

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, get_args
 
 from schemas.base import Contract
 
@@ -36,6 +37,8 @@ LATEST: dict[str, tuple[str, int]] = {
 }
 DUE_YEARS = 10
 """A due date later than this many years after the record is a typing error."""
+MAX_YEARS = 20
+"""So is any other date later than this many."""
 
 
 class Event(NamedTuple):
@@ -95,7 +98,7 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)[:2000]
 
 
-def impossible_date(data: Any, recorded: datetime) -> Rejection | None:
+def impossible_date(data: Contract, recorded: datetime) -> Rejection | None:
     """Why a date of the body cannot be; None = it can. Judged by the day of the record, never by the machine's clock.
 
     >>> from schemas.events.payments import InvoiceCancelled
@@ -104,22 +107,28 @@ def impossible_date(data: Any, recorded: datetime) -> Rejection | None:
     >>> impossible_date(fact, datetime(2026, 3, 1, tzinfo=UTC)).field
     'cancelled_on'
     """
-    rule = LATEST.get(type(data).__name__)
-    if rule is None:
-        return None
-    name, days = rule
-    value: date = getattr(data, name)
     recorded_on = recorded.toordinal()
-    if value.toordinal() > recorded_on + days:
-        return Rejection(
-            f"{name} {value} lies more than {days} days after the record of {recorded.date()}: correct the date or recordedtime",
-            name,
-        )
-    if name not in {"issued_on", "amended_on"}:
-        return None  # only what is issued or amended falls due
-    due: date | None = getattr(data, "due_on", None)
-    if due is not None and due.toordinal() > recorded_on + 366 * DUE_YEARS:
-        return Rejection(
-            f"due_on {due} lies more than {DUE_YEARS} years after the record of {recorded.date()}: correct it", "due_on"
-        )
+    for name, days in _latest_dates(type(data)):
+        value: date | None = getattr(data, name)
+        if value is not None and value.toordinal() > recorded_on + days:
+            span = f"{days} days" if days < 366 else f"{days // 366} years"
+            reason = (
+                f"{name} {value} lies more than {span} after the record of {recorded.date()}: correct the date or recordedtime"
+            )
+            return Rejection(reason, name)
     return None
+
+
+@cache
+def _latest_dates(contract: type[Contract]) -> tuple[tuple[str, int], ...]:
+    """The dates of what is sent to us, and how many days after the record each may lie; what happened comes first."""
+    if not contract.__module__.startswith("schemas.events."):
+        return ()
+    dates = [name for name, field in contract.model_fields.items() if _is_date(field.annotation)]
+    days = dict.fromkeys(dates, 366 * MAX_YEARS) | ({"due_on": 366 * DUE_YEARS} if "due_on" in dates else {})
+    days |= [LATEST[contract.__name__]] if contract.__name__ in LATEST else []
+    return tuple(sorted(days.items(), key=lambda rule: rule[1]))
+
+
+def _is_date(annotation: Any) -> bool:
+    return annotation is date or any(_is_date(part) for part in get_args(annotation))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from schemas.base import BusinessDate, Contract, Id, Probability, Text
+from schemas.base import ADDED, BusinessDate, Contract, Id, Probability, Text
 
 Stage = Literal[
     "petition", "preliminary", "opened", "refused", "reorganisation", "plan", "converted", "closed", "dismissed", "cancelled",
@@ -28,6 +28,8 @@ with warnings.catch_warnings():
         notice_id: Id
         register: Text = Field()  # said to be required: pydantic would take ABCMeta.register for its default
         court: Text | None = None
+        proceeding_id: Annotated[Id | None, ADDED] = None
+        """Which proceeding it is: in most registers court and case number. Without it, all notices of a court are of one."""
         kind: Text
         stage: Stage
         stage_reason: Text | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agents.debtor.event_order import local_day
 from agents.debtor.keys import FEATURES, HEADER, ROW_VERSION, deadline_of, kind_of, split_key
 from agents.debtor.state import Header, decode
+from schemas.base import format_amount
 from schemas.registry import DEBTOR_SOURCES
 from streams.audit.sink_wait import POLL_S, wait_for_sink
 from streams.clickhouse.query import ClickHouse
@@ -172,12 +173,9 @@ def compare_amounts(customer: str, header: Header, amounts: Amounts, currencies:
         for name, expected in zip(FIELDS, state, strict=True):
             actual = Decimal(row.get(name, ZERO))
             if actual != expected:
-                yield Difference("clickhouse", customer, f"debtors {currency}", name, *map(_as_text, (expected, actual)))
-
-
-def _as_text(amount: Decimal) -> str:
-    """Two decimals, or three where the third is not zero."""
-    return f"{amount:.2f}" if amount == round(amount, 2) else f"{amount:.3f}"
+                yield Difference(
+                    "clickhouse", customer, f"debtors {currency}", name, format_amount(expected), format_amount(actual)
+                )
 
 
 def compare_limit(customer: str, header: Header, row: Row | None) -> Iterator[Difference]:
@@ -188,7 +186,7 @@ def compare_limit(customer: str, header: Header, row: Row | None) -> Iterator[Di
     expected = {
         "generation": str(limit.generation),
         "sequence": str(limit.sequence),
-        "credit_limit": f"{limit.amount:.2f}",
+        "credit_limit": format_amount(limit.amount),
         "hold": str(limit.hold).lower(),
     }
     actual = dict.fromkeys(expected, ABSENT)
@@ -196,7 +194,7 @@ def compare_limit(customer: str, header: Header, row: Row | None) -> Iterator[Di
         actual = {
             "generation": str(row["last"][0]),
             "sequence": str(row["last"][1]),
-            "credit_limit": f"{Decimal(row['credit_limit']):.2f}",
+            "credit_limit": format_amount(Decimal(row["credit_limit"])),
             "hold": str(bool(row["hold"])).lower(),
         }
     for name, value in expected.items():

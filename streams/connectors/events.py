@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.base import parse_date, parse_time
+from schemas.events.envelope import LATEST
+from schemas.registry import CONTRACTS
+from streams.connectors.plausible import OUTLIER_GAP, has_gap, plausible_span
 from streams.connectors.records import SOURCE_OF_TYPE, SOURCE_TOPICS, Record, SourceError, origin_of, raw_record, record_of
 
 Progress = Callable[[int, int], None]
 """Called now and then with (bytes read, bytes in all)."""
 
 PROGRESS_EVERY = 20_000
-OUTLIER_SHARE = 0.01
-OUTLIER_GAP = timedelta(days=400)
-"""Less than this share of a file's lines, further than this from all others in time: their ``recordedtime`` is a typing error.
-
-A replay's clock runs to the last record, so one line of the year 2199 would otherwise let every invoice fall overdue.
-"""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class _Line(NamedTuple):
@@ -49,7 +48,7 @@ def read_jsonl(path: Path, progress: Progress | None = None) -> list[Record]:
             bytes_read += len(raw)
             if progress and number % PROGRESS_EVERY == 0:
                 progress(bytes_read, size)
-            text = raw.rstrip(b"\r\n")
+            text = raw.rstrip(b"\r\n").removeprefix(_BYTE_ORDER_MARK if number == 1 else b"")
             if text.strip():
                 lines.append(_read_line(number, text))
     if progress:
@@ -82,9 +81,25 @@ def _recorded_day(attributes: dict[str, Any]) -> date | None:
         return None
 
 
+def _plausible_span(lines: list[_Line]) -> tuple[date, date]:
+    """The first and the last day that are meant, by all lines; where none lies far from the others there is no doubt."""
+    days = Counter(line.day for line in lines if line.day)
+    doubtful = Counter(line.day for line in lines if line.day and _contradicts_itself(line)) if has_gap(days) else Counter[date]()
+    return plausible_span(days, doubtful)
+
+
+def _contradicts_itself(line: _Line) -> bool:
+    """Whether a line says that it was recorded long after what it records, or long before."""
+    attributes, data = line.attributes or {}, line.data if isinstance(line.data, dict) else {}
+    contract = CONTRACTS.get(str(attributes.get("type")))
+    name, _ = LATEST.get(contract.__name__ if contract else "", ("", 0))
+    days = (_recorded_day({"time": attributes.get("time")}), _recorded_day({"time": f"{data.get(name)}T00:00:00Z"}))
+    return any(day is not None and line.day is not None and abs(line.day - day) > OUTLIER_GAP for day in days)
+
+
 def _place(path: Path, lines: list[_Line]) -> list[Record]:
     own = path.stem if path.stem in SOURCE_TOPICS else None
-    first, last = _plausible_span([line.day for line in lines if line.day])
+    first, last = _plausible_span(lines)
     day = next((line.day for line in lines if line.day and first <= line.day <= last), None)
     last_topic = own or next((line.topic for line in lines if line.topic), None)
     if lines and (day is None or last_topic is None):
@@ -106,18 +121,3 @@ def _place(path: Path, lines: list[_Line]) -> list[Record]:
             records.append(record_of(topic, line.attributes, line.data, day, origin))
         last_topic = topic
     return records
-
-
-def _plausible_span(days: list[date]) -> tuple[date, date]:
-    """First and last day, without a few outliers that lie more than a year off (see OUTLIER_SHARE)."""
-    if not days:
-        return date.min, date.max
-    days.sort()
-    outliers = int(len(days) * OUTLIER_SHARE)
-    low, high = 0, len(days) - 1
-    for i in range(outliers):
-        if days[i + 1] - days[i] > OUTLIER_GAP:
-            low = i + 1
-        if days[-1 - i] - days[-2 - i] > OUTLIER_GAP:
-            high = len(days) - 2 - i
-    return days[low], days[high]

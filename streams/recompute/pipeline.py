@@ -32,7 +32,7 @@ class Fold:
     def __init__(
         self, context: ContextSet, on_event: Callable[[Event], None] = lambda _: None, debtors: DebtorBrain | None = None
     ) -> None:
-        """``on_event`` is called with every event that could be decoded, before it is applied; ``debtors``: one to observe."""
+        """``on_event`` is called with every event that was not refused, before its outputs; ``debtors``: one to observe."""
         self.context = context
         self._on_event = on_event
         self.rows: dict[str, bytes] = {}
@@ -47,6 +47,10 @@ class Fold:
         before, self._tick = self._tick, Ticked(number=step.number, time=step.end, ends={}, step=step.number)
         received, outputs, raw = self._receive(step)
         result = fold_slice(self._debtors, received, self.context, before=before, tick=self._tick, replay=True)
+        rejections = {(record.topic, record.partition, record.offset) for record, _ in result.rejected}
+        for record in received:
+            if (record.topic, record.partition, record.offset) not in rejections:
+                self._on_event(record.event)
         outputs += self._commit(result)
         examples = [output for output in outputs if output.topic == "training-examples"]
         for record, reason in result.rejected:
@@ -69,7 +73,6 @@ class Fold:
             if isinstance(event, Rejection):
                 dead_letters.append(_dead_letter(record, partition, offset, event))
                 continue
-            self._on_event(event)
             received.append(Received(record.topic, partition, offset, event))
             raw[record.topic, partition, offset] = record
         return received, dead_letters, raw

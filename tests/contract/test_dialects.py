@@ -19,7 +19,7 @@ from schemas.registry import CONTRACTS
 
 ASYNCAPI_DOCUMENT: dict[str, Any] = json.loads((GENERATED / ASYNCAPI).read_text(encoding="utf-8"))
 ABOVE_ZERO = [
-    pytest.param(PositiveAmount, parse_positive, r"^(?=.*[1-9])[0-9]{1,13}(\.[0-9]{1,2})?$", id="amount"),
+    pytest.param(PositiveAmount, parse_positive, r"^(?=.*[1-9])[0-9]{1,13}(\.[0-9]{1,3})?$", id="amount"),
     pytest.param(Rate, parse_rate, r"^(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,12})?$", id="rate"),
 ]
 ANNOTATIONS = {"$ref", "title", "description", "default", "examples"}

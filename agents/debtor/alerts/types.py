@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from agents.debtor.german import STAGES_DE, german
+from schemas.base import format_amount
 from schemas.events.insolvency import Stage
 from schemas.events.policies import AlertRules
 from schemas.outputs.alerts import AlertType, Severity
@@ -171,7 +172,7 @@ def insolvency_words(stage: Stage, *, is_certain: bool) -> Words:
 def _money(amount: Decimal | None, currency: str) -> Words:
     if amount is None:
         return "an unknown amount (a rate is missing)", "ein unbekannter Betrag (ein Kurs fehlt)"
-    text = f"{amount:,.2f}"
+    text = format_amount(amount, ",")
     return f"{text} {currency}", f"{german(text)} {currency}"
 
 

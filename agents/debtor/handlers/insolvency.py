@@ -14,13 +14,16 @@ from schemas.events.insolvency import InsolvencyMatched
 
 
 def take_notice(uow: UnitOfWork, fact: InsolvencyMatched, _content: str) -> Rejection | None:
-    notice = Notice(fact.notice_id, fact.stage, fact.match == "certain", fact.published_on.toordinal())
+    published_on, proceeding = fact.published_on.toordinal(), fact.proceeding_id or fact.court or ""
+    notice = Notice(fact.notice_id, fact.stage, fact.match == "certain", published_on, fact.register, proceeding)
     set_insolvency(uow, insolvency.add_notice(uow.header.insolvency, notice, fact.corrects))
     return None
 
 
 def set_insolvency(uow: UnitOfWork, after: Insolvency) -> None:
     """Replace the debtor's insolvency; when it becomes insolvent, all that is open defaults."""
+    if after is uow.header.insolvency:
+        return
     was_default = insolvency.is_default(uow.header.insolvency.stage)
     uow.set(insolvency=after)
     uow.needs_score = True

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from agents.debtor.limits.amounts import SETTLING_DAYS, ZERO, amount_after_cut, band_terms
 from agents.debtor.limits.rules import RULES, LimitDecision, LimitInputs
 from agents.debtor.limits.state import Limit
+from schemas.base import round_amount
 from schemas.events.policies import LimitRules
 from schemas.ids import stable_id
 
@@ -79,7 +80,7 @@ def open_limit(
         previous.without_episodes(),
         action=action,
         generation=generation,
-        amount=amount.quantize(ZERO),
+        amount=round_amount(amount),
         currency=currency,
         terms_days=0 if inputs.is_insolvent else band_terms(rules, inputs.band),
         security=inputs.band != "strong",
@@ -116,7 +117,7 @@ def override_limit(limit: Limit, amount: Decimal, until: int) -> LimitDecision:
     >>> override_limit(Limit(generation=1, hold=True, hold_until=107), Decimal(50000), 160).limit.hold
     False
     """
-    limit = replace(limit, amount=amount.quantize(ZERO), override_until=until, hold=False, hold_until=0)
+    limit = replace(limit, amount=round_amount(amount), override_until=until, hold=False, hold_until=0)
     return LimitDecision(limit, ("override",))
 
 

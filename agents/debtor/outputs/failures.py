@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 
-from agents.debtor.keys import FEATURES, HEADER, ITEM, SALES, kind_of
+from agents.debtor.keys import FEATURES, HEADER, ITEM, RATES, SALES, kind_of
 from agents.debtor.unit_of_work import start_of_day
 from agents.version import CODE_VERSION
 from schemas.events.envelope import Output
 from schemas.ids import stable_id
 from schemas.outputs.operations import DeadlineFailed
 
-_KINDS = {HEADER: "debtor", ITEM: "invoice", FEATURES: "score", SALES: "sales"}
+_KINDS = {HEADER: "debtor", RATES: "debtor", ITEM: "invoice", FEATURES: "score", SALES: "sales"}
 """Kind of a row -> what an operator calls it."""
 
 

@@ -20,8 +20,9 @@ _Score = struct_for(ScoreComputed)
 
 
 def send_invoice_score(uow: UnitOfWork, fact: InvoiceIssued, scored: Scored) -> None:
-    """The score of an invoice as it was issued; its expected loss is that of its whole amount."""
-    _send(uow, scored, fact.invoice_id, fact.amount, fact.currency, fact.due_on, fact.issued_on)
+    """The score of an invoice as it was issued; its expected loss is that of its whole amount. None is due before its issue."""
+    due = max(fact.due_on, fact.issued_on)
+    _send(uow, scored, fact.invoice_id, fact.amount, fact.currency, due, fact.issued_on)
 
 
 def send_debtor_score(uow: UnitOfWork, scored: Scored) -> None:

@@ -12,20 +12,25 @@ from decimal import Decimal
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
-from schemas.base import format_amount
+from schemas.base import MAX_YEAR, MIN_YEAR, format_amount
+from schemas.currencies import MINOR_UNITS
+from schemas.events.envelope import DUE_YEARS
 from schemas.ids import content_hash, stable_id
 from schemas.registry import TOPIC_OF_TYPE
 from streams.connectors.csv.mapping import Mapping
 from streams.connectors.events import PROGRESS_EVERY, Progress
+from streams.connectors.plausible import OUTLIER_GAP, plausible_span
 from streams.connectors.records import Record, SourceError, origin_of, raw_record, record_of
 
 # A ledger knows days, not hours: invoices go out in the morning, payments come in with the evening's statement.
 _TIMES = {"customer.updated": "T07:59:59Z", "invoice.issued": "T08:00:00Z", "payment.received": "T18:00:00Z"}
-_AMOUNT = re.compile(r"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{1,2}0*)")
+_AMOUNTS = {decimals: re.compile(rf"[-+]?([0-9]+\.?|[0-9]*\.[0-9]{{1,{decimals}}}0*)") for decimals in (2, 3)}
+_LONG_SILENCE = timedelta(days=30 * 366)
+"""A row has two dates or three: where they agree, even years without any other are believed, but not so many."""
 _ABOUT_DEBTOR = ("country", "name", "industry", "segment", "group")
 
 
@@ -86,17 +91,22 @@ def read_ledger(path: Path, mapping: Mapping, progress: Progress | None = None) 
     """
     ledger = Ledger()
     builder = _Builder(path, mapping, ledger)
-    first_fault = ""
     rows: Iterable[tuple[int, Cells]] = _read_csv(path, mapping, progress)
     if not isinstance(mapping.columns.invoice_id, str):
         # Rows with equal ids are numbered: by what they say, so that the order of the file says nothing.
         rows = sorted(rows, key=lambda row: row[1].cells if isinstance(row[1], _Misfit) else list(row[1].values()))
+    lines: list[tuple[int, _Row | _UnreadableRow]] = []
     for line, cells in rows:
         ledger.rows += 1
         row = builder.unpack(line, cells)
         if row is None:
             ledger.left_out += 1
-            continue
+        else:
+            lines.append((line, row))
+    first_fault = ""
+    last_day = _last_day([row for _, row in lines if isinstance(row, _Row)])
+    for line, any_row in lines:
+        row = builder.without_typing_error(any_row, last_day)
         if fault := builder.fault_of(row):
             ledger.broken += 1
             first_fault = first_fault or f"line {line}: {fault}"
@@ -159,15 +169,42 @@ def _parse_day(text: str, date_format: str) -> date | None:
         return None
 
 
-def _parse_amount(text: str, *, decimal_comma: bool) -> Decimal | None:
-    """At most two decimals, else None.
+def _decimals_of(currency: str) -> int:
+    """How many decimals are read: two, or three where the currency has them. The worker judges what has none."""
+    return max(2, MINOR_UNITS.get(currency, 2))
+
+
+def _parse_amount(text: str, *, decimal_comma: bool, decimals: int = 2) -> Decimal | None:
+    """At most so many decimals, else None.
 
     >>> _parse_amount("1.234,50", decimal_comma=True), _parse_amount("1,234.5", decimal_comma=False)
     (Decimal('1234.50'), Decimal('1234.5'))
+    >>> _parse_amount("1234,567", decimal_comma=True), _parse_amount("1234,567", decimal_comma=True, decimals=3)
+    (None, Decimal('1234.567'))
     """
     plain = text.replace(" ", "").replace("\u00a0", "").replace("'", "")
     plain = plain.replace(".", "").replace(",", ".") if decimal_comma else plain.replace(",", "")
-    return Decimal(plain) if _AMOUNT.fullmatch(plain) else None
+    return Decimal(plain) if _AMOUNTS[decimals].fullmatch(plain) else None
+
+
+def _last_day(rows: list[_Row]) -> date:
+    """The last day on which anything happened in the ledger, without typing errors in years."""
+    days, doubtful = Counter[date](), Counter[date]()
+    for row in rows:
+        issue_day = row.issued_on if _is_plausible(row.issued_on) else None
+        due = row.due_on if _is_plausible(row.due_on) else None
+        payment_day = row.paid_on if row.paid_amount and _is_plausible(row.paid_on) else None
+        if issue_day:
+            days[issue_day] += 1
+            doubtful[issue_day] += any(issue_day - day > OUTLIER_GAP for day in (due, payment_day) if day)
+        if payment_day:
+            days[payment_day] += 1
+            doubtful[payment_day] += any(payment_day - day > OUTLIER_GAP for day in (issue_day, due) if day)
+    return plausible_span(days, doubtful, _LONG_SILENCE)[1]
+
+
+def _is_plausible(value: date | str | None) -> TypeGuard[date]:
+    return isinstance(value, date) and MIN_YEAR <= value.year <= MAX_YEAR
 
 
 class _Builder:
@@ -194,23 +231,48 @@ class _Builder:
                 return None
             if rule.from_day and (day := _parse_day(cell, mapping.date_format)) and day >= rule.from_day:
                 return None
-        amount = self._amount(cells[columns.amount])
+        currency = mapping.currency or cells[columns.currency or ""].strip()
+        amount = self._amount(cells[columns.amount], currency)
         issued_on = self._day_of(cells[columns.issued_on])
         paid_on = self._paid_on(cells, issued_on)
-        if mapping.issued_before_paid and isinstance(paid_on, date) and isinstance(issued_on, date) and issued_on >= paid_on:
+        if mapping.issued_before_paid and _is_plausible(paid_on) and isinstance(issued_on, date) and issued_on >= paid_on:
             issued_on = paid_on - timedelta(days=1)
         return _Row(
             self._invoice_id(cells),
             cells[columns.customer_id].strip(),
-            mapping.currency or cells[columns.currency or ""].strip(),
+            currency,
             amount,
             issued_on,
             self._day_of(cells[columns.due_on]),
             paid_on,
-            self._amount(cells[columns.paid_amount]) if columns.paid_amount else amount,
+            self._amount(cells[columns.paid_amount], currency) if columns.paid_amount else amount,
             self._about(cells),
             origin_of(self._path, line),
         )
+
+    def without_typing_error(self, row: _Row | _UnreadableRow, last_day: date) -> _Row | _UnreadableRow:
+        """The row; one with a date that nobody can mean is not read at all, and says which."""
+        fault = self._typing_error(row, last_day) if isinstance(row, _Row) else None
+        if fault is None or isinstance(row, _UnreadableRow):
+            return row
+        dates = (row.issued_on, row.due_on, row.paid_on)
+        cells = (row.invoice_id, row.customer_id, row.currency, row.amount, *dates, row.paid_amount, *row.about)
+        return _UnreadableRow([_as_text(cell) or "" for cell in cells], fault, row.origin)
+
+    def _typing_error(self, row: _Row, last_day: date) -> str | None:
+        columns = self._mapping.columns
+        paid_on, paid_column = row.paid_on if row.paid_amount else None, columns.paid_on or columns.days_to_payment
+        for value, column in ((row.issued_on, columns.issued_on), (row.due_on, columns.due_on), (paid_on, paid_column)):
+            if isinstance(value, date) and not _is_plausible(value):
+                return f"{column} {value} is not a plausible date: correct it, and leave the cell empty where there is none"
+        for value, column in ((row.issued_on, columns.issued_on), (paid_on, paid_column)):
+            if isinstance(value, date) and value > last_day:
+                return f"{column} {value} lies more than {OUTLIER_GAP.days} days after all else in the ledger: correct it"
+        if isinstance(row.due_on, date) and isinstance(row.issued_on, date):
+            span = row.due_on - row.issued_on
+            if span.days > 366 * DUE_YEARS:
+                return f"{columns.due_on} {row.due_on} lies more than {DUE_YEARS} years after the issue: correct it"
+        return None
 
     def _misfit(self, row: _Misfit) -> str:
         count = len(row.cells)
@@ -242,9 +304,9 @@ class _Builder:
         text = cell.strip()
         return _parse_day(text, self._mapping.date_format) or text
 
-    def _amount(self, cell: str) -> Decimal | str:
+    def _amount(self, cell: str, currency: str) -> Decimal | str:
         text = cell.strip()
-        amount = _parse_amount(text, decimal_comma=self._mapping.decimal_comma)
+        amount = _parse_amount(text, decimal_comma=self._mapping.decimal_comma, decimals=_decimals_of(currency))
         return text if amount is None else amount
 
     def _paid_on(self, cells: dict[str, str], issued_on: date | str) -> date | str | None:
@@ -276,7 +338,8 @@ class _Builder:
         columns = self._mapping.columns
         for amount, column in ((row.amount, columns.amount), (row.paid_amount, columns.paid_amount)):
             if isinstance(amount, str):
-                return f"{column} {amount!r} is not a valid amount: correct it, or decimal_comma in the mapping"
+                kind = f" of {row.currency} ({MINOR_UNITS[row.currency]} decimals)" if row.currency in MINOR_UNITS else ""
+                return f"{column} {amount!r} is not a valid amount{kind}: correct it, or decimal_comma in the mapping"
             if column == columns.amount and amount <= 0:
                 return (
                     f"{column} {amount} is not above zero, so it is not an invoice: correct it, leave such rows out of the"

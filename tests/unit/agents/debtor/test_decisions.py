@@ -22,7 +22,7 @@ from schemas.events.envelope import Event
 from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import PromiseMade
 from schemas.events.rates import RatesPublished
-from tests.support.builders import Life, at, context, day, event, invoice, payment
+from tests.support.builders import Life, at, context, day, event, invoice, payment, received_events
 
 D = Decimal
 
@@ -36,7 +36,9 @@ def booked(n: int, amount: str, number: int, customer: str = "c-1") -> Event:
     )
 
 
-def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None) -> Event:
+def notice(
+    notice_id: str, n: int, stage: str, match: str = "certain", corrects: str | None = None, proceeding: str | None = None
+) -> Event:
     return event(
         InsolvencyMatched(
             customer_id="c-1",
@@ -47,6 +49,7 @@ def notice(notice_id: str, n: int, stage: str, match: str = "certain", corrects:
             match=match,
             published_on=day(n),
             corrects=corrects,
+            proceeding_id=proceeding,
         ),
         n,
     )
@@ -324,6 +327,18 @@ def test_a_cancelled_notice_is_retracted_with_its_consequences() -> None:
     assert limits(life)[-1][1] == "insolvency_over" and limits(life)[-1][2] > 0
 
 
+def test_no_credit_returns_while_a_proceeding_goes_on() -> None:
+    life = Life()
+    life.tell(invoice("i1", 0), notice("n1", 5, "opened", proceeding="IN 1/26"))
+    count = len(life.outputs)
+    life.tell(notice("n2", 8, "none", proceeding="IN 1/26"))
+    assert len(life.outputs) == count, "a notice that changes nothing sends nothing"
+    life.tell(notice("n3", 9, "petition", proceeding="IN 2/26"), notice("n4", 20, "dismissed", proceeding="IN 2/26"))
+    assert alerts(life)[-1] == ("insolvency", "raised") and limits(life)[-1][2] == D("0.00")
+    life.tell(notice("n5", 30, "closed", proceeding="IN 1/26"))
+    assert alerts(life)[-1] == ("insolvency", "cleared") and limits(life)[-1][1] == "insolvency_over"
+
+
 def test_a_solvent_winding_up_is_no_alarm() -> None:
     life = Life()
     life.tell(invoice("i1", 0), notice("n1", 5, "solvent_winding_up"))
@@ -331,6 +346,17 @@ def test_a_solvent_winding_up_is_no_alarm() -> None:
 
 
 # -- the clock
+@pytest.mark.parametrize("is_replay", [False, True])
+def test_one_absurd_recordedtime_moves_nobodys_clock_not_even_the_first_of_a_partition(is_replay: bool) -> None:
+    life = Life()
+    typing_error = invoice("i1", 0)._replace(recorded=datetime(2099, 12, 31, tzinfo=UTC))
+    facts = received_events(typing_error, invoice("i2", 0, due=10, amount="5000.00"))
+    result = life.brain.fold(facts, at(3), life.context, replay=is_replay)
+    assert [(record.event, why.field) for record, why in result.rejected] == [(typing_error, "recordedtime")]
+    assert "recorded more than 400 days after 2026-01-08" in result.rejected[0][1].reason
+    assert [o for o in result.outputs if o.topic == "alerts"] == [], "i2 is not overdue"
+
+
 def test_a_clock_that_was_away_for_a_day_alerts_no_invoice_that_was_paid_in_time() -> None:
     life = Life()
     life.tell(invoice("i1", 0, due=10, amount="5000.00"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +143,99 @@ def test_the_order_of_arrival_does_not_matter_between_days(arrivals: list[Arriva
     insolvency = after(arrivals)
     assert (insolvency.stage, insolvency.possible) == ("opened", "closed")
     assert [notice.notice_id for notice in insolvency.notices] == ["n1", "n2", "n3", "?1"]
+
+
+# -- proceedings
+OF = tuple[str, Stage, int, str]
+"""Notice id, stage, day, and ``register`` or ``register/proceeding``."""
+CASES_OF_PROCEEDINGS = [
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "none", 20, "DE/A")], "opened", id="a list of claims changes nothing"),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "none", 20, "DE")], "opened", id="whatever proceeding it names"),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "closed", 20, "DE/A")], "closed", id="a proceeding ends"),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "closed", 20, "DE/B")], "opened", id="an end of another one ends nothing"),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "closed", 20, "AT/A")], "opened", id="nor one of another register"),
+    pytest.param(
+        [("n1", "opened", 10, "DE/A"), ("n2", "petition", 20, "DE/B")], "opened",
+        id="a later petition of another creditor makes it no lighter",
+    ),
+    pytest.param(
+        [("n1", "opened", 10, "DE/A"), ("n2", "petition", 20, "DE/B"), ("n3", "dismissed", 30, "DE/B")], "opened",
+        id="one petition is dismissed, the other proceeding goes on",
+    ),
+    pytest.param(
+        [("n1", "petition", 10, "DE/A"), ("n2", "petition", 20, "DE/B"), ("n3", "dismissed", 30, "DE/B")], "petition",
+        id="of two petitions one is left",
+    ),
+    pytest.param(
+        [("n1", "opened", 10, "DE/A"), ("n2", "plan", 20, "DE/A"), ("n3", "closed", 30, "DE/B")], "plan",
+        id="within a proceeding the last notice counts, across them the gravest",
+    ),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "cancelled", 20, "DE/A")], "none", id="a proceeding that is cancelled"),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "cancelled", 20, "DE/B")], "opened", id="a cancellation of another one"),
+    pytest.param(
+        [("n1", "petition", 10, "DE"), ("n2", "opened", 20, "DE/A"), ("n3", "closed", 30, "DE/A")], "closed",
+        id="a notice that names no proceeding is part of the one that there is",
+    ),
+    pytest.param([("n1", "opened", 10, "DE/A"), ("n2", "closed", 20, "DE")], "closed", id="an unnamed end ends the only one"),
+    pytest.param(
+        [("n1", "opened", 10, "DE/A"), ("n2", "opened", 15, "DE/B"), ("n3", "closed", 20, "DE")], "opened",
+        id="but not one of two: nobody knows which",
+    ),
+    pytest.param([("n1", "opened", 10, "DE"), ("n2", "closed", 20, "AT")], "opened", id="nor one in another register"),
+    pytest.param(
+        [("n1", "opened", 10, ""), ("n2", "closed", 20, "DE/A")], "closed",
+        id="a notice written before proceedings were told apart ends as it did",
+    ),
+    pytest.param(
+        [("n1", "opened", 10, ""), ("n2", "closed", 20, ""), ("n3", "petition", 30, "DE/A")], "petition",
+        id="and such a course is followed by the next proceeding",
+    ),
+]  # fmt: skip
+
+
+def of_proceedings(arrivals: list[OF], certain: bool = True) -> Insolvency:
+    """What notices of several proceedings amount to."""
+    insolvency = Insolvency()
+    for notice_id, stage, day, place in arrivals:
+        register, _, proceeding = place.partition("/")
+        insolvency = add_notice(insolvency, Notice(notice_id, stage, certain, day, register, proceeding), None)
+    return insolvency
+
+
+@pytest.mark.parametrize(("arrivals", "stage"), CASES_OF_PROCEEDINGS)
+def test_the_gravest_stage_over_all_proceedings(arrivals: list[OF], stage: Stage) -> None:
+    assert of_proceedings(arrivals).stage == stage
+    assert of_proceedings(arrivals, certain=False).possible == stage
+    assert confirm_possible(of_proceedings(arrivals, certain=False)).stage == stage
+
+
+@given(st.permutations([("n1", "opened", 10, "DE/A"), ("n2", "petition", 12, "DE/B"), ("n3", "dismissed", 20, "DE/B")]))
+def test_proceedings_do_not_mind_the_order_of_arrival(arrivals: list[OF]) -> None:
+    assert of_proceedings(arrivals).stage == "opened"
+
+
+def test_a_retraction_ends_no_proceeding() -> None:
+    course = of_proceedings([("n1", "petition", 5, "DE/A"), ("n2", "opened", 10, "DE/A")])
+    assert add_notice(course, Notice("n3", "cancelled", True, 12, "DE", "A"), "n2").stage == "petition"
+    assert add_notice(course, Notice("n3", "cancelled", True, 12, "DE", "A"), "n0").stage == "opened", "n0 is not known"
+
+
+def test_a_notice_that_was_wrong_may_be_corrected_to_one_that_changes_nothing() -> None:
+    course = of_proceedings([("n1", "opened", 5, "DE/A")])
+    assert add_notice(course, Notice("n2", "none", True, 12, "DE", "A"), "n1") == Insolvency()
+
+
+def test_what_a_stage_follows_from_is_never_forgotten_for_many_other_notices() -> None:
+    many: list[OF] = [(f"p{n}", "petition", n, f"DE/{n}") for n in range(5, 5 + 2 * MAX_NOTICES)]
+    steps: list[OF] = [(f"s{n}", "preliminary", n, "DE/A") for n in range(5, 5 + MAX_NOTICES)]
+    assert of_proceedings([("n1", "opened", 1, "DE/0"), *many, *steps]).stage == "opened"
+    claims: list[OF] = [(f"c{n}", "none", n, "DE/0") for n in range(5, 5 + 2 * MAX_NOTICES)]
+    assert of_proceedings([("n1", "opened", 1, "DE/0"), *claims]).stage == "opened"
+
+
+def test_a_row_of_an_earlier_version_is_read() -> None:
+    row = b'{"stage":"opened","notices":[["n1","opened",true,10],["n2","none",true,12],["n3","cancelled",true,14]]}'
+    insolvency = msgspec.json.decode(row, type=Insolvency)
+    assert insolvency.notices[0] == Notice("n1", "opened", True, 10)
+    assert add_notice(insolvency, Notice("n4", "closed", True, 20, "DE", "A"), None).stage == "closed"
+    assert add_notice(insolvency, Notice("n4", "petition", False, 20, "DE", "A"), None).stage == "opened"

@@ -115,6 +115,42 @@ def test_a_lone_line_years_off_does_not_set_the_clock(tmp_path: Path) -> None:
     assert {r.day.year for r in read_jsonl(path)} == {2024}
 
 
+PAYMENT = {"customer_id": "a", "payment_id": "p", "amount": "5.00", "currency": "EUR", "paid_on": "2024-01-20", "allocations": []}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(envelope("2099-12-31"), id="a year that nobody can mean"),
+        pytest.param(envelope(recordedtime="2026-01-20T09:00:00Z"), id="recorded two years after it happened"),
+        pytest.param(
+            envelope("2026-01-20", type="duewatch.payment.received.v1", data=PAYMENT), id="recorded two years after it was paid"
+        ),
+    ],
+)
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_typing_error_in_a_year_does_not_set_the_clock_of_a_few_lines_either(
+    tmp_path: Path, line: dict[str, Any], count: int
+) -> None:
+    lines = [envelope(f"2024-01-{2 + i:02}") for i in range(count)]
+    for position in (0, 1, count):
+        path = write(tmp_path / "payments.jsonl", *lines[:position], line, *lines[position:])
+        assert {r.day.year for r in read_jsonl(path)} == {2024}
+
+
+def test_what_really_went_on_after_a_silence_keeps_its_days(tmp_path: Path) -> None:
+    days = ["2022-01-03", "2022-01-10", "2022-01-17", "2024-06-03"]
+    path = write(tmp_path / "payments.jsonl", *map(envelope, days))
+    assert [str(r.day) for r in read_jsonl(path)] == days
+    path = write(tmp_path / "payments.jsonl", envelope("2012-01-03"), envelope("2024-06-03"), envelope("2024-06-04"))
+    assert [r.day.year for r in read_jsonl(path)] == [2012, 2024, 2024]
+
+
+def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "payments.jsonl", b"\xef\xbb\xbf" + orjson.dumps(envelope()), envelope("2024-01-03"))
+    assert all(isinstance(decode(r.topic, r.key, r.value, r.headers), Event) for r in read_jsonl(path))
+
+
 def test_every_record_says_in_which_line_it_lay_also_one_that_cannot_be_read(tmp_path: Path) -> None:
     good, broken = read_jsonl(write(tmp_path / "payments.jsonl", b"", envelope(), b"{broken"))
     assert good.headers[-1] == (ORIGIN, b"payments.jsonl line 2")

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from schemas.base import ADDED, added_fields
 from schemas.cloudevents import Headers
 from schemas.events.envelope import Event, Output, Rejection
+from schemas.events.insolvency import InsolvencyMatched
 from schemas.events.payments import PaymentReceived
+from schemas.ids import content_hash
 from schemas.registry import TOPICS
 from streams.kafka import codec
 
@@ -70,6 +72,15 @@ def test_the_same_body_in_another_spelling_has_the_same_content() -> None:
     spaced = orjson.dumps({"unknown": 1, **orjson.loads(VALUE)}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
     assert decoded_event(spaced).content == decoded_event().content
     assert decoded_event(body(amount="12.51")).content != decoded_event().content
+
+
+def test_an_event_that_is_sent_again_after_its_contract_grew_is_known_by_the_same_content() -> None:
+    fact = InsolvencyMatched(
+        customer_id="c-1", notice_id="n-1", register="DE", kind="Opening", stage="opened", match="certain", published_on=AT.date()
+    )
+    written_before = {name: value for name, value in fact.__dict__.items() if name != "proceeding_id"}
+    assert codec.content_of(fact) == content_hash(orjson.dumps(written_before))
+    assert codec.content_of(fact.model_copy(update={"proceeding_id": "IN 1/26"})) != codec.content_of(fact)
 
 
 class _WithPurchaseOrder(PaymentReceived):

@@ -60,6 +60,80 @@ def bodies(ledger: Ledger, kind: str) -> list[dict[str, Any]]:
     ]
 
 
+LEDGER = "".join(f"{n},a,100,2024-01-{n:02},2024-02-{n:02},2024-01-{n + 5:02}\n" for n in range(1, 9))
+CASES_OF_TYPING_ERRORS = [
+    pytest.param("9,a,100,2024-01-09,2024-02-09,9999-12-31", "paid 9999-12-31 is not a plausible date", id="paid 9999"),
+    pytest.param("9,a,100,2024-01-09,9999-12-31,", "due 9999-12-31 is not a plausible date", id="due 9999"),
+    pytest.param("9,a,100,0001-01-01,2024-02-09,", "issued 0001-01-01 is not a plausible date", id="issued in year 1"),
+    pytest.param("9,a,100,1989-12-31,2024-02-09,", "issued 1989-12-31 is not a plausible date", id="issued before all ledgers"),
+    pytest.param("9,a,100,2024-01-09,2024-02-09,2099-12-31", "paid 2099-12-31 lies more than 403 days after", id="paid in 2099"),
+    pytest.param("9,a,100,2024-01-09,2024-02-09,2026-01-12", "paid 2026-01-12 lies more than 403 days after", id="paid in 2026"),
+    pytest.param("9,a,100,2099-01-09,2099-02-09,", "issued 2099-01-09 lies more than 403 days after", id="issued in 2099"),
+    pytest.param("9,a,100,2026-01-09,2024-02-09,", "issued 2026-01-09 lies more than", id="issued after its due day"),
+    pytest.param(
+        "9,a,100,2024-01-09,2042-02-09,", "due 2042-02-09 lies more than 10 years after the issue", id="due in 18 years"
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), CASES_OF_TYPING_ERRORS)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_typing_error_in_a_year_is_a_dead_letter_and_moves_no_clock(
+    tmp_path: Path, row: str, reason: str, is_first: bool
+) -> None:
+    for form in (mapping(), mapping(issued_before_paid=True)):
+        ledger = read(tmp_path, row + "\n" + LEDGER if is_first else LEDGER + row + "\n", form)
+        assert (ledger.rows, ledger.broken, ledger.invoices, ledger.payments) == (9, 1, 8, 8)
+        assert max(record.day for record in ledger.records) == date(2024, 1, 13)
+        (rejection,) = (r for record in ledger.records if isinstance(r := decoded(record), Rejection))
+        assert rejection.reason.startswith(reason)
+        (broken,) = (record for record in ledger.records if isinstance(decoded(record), Rejection))
+        assert dict(broken.headers)[ORIGIN] == b"ledger.csv line " + (b"2" if is_first else b"10")
+
+
+def test_a_date_of_no_payment_that_was_never_made_is_passed_over(tmp_path: Path) -> None:
+    columns = COLUMNS | {"paid_amount": "sum"}
+    rows = "1,a,100,2024-01-02,2024-02-01,9999-12-31,0\n2,a,100,2024-01-03,2024-02-01,2024-01-30,100\n"
+    ledger = read(tmp_path, rows, mapping(columns=columns), header="no,debtor,amount,issued,due,paid,sum\n")
+    assert (ledger.broken, ledger.invoices, ledger.payments) == (0, 2, 1)
+
+
+def test_a_ledger_that_goes_on_after_a_silence_is_read_whole(tmp_path: Path) -> None:
+    rows = LEDGER + "9,a,100,2026-01-09,2026-02-09,2026-01-30\n"
+    assert read(tmp_path, rows).broken == 0
+
+
+def decoded(record: Record) -> Event | Rejection:
+    return decode(record.topic, record.key, record.value, record.headers)
+
+
+CASES_OF_DECIMALS = [
+    pytest.param("KWD", "1234.567", "1234.567", id="three decimals where the currency has them"),
+    pytest.param("KWD", "1234.560", "1234.56", id="the last of which may be zero"),
+    pytest.param("KWD", "10.5", "10.50", id="or missing"),
+    pytest.param("EUR", "1234.560", "1234.56", id="zeros say nothing"),
+    pytest.param("JPY", "1234.00", "1234.00", id="nor in a currency without decimals"),
+    pytest.param("EUR", "1234.567", None, id="a third decimal is no euro's"),
+    pytest.param("KWD", "1234.5678", None, id="a fourth is nobody's"),
+]
+
+
+@pytest.mark.parametrize(("currency", "cell", "amount"), CASES_OF_DECIMALS)
+@pytest.mark.parametrize("comma", [False, True])
+def test_an_amount_is_read_with_the_decimals_of_its_currency(
+    tmp_path: Path, currency: str, cell: str, amount: str | None, comma: bool
+) -> None:
+    cell = cell.replace(".", ",") if comma else cell
+    form = mapping(currency=currency, decimal_comma=comma)
+    rows = GOOD.replace("100.50", "100") + f'2,a,"{cell}",2024-01-02,2024-02-01,\n'
+    ledger = read(tmp_path, rows, form)
+    body = bodies(ledger, "invoice")[1]
+    assert (ledger.broken, body["amount"]) == ((0, amount) if amount else (1, cell))
+    if not amount:
+        with pytest.raises(SourceError, match=rf"amount '{cell}' is not a valid amount of {currency} \([23] decimals\)"):
+            read(tmp_path, rows.splitlines()[1] + "\n", form)
+
+
 def test_a_paid_row_is_an_invoice_a_payment_that_settles_it_and_the_debtors_master_data(tmp_path: Path) -> None:
     ledger = read(tmp_path, GOOD)
     assert bodies(ledger, "invoice") == [
