@@ -14,6 +14,13 @@ from schemas.events.clock import ContextSet
 from schemas.events.envelope import Event, Output, Rejection
 
 
+class NewerRowError(Exception):
+    """A row was written by a later version of the code; whoever goes on would drop what it does not know.
+
+    A fold lets it through: neither the event nor the deadline that met the row is to blame, and nothing may be written.
+    """
+
+
 class Received(NamedTuple):
     """A decoded record and where it lay (topic without prefix)."""
 
@@ -64,7 +71,10 @@ class RestoresAll(Protocol):
 
 
 class Brain(Protocol):
-    """The memory of one partition of one agent. Its rows' keys never begin with U+0000: such rows are the engine's own."""
+    """The memory of one partition of one agent. Its rows' keys never begin with U+0000: such rows are the engine's own.
+
+    A row of a kind that it does not know, it leaves as it is: it neither reads nor deletes it.
+    """
 
     def restore(self, key: str, value: bytes | None) -> None:
         """Take over a row as it was written (None = deleted). Rows come in any order, before the first ``fold``."""
@@ -82,6 +92,8 @@ class Brain(Protocol):
         previous_tick: datetime | None = None,
     ) -> FoldResult:
         """Fold records, then what is due by the tick ``now`` (None before the first). Total: never raises for what a record says.
+
+        It raises NewerRowError where a row that it has to change was written by a later version.
 
         ``previous_tick`` is the one that was applied before this slice (the same as ``now`` where the slice has none): records
         are judged as of it, for they lie before the cut of ``now``. Live: records in the order in which they came, then at most

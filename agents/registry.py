@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agents.brain import Brain
+from agents.debtor.keys import ROW_VERSION
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 
 
@@ -22,6 +23,9 @@ class Agent:
     """Makes the empty memory of one partition."""
     sources: tuple[str, ...]
     """The topics that it reads, besides the clock: all with as many partitions as its state topic."""
+    row_format: int = 1
+    """Of the rows that the brain writes. Raised whenever code from before would not keep what is in them: it then refuses their
+    partitions ("Rows have a format" in the engine's README)."""
     views: Mapping[str, str] = field(default_factory=dict)
     """ClickHouse view -> the topic that it is filled from: what the audit compares with a recomputation of this agent."""
     sorts_replays: bool = False
@@ -71,6 +75,7 @@ _ALL = (
         name="debtor",
         brain=_debtor,
         sources=DEBTOR_SOURCES,
+        row_format=ROW_VERSION,
         views={
             "scores": "scores",
             "alerts": "alerts",

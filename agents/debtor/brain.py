@@ -10,11 +10,11 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from agents.brain import FoldResult, Received
+from agents.brain import FoldResult, NewerRowError, Received
 from agents.debtor.event_order import local_day, order_key
 from agents.debtor.keys import (
     HEADER,
-    KINDS_WITHOUT_DEADLINE,
+    KINDS_WITH_DEADLINE,
     OPENED,
     SCORE,
     SEPARATOR,
@@ -26,7 +26,7 @@ from agents.debtor.keys import (
 from agents.debtor.outputs.failures import deadline_failed
 from agents.debtor.react import react
 from agents.debtor.rejudging import place_of, version_of, waiting, with_rates
-from agents.debtor.state import Opening, Row, decode, decode_opening, encode, opening_of
+from agents.debtor.state import Opening, Row, decode, decode_opening, encode, is_known, opening_of
 from agents.debtor.store.deadline_index import DeadlineIndex
 from agents.debtor.store.row_store import RowStore
 from agents.debtor.store.rows import SliceRows
@@ -84,7 +84,8 @@ class DebtorBrain:
         customer_id, row_key = split_key(key)
         self._is_restored = True
         if not customer_id:
-            self._opening = None if value is None else decode_opening(value)
+            if key == OPENED:
+                self._opening = None if value is None else decode_opening(value)
             return
         self._store.write(customer_id, {row_key: value})
         if value is not None and (day := deadline_of(row_key, value)):
@@ -107,10 +108,11 @@ class DebtorBrain:
                 yield row_key, day
 
     def rows(self) -> Iterable[tuple[str, Row]]:
-        """All debtors' rows with their keys in the state topic, for ``state.jsonl`` and the audit."""
+        """All debtors' rows with their keys in the state topic, for ``state.jsonl`` and the audit; only of kinds that we know."""
         for customer_id in self._store:
             for row_key, value in self._store.peek(customer_id).items():
-                yield state_key(customer_id, row_key), decode(row_key, value)
+                if is_known(row_key):
+                    yield state_key(customer_id, row_key), decode(row_key, value)
 
     # -- fold
     def fold(
@@ -232,6 +234,8 @@ class DebtorBrain:
         rows = self._rows_of(customer_id)
         try:
             reaction = self.react(rows, event, context, customer_id, day, paused)
+        except NewerRowError:
+            raise
         except Exception as error:  # noqa: BLE001 - our fault, not the event's: it is kept, and the good ones behind it go on
             reaction = Reaction(
                 rejection=Rejection(f"duewatch failed on this event ({type(error).__name__}: {error}): report it"[:2000])
@@ -248,7 +252,7 @@ class DebtorBrain:
         """Take over what one cause has changed; new deadlines go into the index."""
         changes = reaction.changes
         for row_key, row in changes.items():
-            if row_key[:1] in KINDS_WITHOUT_DEADLINE or row is None:
+            if row is None or row_key[:1] not in KINDS_WITH_DEADLINE:
                 continue
             day: int = row.next_deadline  # type: ignore[union-attr] # all other kinds have one
             if day and ((row_before := rows.get(row_key)) is None or day != row_before.next_deadline):  # type: ignore[union-attr]
@@ -286,6 +290,8 @@ class DebtorBrain:
             count += 1
             try:
                 reaction = self.react(rows, Deadline(row_key, day), context, customer_id, day, paused)
+            except NewerRowError:
+                raise
             except Exception as error:  # noqa: BLE001 - our fault: announced, tried again the next day, and those behind it fire
                 result.failures.append(
                     f"deadline {row_key or 'of the debtor'} of {customer_id}: {type(error).__name__}: {error}"[:500]

@@ -1,16 +1,20 @@
 """The keys of a debtor's rows: every one is built and read here, and so is the day of a written row's next deadline.
 
-Apart from what rows are, so that a process that only reads and packs them need not load every contract first.
+Apart from what rows are, so that a process that only reads and packs them, or asks for their version, need not load every
+contract first.
 
 A row key is the kind of the row, one letter, and what tells rows of this kind apart:
 
 * ``""`` the header, which is the only row without a letter
 * ``m`` what the score has learned
 * ``i/<invoice>`` an invoice; ``w/<invoice>`` money that waits for it; ``f/<invoice>`` its features at scoring
-* ``p/<payment>`` a payment
+* ``p/<payment>`` a payment; ``c/<credit note>`` a credit note
+* ``d/<rank>/<row key>`` a fact that counts from a later day on
 * ``s/<currency>/<day>`` the sales of a day
 * ``x/<cell>`` an amount cell of the score
 * ``n/<what>/<id>`` a marker of something seen
+
+A row of any other kind is one that a later version added: its bytes are kept, it is never read, and it has no deadline here.
 
 In the state topic the key is customer, U+001F, row key. Keys that begin with U+0000 are
 the engine's (``streams.engine.keys``).
@@ -22,6 +26,12 @@ from typing import Any
 
 import msgspec
 
+ROW_VERSION = 3
+"""Written into each header, and the ``row_format`` of the agent. A later version reads what an earlier one wrote; an earlier one
+refuses the partitions of a later one, whose rows it would write without what it does not know ("Rows have a format" in
+``streams/engine/README.md``). 1: the header held what the row ``SCORE`` holds. 2: amounts were posted in the
+order of arrival, and unallocated credit lowered the open amount."""
+
 SEPARATOR = "\x1f"
 """Between customer and row key in the state topic; no id of a customer holds it."""
 OPENED = f"{SEPARATOR}opened"
@@ -30,13 +40,13 @@ OPENED = f"{SEPARATOR}opened"
 HEADER = ""
 SCORE = "m"
 """Most events neither read nor change what the score has learned, so they should not have to read and write it."""
-ITEM, PENDING, FEATURES, PAYMENT, SALES, CELL, SEEN = "i", "w", "f", "p", "s", "x", "n"
+ITEM, PENDING, FEATURES, PAYMENT, CREDIT, SALES, CELL, SEEN, POSTPONED = "i", "w", "f", "p", "c", "s", "x", "n", "d"
 RATES = "r"
 """No row: that the rates have changed is a cause of decisions about a debtor, and named like a row's deadline."""
-KINDS_WITHOUT_DEADLINE = frozenset((SCORE, PENDING, CELL))
+KINDS_WITH_DEADLINE = frozenset((HEADER, ITEM, FEATURES, PAYMENT, CREDIT, SALES, SEEN, POSTPONED))
 
 ITEM_PREFIX, PENDING_PREFIX, FEATURES_PREFIX, PAYMENT_PREFIX = f"{ITEM}/", f"{PENDING}/", f"{FEATURES}/", f"{PAYMENT}/"
-SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX = f"{SALES}/", f"{CELL}/", f"{SEEN}/"
+SALES_PREFIX, CELL_PREFIX, SEEN_PREFIX, CREDIT_PREFIX = f"{SALES}/", f"{CELL}/", f"{SEEN}/", f"{CREDIT}/"
 """With a kind's prefix whoever builds or finds very many keys does without a call for each."""
 
 
@@ -84,6 +94,33 @@ def payment_key(payment_id: str) -> str:
     'p/P-1'
     """
     return PAYMENT_PREFIX + payment_id
+
+
+def credit_note_key(credit_note_id: str) -> str:
+    """The row of a credit note.
+
+    >>> credit_note_key("K-1")
+    'c/K-1'
+    """
+    return CREDIT_PREFIX + credit_note_id
+
+
+def postponed_key(rank: int, row_key: str) -> str:
+    """The row of a fact that counts from a later day on, by the key of its own row. Of one day, lower ranks come first.
+
+    >>> postponed_key(0, "i/I-7")
+    'd/0/i/I-7'
+    """
+    return f"{POSTPONED}/{rank}/{row_key}"
+
+
+def postponed_row_key(key: str) -> str:
+    """The key of a postponed fact's own row.
+
+    >>> postponed_row_key("d/0/i/I-7")
+    'i/I-7'
+    """
+    return key[4:]
 
 
 def sales_key(currency: str, day: int) -> str:
@@ -179,9 +216,14 @@ def deadline_of(row_key: str, value: bytes) -> int:
     (739000, 0)
     >>> deadline_of("f/I-7", b'[3,false,"small",null,false,"all",null,0.05,0,null,"0.00",739000]'), deadline_of(SCORE, b"{}")
     (739000, 0)
+
+    A kind of a later version has none that we know of.
+
+    >>> deadline_of("q/I-7", b'{"wake":739000}')
+    0
     """
     kind = row_key[:1]
-    if kind in KINDS_WITHOUT_DEADLINE:
+    if kind not in KINDS_WITH_DEADLINE:
         return 0
     day: int = (_read_deadline_of_features(value) if kind == FEATURES else _read_deadline(value)).next_deadline
     return day

@@ -5,22 +5,45 @@ Values are JSON that a person can read; floats round-trip exactly.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
+from agents.brain import NewerRowError
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency
-from agents.debtor.keys import CELL, FEATURES, HEADER, ITEM, PAYMENT, PENDING, SALES, SCORE, SEEN
+from agents.debtor.keys import (
+    CELL,
+    CREDIT,
+    FEATURES,
+    HEADER,
+    ITEM,
+    ITEM_PREFIX,
+    PAYMENT,
+    PENDING,
+    POSTPONED,
+    ROW_VERSION,
+    SALES,
+    SCORE,
+    SEEN,
+)
 from agents.debtor.limits.state import Limit
-from agents.debtor.payments.state import Balance, Item, Payment, PendingAllocations, SalesDay, SeenMarker
+from agents.debtor.payments.state import (
+    ZERO,
+    Balance,
+    CreditNote,
+    Item,
+    Payment,
+    PendingAllocations,
+    PostponedFact,
+    SalesDay,
+    SeenMarker,
+)
 from agents.debtor.scoring.state import Cell, Features, LastScore, ScoreState
-
-ROW_VERSION = 2
-"""Written into each header; a later version reads what an earlier one wrote. 1: the header held what the row ``SCORE`` holds."""
 
 
 class Master(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,11 +102,23 @@ class Opening(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far the judging by ``rates`` has come, in the order of ``rejudging.place_of``; None = all have been judged."""
 
 
-Row = Header | ScoreState | Item | Payment | PendingAllocations | SalesDay | Features | Cell | SeenMarker
+Row = (
+    Header
+    | ScoreState
+    | Item
+    | Payment
+    | CreditNote
+    | PendingAllocations
+    | SalesDay
+    | Features
+    | Cell
+    | SeenMarker
+    | PostponedFact
+)
 
 _KINDS: dict[str, type] = {
     HEADER: Header, SCORE: ScoreState, ITEM: Item, PAYMENT: Payment, PENDING: PendingAllocations, SALES: SalesDay,
-    FEATURES: Features, CELL: Cell, SEEN: SeenMarker,
+    FEATURES: Features, CELL: Cell, SEEN: SeenMarker, CREDIT: CreditNote, POSTPONED: PostponedFact,
 }  # fmt: skip
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {kind: msgspec.json.Decoder(row) for kind, row in _KINDS.items()}
 _ENCODER = msgspec.json.Encoder(decimal_format="string")
@@ -151,6 +186,15 @@ def decode(row_key: str, value: bytes) -> Row:
     return row
 
 
+def is_known(row_key: str) -> bool:
+    """Whether this version knows the kind of a row. Of others the bytes are kept, and nothing else is done with them.
+
+    >>> is_known("i/I-7"), is_known("q/I-7")
+    (True, False)
+    """
+    return row_key[:1] in _DECODERS
+
+
 # -- rows of earlier versions
 class _ScoreOfVersion1(msgspec.Struct, frozen=True):
     last: LastScore | None = None
@@ -159,23 +203,55 @@ class _ScoreOfVersion1(msgspec.Struct, frozen=True):
 _read_score_of_version_1 = msgspec.json.Decoder(_ScoreOfVersion1).decode
 
 
-def open_header(row: Row | None, day: int) -> tuple[Header, dict[str, Row | None]]:
+def open_header(rows: Mapping[str, Row], day: int) -> tuple[Header, dict[str, Row | None]]:
     """A debtor's header as this version writes it, and the rows that change by that; a new header where there is none yet.
 
-    >>> header, changes = open_header(None, 739000)
+    Raises NewerRowError for a header of a later version: written again from here, it would lose what this one does not know.
+
+    >>> header, changes = open_header({}, 739000)
     >>> header.version, header.first_day, changes
-    (2, 739000, {})
+    (3, 739000, {})
     """
+    row = rows.get(HEADER)
     if not isinstance(row, Header):
         return Header(version=ROW_VERSION, first_day=day), {}
     if row.version == ROW_VERSION:
         return row, {}
-    header, score = upgrade(row)
-    return header, {SCORE: score, HEADER: header}
+    if row.version > ROW_VERSION:
+        raise NewerRowError(
+            f"a debtor's rows are of version {row.version}, and this code knows them up to {ROW_VERSION}: update it"
+        )
+    changes: dict[str, Row | None] = {}
+    if row.version == 1:
+        row, changes[SCORE] = split_score(row)
+    items = [item for key in rows if key.startswith(ITEM_PREFIX) and isinstance(item := rows.get(key), Item)]
+    header = changes[HEADER] = upgrade(row, items)
+    return header, changes
 
 
-def upgrade(header: Header) -> tuple[Header, ScoreState]:
-    """A header of version 1 as this version writes it, and what the score had learned, which is now a row of its own."""
+def split_score(header: Header) -> tuple[Header, ScoreState]:
+    """A header of version 1 as version 2 writes it, and what the score had learned, which is a row of its own since then."""
     score = header.score or b"{}"
-    current = replace(header, version=ROW_VERSION, last=_read_score_of_version_1(score).last, score=msgspec.UNSET)
+    current = replace(header, version=2, last=_read_score_of_version_1(score).last, score=msgspec.UNSET)
     return current, _DECODERS[SCORE].decode(score)
+
+
+def upgrade(header: Header, items: Iterable[Item]) -> Header:
+    """A header of version 2 as this version writes it: unallocated credit is unapplied, and disputed and overdue sums are kept.
+
+    >>> from decimal import Decimal
+    >>> upgrade(Header(version=2, balances={"EUR": Balance(credit=Decimal(5))}), ()).balances["EUR"].unapplied
+    Decimal('5.00')
+    """
+    balances = {
+        currency: replace(balance, unapplied=balance.unapplied + balance.credit, credit=ZERO)
+        for currency, balance in header.balances.items()
+    }
+    for item in items:
+        balance = balances.get(item.currency)
+        if balance is not None and item.open:
+            disputed = list(balance.disputed)
+            disputed[item.bucket] += item.open if item.disputes else ZERO
+            late = item.open if item.counted_overdue else ZERO
+            balances[item.currency] = replace(balance, disputed=tuple(disputed), overdue_sum=balance.overdue_sum + late)
+    return replace(header, version=ROW_VERSION, balances=balances)

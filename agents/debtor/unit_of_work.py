@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import HEADER, RATES, SCORE, kind_of
-from agents.debtor.payments.decide import LedgerView, Posting, worst_days_past_due
-from agents.debtor.payments.state import ZERO, Balance
+from agents.debtor.keys import RATES, SCORE, kind_of
+from agents.debtor.payments.decide import worst_days_past_due
+from agents.debtor.payments.posting import LedgerView, Posting
+from agents.debtor.payments.state import ZERO, Balance, Item
 from agents.debtor.scoring.state import ScoreState
 from agents.debtor.state import RatesInForce, Row, open_header
 from schemas.base import Contract
@@ -95,7 +96,7 @@ class UnitOfWork:
 
     __slots__ = (
         "_base", "_cause", "_cause_id", "_day", "_number", "_summed", "_sums", "at", "changes", "context", "customer_id",
-        "header", "header_before", "may_send", "needs_score", "outputs", "paused", "policy",
+        "header", "header_before", "may_send", "needs_score", "outputs", "paused", "policy", "recorded_before",
     )  # fmt: skip
 
     def __init__(
@@ -115,10 +116,12 @@ class UnitOfWork:
         """Whether something has changed that the debtor's own score looks at."""
         self._summed: Mapping[str, Balance] | None = None
         self._sums = NO_SUMS
-        self.header, self.changes = open_header(base.get(HEADER), day)
+        self.header, self.changes = open_header(base, day)
         self.header_before = self.header
         self._cause, self._cause_id = cause, ""
         self.at = cause.recorded if isinstance(cause, Event) else start_of_day(cause.day, self.policy.time_zone)
+        self.recorded_before = ""
+        """When a postponed fact was recorded, RFC 3339; empty = now."""
         live_from = context.live_from
         self.may_send = live_from is None or day >= _first_day(live_from, self.policy.time_zone)
 
@@ -126,6 +129,11 @@ class UnitOfWork:
     def day(self) -> int:
         """The creditor's day, as an ordinal."""
         return self._day
+
+    @property
+    def recorded(self) -> str:
+        """When the fact was recorded, RFC 3339: it tells which of two words about the same thing is the later one."""
+        return self.recorded_before or self.at.isoformat()
 
     @property
     def today(self) -> date:
@@ -144,7 +152,14 @@ class UnitOfWork:
     def ledger(self) -> LedgerView:
         """What the debtor owes by now, and the rules' days, for ``payments.decide``."""
         policy = self.policy
-        return LedgerView(self.header.balances, self.get, self._day, policy.alerts.overdue_days, policy.horizon_days)
+        rules = policy.alerts
+        return LedgerView(self.header.balances, self.get, self._day, rules.overdue_days, policy.horizon_days, self.tolerance)
+
+    def tolerance(self, item: Item) -> Decimal:
+        """How much of an invoice may stay open without anybody being late; without a rate the share alone counts."""
+        rules, rate = self.policy.alerts, self.rate(item.currency)
+        share: Decimal = rules.tolerance_share * item.amount
+        return share if rate is None else max(share, rules.tolerance_amount / rate)
 
     def post(self, posting: Posting) -> None:
         """Take over what a fact did to items and balances."""
@@ -255,7 +270,7 @@ class UnitOfWork:
         total = NO_SUMS
         for currency, balance in balances.items():
             open_amount = balance.open_amount
-            part = Sums(open_amount, open_amount - balance.unapplied, balance.overdue, balance.sales_90d)
+            part = Sums(open_amount, open_amount - balance.unapplied, balance.overdue_net, balance.sales_90d)
             if currency != self.policy.currency:
                 rate = rate_of(currency)
                 if rate is None:
@@ -269,8 +284,8 @@ class UnitOfWork:
 
     @property
     def overdue_items(self) -> int:
-        """The number of open invoices that are late enough for the overdue alert, over all currencies."""
-        return sum(balance.overdue_items for balance in self.header.balances.values())
+        """The number of open invoices that are late enough for the overdue alert, over all currencies, net of unapplied cash."""
+        return sum(balance.late_items for balance in self.header.balances.values())
 
     def balance(self, currency: str) -> Balance:
         """The balance of a currency."""

@@ -64,9 +64,13 @@ def _overdue_share(balances: dict[str, Balance]) -> float:
 
 
 def is_material(uow: UnitOfWork, item: Item) -> bool:
-    """Whether the open rest is large enough to count as a default. Where a rate is missing it is: better one too many."""
+    """Whether what is unpaid of an invoice is large enough for a default, by amount and by share (CRR Art. 178).
+
+    Where a rate is missing the amount is large enough: better one too many.
+    """
+    unpaid = item.amount - item.credited - item.paid
     rate = uow.rate(item.currency)
-    return rate is None or item.open * rate >= uow.policy.default_amount
+    return unpaid > uow.policy.default_share * item.amount and (rate is None or unpaid * rate >= uow.policy.default_amount)
 
 
 # -- limits
@@ -83,6 +87,7 @@ def limit_inputs(uow: UnitOfWork) -> LimitInputs:
         shock=header.bank.shock,
         is_rising=is_rising(header.bank),
         payments_paused="payments" in uow.paused,
+        unpaid=sums.open_amount,
     )
 
 

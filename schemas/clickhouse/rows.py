@@ -183,6 +183,51 @@ def _credit_note(fact: payments.CreditNoteIssued) -> Iterator[tuple[str, Values]
 
 def _payment_return(fact: payments.PaymentReturned) -> Iterator[tuple[str, Values]]:
     yield "payment_returns", {"day": fact.returned_on}
+    for number, allocation in enumerate(fact.allocations, 1):
+        named = {"number": number, "invoice_id": allocation.invoice_id, "amount": allocation.amount}
+        yield "return_allocations", {"day": fact.returned_on, **named}
+
+
+def _new_list(
+    fact: payments.PaymentAllocated | payments.CreditNoteAllocated, entry: str, entry_id: str
+) -> Iterator[tuple[str, Values]]:
+    """A row for the list, which may be empty, and one for each of its allocations, counted from 1."""
+    row = {"entry": entry, "entry_id": entry_id, "day": fact.allocated_on}
+    yield "allocations", {**row, "number": 0, "invoice_id": "", "amount": Decimal(0)}
+    for number, allocation in enumerate(fact.allocations, 1):
+        yield "allocations", {**row, "number": number, "invoice_id": allocation.invoice_id, "amount": allocation.amount}
+
+
+def _payment_list(fact: payments.PaymentAllocated) -> Iterator[tuple[str, Values]]:
+    return _new_list(fact, "payment", fact.payment_id)
+
+
+def _credit_note_list(fact: payments.CreditNoteAllocated) -> Iterator[tuple[str, Values]]:
+    return _new_list(fact, "credit_note", fact.credit_note_id)
+
+
+def _credit_note_cancellation(fact: payments.CreditNoteCancelled) -> Iterator[tuple[str, Values]]:
+    yield "credit_cancellations", {"day": fact.cancelled_on}
+
+
+def _amendment(fact: payments.InvoiceAmended) -> Iterator[tuple[str, Values]]:
+    yield "amendments", {"day": fact.amended_on, "reference": fact.reference or ""}
+
+
+def _reinstatement(fact: payments.InvoiceReinstated) -> Iterator[tuple[str, Values]]:
+    yield "closures", {"kind": "reinstated", "day": fact.reinstated_on}
+
+
+def _reversal(fact: payments.WriteOffReversed) -> Iterator[tuple[str, Values]]:
+    yield "closures", {"kind": "reversed", "day": fact.reversed_on}
+
+
+def _dispute(fact: payments.DisputeOpened) -> Iterator[tuple[str, Values]]:
+    yield "disputes", {"kind": "opened", "day": fact.opened_on}
+
+
+def _end_of_dispute(fact: payments.DisputeClosed) -> Iterator[tuple[str, Values]]:
+    yield "disputes", {"kind": "closed", "day": fact.closed_on}
 
 
 def _cancellation(fact: payments.InvoiceCancelled) -> Iterator[tuple[str, Values]]:
@@ -209,6 +254,14 @@ _FACTS: dict[type, Callable[[Any], Iterator[tuple[str, Values]]]] = {
     payments.InvoiceCancelled: _cancellation,
     payments.InvoiceWrittenOff: _write_off,
     payments.RecoveryReceived: _recovery,
+    payments.PaymentAllocated: _payment_list,
+    payments.CreditNoteAllocated: _credit_note_list,
+    payments.CreditNoteCancelled: _credit_note_cancellation,
+    payments.InvoiceAmended: _amendment,
+    payments.InvoiceReinstated: _reinstatement,
+    payments.WriteOffReversed: _reversal,
+    payments.DisputeOpened: _dispute,
+    payments.DisputeClosed: _end_of_dispute,
     customers.CustomerUpdated: _customer,
 }
 """Facts that have tables of their own, because the roll-ups count them."""

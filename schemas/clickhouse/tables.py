@@ -38,6 +38,16 @@ TABLES: dict[str, tuple[str, ...]] = {
     "closures": ("customer_id", "invoice_id", "kind", "day", "record", "recorded_time"),
     "payment_returns": ("customer_id", "currency", "payment_id", "return_id", "day", "amount", "record", "recorded_time"),
     "recoveries": ("customer_id", "currency", "invoice_id", "recovery_id", "day", "amount", "record", "recorded_time"),
+    "allocations": (
+        "customer_id", "currency", "entry", "entry_id", "allocation_id", "number", "invoice_id", "day", "amount", "record",
+        "recorded_time",
+    ),
+    "return_allocations": (
+        "customer_id", "currency", "payment_id", "return_id", "number", "invoice_id", "day", "amount", "record", "recorded_time",
+    ),
+    "amendments": ("customer_id", "invoice_id", "amendment_id", "day", "due_on", "reference", "record", "recorded_time"),
+    "disputes": ("customer_id", "invoice_id", "dispute_id", "kind", "day", "record", "recorded_time"),
+    "credit_cancellations": ("customer_id", "credit_note_id", "day", "record", "recorded_time"),
     "customers_raw": (
         "customer_id", "country", "industry", "segment", "terms_days", "parent_id", "group_id", "currency", "insured_limit",
         "security_held", "offset", "record", "recorded_time",

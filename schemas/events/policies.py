@@ -54,6 +54,10 @@ class AlertRules(Contract):
     overdue_days: int = Field(default=30, ge=1, le=365)
     overdue_amount: NotNegativeAmount = Decimal(100)
     """Overdue invoices below this sum, in the policy's currency, raise nothing."""
+    tolerance_amount: NotNegativeAmount = Decimal(5)
+    """An invoice of which no more than this, or no more than ``tolerance_share`` of it, stays open makes nobody late: bank
+    charges, rounding. In the policy's currency."""
+    tolerance_share: Factor = Decimal("0.01")
     score_drop: Probability = 0.20
     """A rise of p_late by this much against its slow average."""
     over_limit_share: Factor = Decimal("1.00")
@@ -76,6 +80,8 @@ class PolicyPublished(Contract):
     """Days past due that count as a default (CRR Art. 178). Only 90 is supported: a policy with another number is refused."""
     default_amount: NotNegativeAmount = Decimal(500)
     """Materiality of a default, in the policy's currency (CRR Art. 178: EUR 500 for non-retail)."""
+    default_share: Factor = Decimal("0.01")
+    """Materiality of a default, as a share of what the debtor was invoiced (CRR Art. 178: 1 %)."""
     loss_given_default: Probability = 0.60
     """Used until recoveries have taught it; common supervisory values for unsecured claims lie between 0.40 and 0.75."""
     horizon_days: int = Field(default=400, ge=90, le=4000)

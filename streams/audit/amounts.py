@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from agents.debtor.event_order import local_day
-from agents.debtor.keys import FEATURES, HEADER, deadline_of, kind_of, split_key
+from agents.debtor.keys import FEATURES, HEADER, ROW_VERSION, deadline_of, kind_of, split_key
 from agents.debtor.state import Header, decode
 from schemas.base import format_amount
 from schemas.registry import DEBTOR_SOURCES
@@ -52,7 +52,7 @@ class StateSnapshot:
 def read_snapshot(settings: Settings, partition: int) -> StateSnapshot | None:
     """Read a partition's state topic to its end. None where no tick has come yet."""
     rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, "debtor-state"), partition)
-    checkpoint = read_checkpoint(rows)
+    checkpoint = read_checkpoint(rows, ROW_VERSION, f"debtor {partition}")
     if checkpoint.tick is None or checkpoint.context is None:
         return None
     day = local_day(checkpoint.tick.time, checkpoint.context.policy.time_zone)
@@ -72,21 +72,18 @@ def read_snapshot(settings: Settings, partition: int) -> StateSnapshot | None:
     return StateSnapshot(checkpoint.positions, day, checkpoint.number, headers, due)
 
 
-# The steps that the view `debtors` adds up, with all that is known, as the state has it, as of a given day.
+# The steps that the view `debtors` adds up, up to the day of the state: a fact counts in both from its value date on.
 AMOUNTS = """SELECT customer_id, toString(currency) AS currency, toString(sum(open_step) - sum(unapplied_step)) AS exposure,
 toString(sum(open_step)) AS open_amount, toString(sum(unapplied_step)) AS unapplied,
-toString(sumIf(open_step, toInt32(due_on) < {day})) AS overdue_amount
-FROM invoice_steps GROUP BY customer_id, currency"""
+toString(sum(disputed_step)) AS disputed_amount, toString(sumIf(open_step, toInt32(due_on) < {day})) AS overdue_amount
+FROM invoice_steps WHERE toInt32(day) <= {day} GROUP BY customer_id, currency"""
 LIMITS = """SELECT customer_id, argMax(toString(new_limit), (generation, sequence)) AS credit_limit,
 argMax(hold, (generation, sequence)) AS hold, max((generation, sequence)) AS last FROM {table} GROUP BY customer_id"""
 LIMIT_TABLES = {"act": "limit_changes", "observe": "limit_proposals"}
 """What the policy does -> the table in which its limits are."""
-TANGLED = """SELECT customer_id FROM payment_returns UNION DISTINCT SELECT customer_id FROM closures WHERE kind = 'cancelled'
-AND (customer_id, invoice_id) IN (SELECT customer_id, invoice_id FROM postings WHERE entry = 'credit_note')"""
-"""The roll-ups know no order within an invoice: here they may rightly differ from the state by what another payment covers."""
 EPOCH_DAY = 719_163
 """1970-01-01 as an ordinal."""
-FIELDS = ("exposure", "open_amount", "unapplied", "overdue_amount")
+FIELDS = ("exposure", "open_amount", "unapplied", "disputed_amount", "overdue_amount")
 
 
 def audit_amounts(
@@ -105,10 +102,7 @@ def audit_amounts(
             break
         last_numbers = numbers
         time.sleep(POLL_S)
-    tangled = {row["customer_id"] for row in clickhouse.rows(TANGLED)} if differences else set()
-    unclear |= dict.fromkeys(differences.keys() & tangled, "returned payments, or a cancelled invoice that was credited")
-    clear = [customer for customer in sorted(differences) if customer not in unclear]
-    return [difference for customer in clear for difference in differences[customer]], Counter(unclear.values())
+    return [difference for customer in sorted(differences) for difference in differences[customer]], Counter(unclear.values())
 
 
 def compare_snapshots(
@@ -172,9 +166,9 @@ def compare_amounts(customer: str, header: Header, amounts: Amounts, currencies:
     """What a debtor owes by its header row, and by ClickHouse."""
     for currency in sorted({*header.balances, *currencies}):
         balance = header.balances.get(currency)
-        state = (ZERO, ZERO, ZERO, ZERO)
+        state = (ZERO, ZERO, ZERO, ZERO, ZERO)
         if balance is not None:
-            state = (balance.exposure, balance.open_amount, balance.unapplied, balance.overdue)
+            state = (balance.exposure, balance.open_amount, balance.unapplied, balance.disputed_amount, balance.overdue)
         row = amounts.get((customer, currency), {})
         for name, expected in zip(FIELDS, state, strict=True):
             actual = Decimal(row.get(name, ZERO))

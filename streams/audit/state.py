@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agents.brain import FoldResult
 from agents.debtor.keys import SEPARATOR, split_key
+from agents.registry import AGENTS
 from agents.version import CODE_VERSION
 from schemas.outputs.operations import Run, SliceCommitted
 from streams.audit.outputs import Outputs
@@ -51,7 +52,7 @@ def audit_state(
     holder = f"{agent} {partition}"
     outputs = None if clickhouse is None else Outputs(settings, clickhouse, agent, partition)
     stored = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state_topic), partition)
-    checkpoint = read_checkpoint(stored)
+    checkpoint = read_checkpoint(stored, AGENTS[agent].row_format, holder)
     if outputs is not None:
         outputs.wait(bar)
         bar.say(f"folding {holder}")

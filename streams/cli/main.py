@@ -54,7 +54,7 @@ for command in (
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 130 stopped by Ctrl-C."""
+    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 rows of a newer version, 130 stopped by Ctrl-C."""
     try:
         status = duewatch.main(standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)

@@ -23,6 +23,7 @@ from schemas.events.models import ModelPublished
 from schemas.events.policies import PolicyPublished
 from schemas.events.rates import RatesPublished
 from streams.clock.writer import ClockWriter
+from streams.engine.context import UnreadableContextError, is_context
 from streams.engine.partition_task import read_checkpoint
 from streams.kafka.admin import admin_client, list_offsets
 from streams.kafka.codec import decode
@@ -133,8 +134,9 @@ class _LeaderTerm:
         Never the whole of ``clock-single``, which has a tick a second for years; the few rows of an agent that reads it stand
         for it.
         """
-        state = full_name(self._settings.prefix, single_agents()[0].state)
-        checkpoint = read_checkpoint(read_rows(self._kafka, state, 0))
+        agent = single_agents()[0]
+        rows = read_rows(self._kafka, full_name(self._settings.prefix, agent.state), 0)
+        checkpoint = read_checkpoint(rows, agent.row_format, f"{agent.name} 0")
         if checkpoint.tick is not None:
             tick = checkpoint.tick
             self.last = Ticked(number=tick.number, time=tick.time, ends={}, step=tick.step)
@@ -164,6 +166,8 @@ class _LeaderTerm:
         topic = (message.topic() or "").removeprefix(full_name(self._settings.prefix, ""))
         event: Event | Rejection = decode(topic, message.key(), message.value(), read_headers(message))
         if isinstance(event, Rejection):
+            if topic == "clock-single" and is_context(read_headers(message)):
+                raise UnreadableContextError(f"the context at offset {message.offset()} of {topic}: {event.reason}")
             # The policy in force stays: a broken one must not stop the clock. Whoever published it finds it here.
             log.error("context.rejected", topic=topic, offset=message.offset(), reason=event.reason)
         else:

@@ -37,6 +37,7 @@ def _spec(agent: Agent, settings: Settings, brain: Callable[[], Brain]) -> Agent
         order="replay" if replay and agent.sorts_replays else "arrival",
         replay=replay,
         brain=brain,
+        row_format=agent.row_format,
         with_tick=agent.waits_for_ticks and not replay,
         max_slice=agent.max_slice,
     )

@@ -120,7 +120,9 @@ class SliceProcessor:
 
     def _writer(self, partition: int) -> WriterId:
         spec = self._spec
-        return WriterId(spec.name, partition, spec.partitions, self._prefix, spec.state, spec.order, CODE_VERSION)
+        return WriterId(
+            spec.name, partition, spec.partitions, self._prefix, spec.state, spec.order, CODE_VERSION, spec.row_format
+        )
 
     # -- metrics and log
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Semaphore
@@ -23,6 +24,7 @@ from schemas.events.clock import ContextSet, SourceResumed, Ticked
 from schemas.events.envelope import Rejection
 from schemas.registry import TOPICS
 from streams.engine.apply import SliceProcessor
+from streams.engine.context import UnreadableContextError, is_context
 from streams.engine.fetcher import Arrival, Fetcher
 from streams.engine.ownership import RETAKE_DELAY_S, Ownership
 from streams.engine.partition_task import PartitionTask
@@ -70,7 +72,15 @@ class Engine:
         self._processor = SliceProcessor(spec, settings.prefix, self._names, metrics, commits, stage)
         self._pool = ThreadPoolExecutor(spec.partitions + 4, thread_name_prefix=spec.name)
         self._ownership = Ownership(
-            spec, settings, metrics, self._names, self._pool, self._spawn, on_start=self._read_on, on_end=self._forget
+            spec,
+            settings,
+            metrics,
+            self._names,
+            self._pool,
+            self._spawn,
+            on_start=self._read_on,
+            on_end=self._forget,
+            on_refuse=app.shut_down,
         )
         self._fetcher: Fetcher | None = None
         self._idle: dict[PartitionTask, None] = {}
@@ -165,7 +175,7 @@ class Engine:
     # -- what the fetcher calls, in the event loop
 
     def _on_arrivals(self, arrivals: list[Arrival]) -> None:
-        """Take what was read. A gap ends the task: it begins again from its committed positions."""
+        """Take what was read. A gap or an unreadable context ends the task: it begins again from its committed positions."""
         tasks: dict[PartitionTask, None] = {}
         for owner, topic, records, after, size in arrivals:
             task = cast("PartitionTask", owner)
@@ -178,6 +188,9 @@ class Engine:
                     task.buffer.add_records(topic, records, task.buffer.fetched[topic], after, size)
             except GapError as error:
                 self._give_up(task, error, delay_s=0.0)
+                continue
+            except UnreadableContextError as error:
+                self._give_up(task, error)
                 continue
             tasks[task] = None
         for task in tasks:
@@ -209,7 +222,7 @@ class Engine:
                 self._fetcher.pause(task, (self._names[topic], task.partition))
 
     def _add_ticks(self, task: PartitionTask, records: Sequence[KafkaRecord], after: int) -> None:
-        """Take records of the clock: ticks, contexts and resumptions. Raises GapError."""
+        """Take records of the clock: ticks, contexts and resumptions. Raises GapError, UnreadableContextError."""
         first = records[0].offset if records else after
         if first < task.clock_fetched:
             raise GapError(f"{self.spec.clock}: fetched from {first}, expected {task.clock_fetched}")
@@ -218,6 +231,17 @@ class Engine:
             message = self._clock_message(record)
             if isinstance(message, Ticked | ContextSet | SourceResumed):
                 task.buffer.add_tick(record.offset, message)
+            elif is_context(record.headers or ()):
+                place = f"offset {record.offset} of {self.spec.clock} {task.partition}"
+                log.error(
+                    "context.unreadable",
+                    agent=self.spec.name,
+                    partition=task.partition,
+                    offset=record.offset,
+                    reason=str(message),
+                    fix="the partition stands still until a worker can read it: if a newer version wrote it, start that version",
+                )
+                raise UnreadableContextError(f"the context at {place}: {message}")
             else:
                 log.error(
                     "clock.unreadable", agent=self.spec.name, partition=task.partition, offset=record.offset, reason=str(message)
@@ -226,12 +250,10 @@ class Engine:
     def _clock_message(self, record: KafkaRecord) -> object:
         """The tick, context or resumption in a record of the clock, or why it is none."""
         if record.value and ("ce_type", b"duewatch.context.set.v1") in (record.headers or ()):
-            try:
+            with suppress(ValidationError):  # then ``decode`` words it
                 return _context_of(record.value)
-            except ValidationError as error:
-                return error
         event = decode(self.spec.clock, record.key, record.value, record.headers)
-        return event if isinstance(event, Rejection) else event.data
+        return event.reason if isinstance(event, Rejection) else event.data
 
     # -- handing out
 

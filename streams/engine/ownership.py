@@ -15,12 +15,15 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from confluent_kafka import KafkaException
 
-from streams.engine.partition_task import PartitionTask, new_task
+from streams.engine.partition_task import PartitionTask, new_task, read_checkpoint
 from streams.engine.restore import read_state
 from streams.engine.restore_process import RestoreProcesses
+from streams.engine.row_format import NewerFormatError, require_known_rows
 from streams.engine.slicing import Rules
 from streams.engine.spec import AgentSpec
+from streams.errors import UserError
 from streams.kafka.producer import fenced_producer
 from streams.kafka.read import offsets
 from streams.kafka.topics import full_name
@@ -44,7 +47,8 @@ Spawn = Callable[[Coroutine[Any, Any, Any]], None]
 class Ownership:
     """The partitions of one agent in this worker. All methods are called in the event loop.
 
-    ``on_start`` gets a task whose rows are restored and whose predecessor is fenced; ``on_end`` one that must not go on.
+    ``on_start`` gets a task whose rows are restored and whose predecessor is fenced; ``on_end`` one that must not go on;
+    ``on_refuse`` why this worker may not have a partition: it ends, so that Kafka gives the partition to a newer one.
     ``names``: topic -> as the broker calls it. ``pool`` runs what blocks, ``spawn`` starts a coroutine.
     """
 
@@ -58,10 +62,11 @@ class Ownership:
         spawn: Spawn,
         on_start: Callable[[PartitionTask], None],
         on_end: Callable[[PartitionTask], None],
+        on_refuse: Callable[[UserError], None],
     ) -> None:
         self._spec, self._settings, self._metrics = spec, settings, metrics
         self._names, self._pool, self._spawn = names, pool, spawn
-        self._on_start, self._on_end = on_start, on_end
+        self._on_start, self._on_end, self._on_refuse = on_start, on_end, on_refuse
         self.tasks: dict[int, PartitionTask] = {}
         self.assigned: set[int] = set()
         self.is_stopping = False
@@ -132,6 +137,10 @@ class Ownership:
         try:
             async with self._restores:
                 task = await asyncio.get_running_loop().run_in_executor(self._pool, self._restore_anywhere, number)
+        except NewerFormatError as error:
+            log.error("partition.refused", agent=self._spec.name, partition=number, error=str(error))  # noqa: TRY400 - says it all
+            self._on_refuse(error)
+            delay_s = RETAKE_DELAY_S
         except Exception as error:  # noqa: BLE001 - the broker may be away for a while; the partition stays assigned
             report = log.info if self.is_stopping else log.warning
             report("takeover.failed", agent=self._spec.name, partition=number, error=f"{type(error).__name__}: {error}"[:300])
@@ -158,7 +167,15 @@ class Ownership:
         timeout_s = REPLAY_TRANSACTION_TIMEOUT_S if spec.replay else settings.transaction_timeout_s
         producer = fenced_producer(kafka, f"{full_name(settings.prefix, spec.name)}-{number}", int(1000 * timeout_s))
         brain = spec.brain()
-        restored = read_state(kafka, self._names[spec.state], number, brain, self._processes)
+        try:
+            restored = read_state(kafka, self._names[spec.state], number, brain, self._processes)
+        except KafkaException:
+            raise
+        except Exception:
+            # The rows of a newer version need not be readable: then that is what is wrong.
+            require_known_rows(settings, [spec], number)
+            raise
+        checkpoint = read_checkpoint(restored.own, spec.row_format, f"{spec.name} {number}")
         rules = Rules(
             order=spec.order,
             lazy=spec.replay,
@@ -168,7 +185,7 @@ class Ownership:
             with_tick=spec.with_tick,
         )
         with _BEGINNING:
-            task = new_task(number, brain, producer, restored, spec.sources, spec.clock, rules)
+            task = new_task(number, brain, producer, restored, spec.sources, spec.clock, rules, checkpoint)
         topics = {self._names[topic]: topic for topic in spec.topics}
         first = offsets(kafka, [(name, number) for name in topics], first=True)
         for (name, _), offset in first.items():

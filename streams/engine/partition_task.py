@@ -12,7 +12,9 @@ from agents.brain import Brain, RestoresAll
 from schemas.base import format_time, parse_time
 from schemas.events.clock import ContextSet
 from streams.engine.circuit_breaker import CircuitBreaker, read_breaker
+from streams.engine.context import read_context
 from streams.engine.keys import CONTEXT, PAUSED, POSITIONS
+from streams.engine.row_format import MARK_FOR_UNSTATED, require_format
 from streams.engine.slicing import AppliedTick, Rules, SliceBuffer
 from streams.process.garbage import trim_heap
 
@@ -34,24 +36,38 @@ class Checkpoint:
     breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
     """Per source topic, of its last records."""
 
-    def position_row(self) -> bytes:
-        """Value of the row POSITIONS."""
+    def position_row(self, row_format: int, code_version: str) -> bytes:
+        """Value of the row POSITIONS; ``row_format``: of all rows of the partition, which ``code_version`` wrote last."""
         tick = None
         if self.tick:
             tick = {"number": self.tick.number, "time": format_time(self.tick.time), "step": self.tick.step}
         breakers = {topic: breaker.as_row() for topic, breaker in self.breakers.items()}
-        return orjson.dumps({"positions": dict(self.positions), "tick": tick, "number": self.number, "outcomes": breakers})
+        return orjson.dumps(
+            {
+                "format": row_format,
+                "code_version": code_version,
+                "positions": dict(self.positions),
+                "applied_tick": tick,
+                "number": self.number,
+                "outcomes": breakers,
+                **MARK_FOR_UNSTATED,
+            }
+        )
 
 
-def read_checkpoint(rows: Mapping[str, bytes]) -> Checkpoint:
-    """The checkpoint in the engine's own rows; a new partition's when there are none."""
+def read_checkpoint(rows: Mapping[str, bytes], row_format: int, holder: str) -> Checkpoint:
+    """The checkpoint in the engine's own rows; a new partition's when there are none. ``holder``: agent and partition.
+
+    Raises NewerFormatError for rows of a newer format than ``row_format``, UnreadableContextError.
+    """
     row: dict[str, Any] = orjson.loads(rows.get(POSITIONS, b"{}"))
-    tick = row.get("tick")
+    require_format(row, row_format, holder)
+    tick = row["applied_tick"] if "format" in row else row.get("tick")
     return Checkpoint(
         positions=row.get("positions", {}),
         tick=AppliedTick(tick["number"], parse_time(tick["time"]), tick["step"]) if tick else None,
         number=row.get("number", 0),
-        context=ContextSet.model_validate_json(rows[CONTEXT]) if CONTEXT in rows else None,
+        context=read_context(rows[CONTEXT], holder) if CONTEXT in rows else None,
         paused=frozenset(orjson.loads(rows.get(PAUSED, b"[]"))),
         breakers={topic: read_breaker(breaker) for topic, breaker in row.get("outcomes", {}).items()},
     )
@@ -92,9 +108,9 @@ def new_task(
     sources: tuple[str, ...],
     clock: str,
     rules: Rules,
+    checkpoint: Checkpoint,
 ) -> PartitionTask:
-    """A task from what was restored: the brain gets its rows, the engine reads its own."""
-    checkpoint = read_checkpoint(restored.own)
+    """A task from what was restored: the brain gets its rows, the engine has read its own."""
     if isinstance(brain, RestoresAll) and restored.prepared is not None:
         brain.restore_snapshot(restored.prepared)
         restored.prepared = None

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from agents.brain import Brain
 from streams.engine.slicing import Order
+from streams.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class AgentSpec:
     replay: bool
     """Of the deployment: an agent may apply what arrives in a replay, too, and tell its steps apart by itself."""
     brain: Callable[[], Brain]
+    row_format: int = 1
+    """Of the rows that ``brain`` writes; rows of a newer one are refused (``row_format``)."""
     with_tick: bool = False
     """See ``slicing.Rules``."""
     max_slice: int | None = None
@@ -56,4 +59,7 @@ class HostApp(Protocol):
         """Number of the group's last rebalance."""
 
     async def crash(self, reason: BaseException) -> None:
-        """End the worker."""
+        """End the worker, as failed."""
+
+    def shut_down(self, reason: UserError) -> None:
+        """End the worker in order, and tell people why: it must not go on, and nothing has failed."""

@@ -76,6 +76,7 @@ class WriterId:
     state_topic: str
     order: Order
     code_version: str
+    row_format: int = 1
 
 
 _last_context: tuple[ContextSet | None, bytes] = (None, b"")
@@ -95,7 +96,7 @@ def compose(
     writer: WriterId, slice_: Slice, after: Checkpoint, before: Checkpoint, folded: FoldResult, rejected: Sequence[Rejected]
 ) -> SliceWrites:
     """All that one slice writes: changed rows, the engine's rows, outputs, dead letters, the step's end, the journal."""
-    rows = {**folded.rows, POSITIONS: after.position_row()}
+    rows = {**folded.rows, POSITIONS: after.position_row(writer.row_format, writer.code_version)}
     if slice_.context:
         rows[CONTEXT] = _as_row(slice_.context)
     time = after.tick.time if after.tick else EPOCH

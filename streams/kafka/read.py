@@ -19,6 +19,8 @@ SILENCE_S = 10.0
 """A reader that gets nothing for so long is given up. Its broker is away; or there is nothing that librdkafka knows of to wait
 for: a reader as old as its topics got nothing of three out of four partitions until it was closed, once in 311 (measured)."""
 WATERMARK_S = 10.0
+TAIL = 64
+"""So many offsets before the end are read first for a row that is written last."""
 OFFSETS_TIMEOUT_S = 10.0
 
 TIMED_OUT = KafkaError._TIMED_OUT  # noqa: SLF001 - the library has no public name for it
@@ -108,6 +110,27 @@ def read_rows(kafka: Mapping[str, str], topic: str, partition: int) -> dict[str,
         else:
             rows[key] = value
     return rows
+
+
+def last_values(kafka: Mapping[str, str], places: Sequence[Place], key: str) -> dict[Place, bytes]:
+    """The last value of one key in each partition that has it. Quick where it lies near the end. Raises KafkaException."""
+    values: dict[Place, bytes] = {}
+    starts, stops, count = offsets(kafka, places, first=True), offsets(kafka, places), TAIL
+    spans = {place: (starts[place], stops[place]) for place in places}
+    consumer = reader(kafka)
+    try:
+        while spans := {place: (first, end) for place, (first, end) in spans.items() if first < end and place not in values}:
+            consumer.assign([TopicPartition(*place, max(first, end - count)) for place, (first, end) in spans.items()])
+            for message in to_the_end(consumer):
+                value = message.value()
+                if message.key() == key.encode() and value is not None:
+                    values[str(message.topic()), int(message.partition() or 0)] = value
+            # What has been read without it need not be read again.
+            spans = {place: (first, end - count) for place, (first, end) in spans.items()}
+            count *= 16
+    finally:
+        consumer.close()
+    return values
 
 
 def count_of(kafka: Mapping[str, str], topic: str, partition: int) -> int:

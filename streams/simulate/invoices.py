@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from streams.simulate.bank import book_return, cash_level
+from streams.simulate.corrections import Correctable, SimulatedPayment
 from streams.simulate.days import day_of_month, iso, month_of, next_open
 from streams.simulate.profiles import INDUSTRIES, Profile
 from streams.simulate.recorder import EventRecorder, money
@@ -44,6 +45,7 @@ class SimulatedInvoice:
     dispute_days: tuple[int, int] | None = None
     """First and last day of its dispute."""
     written_off: int | None = None
+    is_credited: bool = False
 
 
 class Receivables:
@@ -55,6 +57,7 @@ class Receivables:
         self._rng = rng
         self._sales_end = sales_end
         self._payments: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+        self._recorded_payments: list[SimulatedPayment] = []
         self.invoices: list[SimulatedInvoice] = []
 
     def simulate_life(self) -> None:
@@ -171,6 +174,7 @@ class Receivables:
     def _credit(self, invoice: SimulatedInvoice, day: int, share: float) -> None:
         cents = min(invoice.open, max(100, round(invoice.amount * share)))
         invoice.open -= cents
+        invoice.is_credited = True
         note: dict[str, Any] = {
             "credit_note_id": self._recorder.new_id("K"),
             "issued_on": iso(day),
@@ -246,8 +250,9 @@ class Receivables:
         allocations = [{"invoice_id": invoice.id, "amount": money(cents)}]
         if fate.filed is None or day < fate.filed or fate.kind == "winds_up":
             payment: dict[str, Any] = {"payment_id": payment_id, "amount": money(cents), "currency": "EUR", "paid_on": iso(day)}
-            recorder.record("payment.received", day, 14, punctual=True, allocations=allocations, **payment)
+            recorded_on = recorder.record("payment.received", day, 14, punctual=True, allocations=allocations, **payment)
             if rng.random() >= risk:
+                self._remember(payment_id, day, recorded_on, [(invoice.id, cents)])
                 invoice.open, invoice.settles = 0, day
                 return
             back = next_open(day + rng.randint(2, 4))
@@ -298,9 +303,11 @@ class Receivables:
         if rng.random() < OVERPAID_SHARE:
             total += rng.randint(100, 5_000)
         money_in: dict[str, Any] = {"amount": money(total), "currency": "EUR"}
-        recorder.record(
-            "payment.received", day, 14, payment_id=recorder.new_id("Z"), paid_on=iso(day), allocations=allocations, **money_in
+        payment_id = recorder.new_id("Z")
+        recorded_on = recorder.record(
+            "payment.received", day, 14, payment_id=payment_id, paid_on=iso(day), allocations=allocations, **money_in
         )
+        self._remember(payment_id, day, recorded_on, parts)
         if rng.random() < PAID_TWICE_SHARE and not self._has_stopped_paying(day):
             second_day = next_open(day + rng.randint(1, 8))
             recorder.record(
@@ -312,6 +319,23 @@ class Receivables:
                 allocations=[],
                 **money_in,
             )
+
+    def _remember(self, payment_id: str, day: int, recorded_on: int | None, parts: list[tuple[str, int]]) -> None:
+        if recorded_on is not None:
+            self._recorded_payments.append(SimulatedPayment(payment_id, day, recorded_on, tuple(parts)))
+
+    def correctable(self) -> list[Correctable]:
+        """Invoices in whose life nothing happened but payments, the last of which has been recorded."""
+        payments: defaultdict[str, list[SimulatedPayment]] = defaultdict(list)
+        for payment in self._recorded_payments:
+            for invoice_id, _ in payment.parts:
+                payments[invoice_id].append(payment)
+        untouched = [i for i in self.invoices if not (i.open or i.missed or i.is_credited or i.dispute_days)]
+        return [
+            Correctable(invoice.id, invoice.issued_on, invoice.due, own[0].paid_on, own[-1])
+            for invoice in untouched
+            if (own := payments[invoice.id]) and own[-1].paid_on == invoice.settles and own[0].paid_on > invoice.issued_on
+        ]
 
     # ---------------------------------------------------------------- the end
 

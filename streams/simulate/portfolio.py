@@ -12,6 +12,7 @@ import orjson
 from schemas.events.policies import DEFAULT_DAYS
 from schemas.registry import DEBTOR_SOURCES
 from streams.simulate import bank, insolvency
+from streams.simulate.corrections import FIRST_NUMBER, correct_books
 from streams.simulate.days import START, iso
 from streams.simulate.invoices import Receivables, SimulatedInvoice
 from streams.simulate.profiles import Profile, draw_profile
@@ -78,9 +79,11 @@ def _simulate_debtor(seed: int, index: int, days: int) -> tuple[list[SimulatedEv
     receivables = Receivables(profile, recorder, Random(f"{seed}/{index}/invoices"), _sales_end(profile, proceedings))
     receivables.simulate_life()
     receivables.write_off_lost(proceedings.opened_on)
+    corrections = EventRecorder(Random(f"{seed}/{index}/corrections"), profile.customer_id, profile.ends, FIRST_NUMBER)
+    correct_books(profile, corrections, Random(f"{seed}/{index}/corrected"), receivables.correctable())
     if profile.consent:
         bank.keep_account(profile, recorder, Random(f"{seed}/{index}/bank"))
-    return recorder.events, _truth(profile, receivables.invoices, proceedings, noise)
+    return [*recorder.events, *corrections.events], _truth(profile, receivables.invoices, proceedings, noise)
 
 
 def _introduce(profile: Profile, recorder: EventRecorder) -> None:

@@ -29,11 +29,11 @@ class SimulatedEvent(NamedTuple):
 class EventRecorder:
     """Records a debtor's events up to the last day of the portfolio; what would be recorded later is left out."""
 
-    def __init__(self, rng: Random, customer_id: str, ends: int) -> None:
+    def __init__(self, rng: Random, customer_id: str, ends: int, first_number: int = 0) -> None:
         self._rng = rng
         self._customer_id = customer_id
         self._ends = ends
-        self._number = 0
+        self._number = first_number
         self.events: list[SimulatedEvent] = []
 
     def new_id(self, kind: str) -> str:

@@ -6,6 +6,7 @@ What a partition's task applies is read by ``streams.engine.fetcher``, from posi
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -17,6 +18,7 @@ from faust.transport.drivers.aiokafka import Transport as AIOKafkaTransport
 from faust.types import TP
 
 from streams.engine.spec import Gauges
+from streams.errors import UserError
 
 if TYPE_CHECKING:
     from mode.types import ServiceT
@@ -28,10 +30,18 @@ class SliceApp(faust.App):
     """A Faust app whose records are read by its engines (``engine.spec.HostApp``)."""
 
     receivers: list[Gauges]
+    shutdown_reason: UserError | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.receivers = []
+        self.shutdown_reason = None
+
+    def shut_down(self, reason: UserError) -> None:
+        """End the worker in order, as at SIGTERM; whoever runs it tells the first reason."""
+        if self.shutdown_reason is None:
+            self.shutdown_reason = reason
+            signal.raise_signal(signal.SIGTERM)
 
 
 class NoTables(TableManager):

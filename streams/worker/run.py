@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 import faust
 import structlog
+from confluent_kafka import KafkaException
 
+from streams.engine.agents import worker_specs
+from streams.engine.row_format import require_known_rows
 from streams.kafka.topics import require_topics
 from streams.logs import configure_logs, logging_config
 from streams.process.affinity import pin_to_core
@@ -41,10 +44,15 @@ class _Worker(faust.Worker):
 def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the slice in flight is finished, then the group is left. Returns the exit status.
 
-    Raises UserError where no broker answers, its topics are not those of the settings, or there is no such core.
+    Raises UserError where no broker answers, its topics are not those of the settings, or there is no such core; and
+    NewerFormatError where a newer version has written rows, before the group is joined or when such a partition comes.
     """
     configure_logs(settings.log_format, settings.log_level)
     require_topics(settings)
+    try:
+        require_known_rows(settings, worker_specs(settings))
+    except KafkaException as error:  # the topics may be as new as that: who takes a partition over looks again
+        log.warning("rows.not_checked", error=str(error)[:300])
     tune_for_many_rows()
     if settings.core is not None:
         pin_to_core(settings.core)
@@ -71,5 +79,7 @@ def run(settings: Settings, build: Callable[[], Wired] | None = None) -> int:
     try:
         worker.execute_from_commandline()
     except SystemExit as status:
+        if wired.app.shutdown_reason is not None:
+            raise wired.app.shutdown_reason from None
         return int(status.code or 0)
     return 0

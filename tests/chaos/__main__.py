@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from agents.registry import AGENTS
 from schemas.registry import DEBTOR_SOURCES
 from streams.engine.partition_task import read_checkpoint
 from streams.kafka.producer import send_all
@@ -170,10 +171,11 @@ def _drain(settings: Settings, deployment: Deployment) -> None:
 def _not_applied(settings: Settings, ends: dict[tuple[str, int], int]) -> Counter[str]:
     """Topic and partition -> offsets below the end that the committed positions have not reached."""
     missing: Counter[str] = Counter()
-    states = {("debtor-state", n) for n in range(settings.partitions)} | {("learner-state", 0)}
-    for state, partition in states:
+    states = {("debtor", n) for n in range(settings.partitions)} | {("learner", 0)}
+    for agent, partition in states:
+        state = f"{agent}-state"
         rows = read_rows(settings.for_librdkafka(), full_name(settings.prefix, state), partition)
-        positions = read_checkpoint({key: value for key, value in rows.items() if key.startswith("\x00")}).positions
+        positions = read_checkpoint(rows, AGENTS[agent].row_format, state).positions
         for (topic, number), end in ends.items():
             if (topic == "training-examples") is (state == "learner-state") and number == partition:
                 missing[f"{topic}/{number}"] = max(0, end - positions.get(topic, 0))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from confluent_kafka import TopicPartition
 
-from schemas.base import Contract
 from schemas.ids import stable_id
 from schemas.registry import DEBTOR_SOURCES, TOPICS
 from streams.clickhouse.client import open_client
@@ -25,6 +24,7 @@ from streams.recompute import journal
 from streams.recompute.journal import RecomputedSlice, apply_changes
 from tests.integration.support.ledgers import Oracle, recompute
 from tests.integration.support.portfolio import header
+from tests.property.support.ledger_reference import VALUE_DATES, Fact
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -49,8 +49,8 @@ TABLES = {
 }
 """Output topic -> the view that holds it."""
 AMOUNTS = (
-    *("exposure", "open_amount", "unapplied", "overdue_amount", "not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90"),
-    "sales_90d",
+    *("exposure", "open_amount", "unapplied", "disputed_amount", "overdue_amount"),
+    *("not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90", "sales_90d"),
 )
 DSO = ("dso_standard", "dso_best_possible", "dso_add", "dso_countback")
 
@@ -287,23 +287,23 @@ def _sunk(client: Client, applied: Applied, findings: Findings) -> None:
     _compare_ids("dead letters in ClickHouse", "dead_letters", applied.letters, letters, findings)
 
 
-def _facts(applied: Applied) -> list[Contract]:
-    """What was accepted, each fact once, however often it was told."""
-    once: dict[tuple[str, str], Contract] = {}
-    for event in applied.accepted:
-        if event.type in TOPICS["payments"].contracts:
-            once.setdefault((event.type, event.content), event.data)
+def _facts(applied: Applied) -> list[Fact]:
+    """What was accepted, each fact once, however often it was told, as it was recorded first."""
+    once: dict[tuple[str, str], Fact] = {}
+    for event in sorted(applied.accepted, key=lambda event: event.recorded):
+        if type(event.data) in VALUE_DATES:
+            once.setdefault((event.type, event.content), Fact(event.data, event.recorded))
     return list(once.values())
 
 
 def _rollups(client: Client, applied: Applied, findings: Findings) -> None:
     """Debtors, debtor-days and portfolio-days equal a recomputation from the accepted facts, to the cent."""
-    oracles = recompute(_facts(applied))
     days = ask(client, "SELECT as_day FROM as_of")
     if not days:
         findings.tell("debtors", "ClickHouse knows no tick")
         return
     last = date.fromisoformat(days[0]["as_day"])
+    oracles = recompute(_facts(applied), last)
     _debtors(client, oracles, last, findings)
     _debtor_days(client, oracles, last, findings)
     _portfolio_days(client, oracles, last, findings)

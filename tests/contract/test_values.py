@@ -140,6 +140,7 @@ def test_what_is_no_date_of_business_is_refused(text: str) -> None:
         parse_date(text)
 
 
+@example(datetime(1970, 1, 1), 1)  # noqa: DTZ001 - its zone is the other argument
 @given(st.datetimes(), st.integers(-14 * 60, 14 * 60))
 @example(datetime(1970, 1, 1), 1)  # noqa: DTZ001 - its zone comes in the test
 def test_an_instant_is_the_same_in_every_zone_or_refused(naive: datetime, minutes: int) -> None:

@@ -26,7 +26,9 @@ from streams.clickhouse.query import ClickHouse
 from streams.dead_letters import listing
 from streams.metrics import Metrics
 from streams.sink.writer import Batch, BatchWriter
-from tests.integration.support.ledgers import as_records, highradius, recompute, record, tangled, tick
+from tests.integration.support.ledgers import as_facts, as_records, highradius, recompute, record, records_of, tangled, tick
+from tests.property.support.ledger_reference import VALUE_DATES, Fact
+from tests.property.support.ledgers import FIRST, RandomLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +41,8 @@ pytestmark = pytest.mark.embedded
 
 LEDGER = Path(__file__).parents[3] / "shared/data/ledgers/highradius_dev.csv"
 COLUMNS = (
-    *("exposure", "open_amount", "unapplied", "overdue_amount", "not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90"),
+    *("exposure", "open_amount", "unapplied", "disputed_amount", "overdue_amount"),
+    *("not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90"),
     *("sales_90d", "dso_standard", "dso_best_possible", "dso_add", "dso_countback"),
 )
 _names = count()
@@ -77,26 +80,80 @@ def _picked(row: dict[str, Any]) -> dict[str, object]:
     return {name: row[name] for name in COLUMNS}
 
 
-def _assert_daily(database: Database, facts: list[Contract], last: date, sample: int | None = None) -> None:
-    oracles = recompute(facts)
+def _assert_daily(database: Database, facts: Iterable[Fact], last: date, sample: int | None = None) -> None:
+    """The rows are those of every day from the first on, and equal the reference; before the first money they are zero."""
+    oracles = recompute(facts, last)
     daily = {(r["customer_id"], r["currency"], r["day"]): r for r in database.rows("SELECT * FROM {d}.debtor_daily")}
-    wanted = [
+    expected = {
         (customer, currency, oracle.first + timedelta(n))
         for (customer, currency), oracle in oracles.items()
         for n in range((last - oracle.first).days + 1)
-    ]
-    assert set(daily) == set(wanted)
-    if sample is not None:
-        wanted = random.Random(1).sample(wanted, sample)
-    for customer, currency, day in wanted:
+    }
+    assert {place for place in expected - daily.keys() if any(oracles[place[:2]].on(place[2]).values())} == set()
+    assert max(day for *_, day in daily) == last
+    for customer, currency in oracles:
+        days = sorted(day for *place, day in daily if place == [customer, currency])
+        assert days == [last - timedelta(n) for n in reversed(range(len(days)))], (customer, currency)
+    places = sorted(daily)
+    for customer, currency, day in places if sample is None else random.Random(1).sample(places, sample):
         assert _picked(daily[customer, currency, day]) == oracles[customer, currency].on(day), (customer, currency, day)
+
+
+def _assert_debtors(database: Database, facts: Iterable[Fact], last: date) -> None:
+    debtors = {(row["customer_id"], row["currency"]): _picked(row) for row in database.rows("SELECT * FROM {d}.debtors")}
+    assert debtors == {place: oracle.on(last) for place, oracle in recompute(facts, last).items()}
 
 
 def test_whatever_happens_to_invoices_the_daily_rows_equal_a_recomputation(database: Database) -> None:
     facts = [fact for seed in range(40) for fact in tangled(seed, f"C{seed}")]
     last = date(2024, 8, 31)
     database.sink([*as_records(facts), tick(last)])
-    _assert_daily(database, facts, last)
+    _assert_daily(database, as_facts(facts), last)
+
+
+LAST = FIRST + timedelta(days=65)
+"""After every value date of a random ledger."""
+
+
+def _random_facts(seeds: Iterable[int]) -> list[Fact]:
+    return [fact for seed in seeds for fact in RandomLedger(random.Random(seed), customer_id=f"C{seed}").draw()]
+
+
+@pytest.mark.parametrize("last", [FIRST + timedelta(days=30), LAST], ids=["facts of later days among them", "all facts"])
+def test_random_ledgers_equal_the_reference_on_every_day(database: Database, last: date) -> None:
+    facts = _random_facts(range(150))
+    database.sink([*records_of(facts), tick(last)])
+    known = [fact for fact in facts if fact.day <= last]
+    _assert_daily(database, known, last)
+    if last == LAST:
+        _assert_debtors(database, facts, last)
+
+
+def test_random_ledgers_whose_facts_come_twice_equal_the_reference(database: Database) -> None:
+    facts = _random_facts(range(150, 170))
+    later = [Fact(fact.data, fact.recorded + timedelta(days=1)) for fact in facts]
+    database.sink([*records_of(later, "resent"), *records_of(facts), tick(LAST)])
+    _assert_daily(database, facts, LAST)
+
+
+def _contradiction(fact: Fact) -> Fact:
+    """The same thing with other content: another day, another amount."""
+    changes: dict[str, Any] = {VALUE_DATES[type(fact.data)]: fact.day - timedelta(3)}
+    if hasattr(fact.data, "amount"):
+        changes["amount"] = fact.data.amount / 2
+    if getattr(fact.data, "allocations", ()):
+        changes["allocations"] = tuple(p.Allocation(invoice_id=f"X{n}", amount=Decimal(7)) for n in range(4))
+    return Fact(fact.data.model_copy(update=changes), fact.recorded + timedelta(days=1))
+
+
+def test_random_ledgers_equal_the_reference_where_dead_letters_contradict_every_fact(database: Database) -> None:
+    facts = _random_facts(range(200, 240))
+    bad = records_of(map(_contradiction, facts), "bad")
+    database.sink([*records_of(facts), *bad, tick(LAST)])
+    database.sink([_rejected(entry, offset) for offset, entry in enumerate(bad)])
+    assert {type(fact.data) for fact in facts} >= set(VALUE_DATES)
+    _assert_daily(database, facts, LAST)
+    _assert_debtors(database, facts, LAST)
 
 
 def test_debtors_are_the_last_day_of_debtor_daily(database: Database) -> None:
@@ -109,9 +166,9 @@ def test_debtors_are_the_last_day_of_debtor_daily(database: Database) -> None:
 
 def test_the_portfolio_is_the_sum_of_its_debtors_and_has_every_day(database: Database) -> None:
     database.sink([*as_records(f for seed in range(20) for f in tangled(seed, f"C{seed}")), tick(date(2024, 6, 30))])
-    sums = ", ".join(f"sum({name}) AS {name}" for name in COLUMNS[:10])
+    sums = ", ".join(f"sum({name}) AS {name}" for name in COLUMNS[:11])
     both = [
-        [[row["day"], *(row[name] for name in COLUMNS[:10])] for row in database.rows(sql)]
+        [[row["day"], *(row[name] for name in COLUMNS[:11])] for row in database.rows(sql)]
         for sql in (
             "SELECT * FROM {d}.portfolio_daily WHERE currency = 'EUR' ORDER BY day",
             f"SELECT day, {sums} FROM {{d}}.debtor_daily WHERE currency = 'EUR' GROUP BY day ORDER BY day",  # noqa: S608
@@ -135,8 +192,8 @@ def test_a_real_ledger_equals_its_recomputation_for_debtors_and_portfolio(databa
         began = time.perf_counter()
         rows = database.rows(f"SELECT * FROM {{d}}.{view}")  # noqa: S608
         print(f"{view}: {len(rows)} rows in {time.perf_counter() - began:.2f} s")
-    _assert_daily(database, facts, last, sample=400)
-    whole = recompute(fact.model_copy(update={"customer_id": "all"}) for fact in facts)["all", "USD"]
+    _assert_daily(database, as_facts(facts), last, sample=400)
+    whole = recompute(as_facts(fact.model_copy(update={"customer_id": "all"}) for fact in facts), last)["all", "USD"]
     portfolio = {row["day"]: row for row in database.rows("SELECT * FROM {d}.portfolio_daily")}
     for day in random.Random(2).sample(sorted(portfolio), 8):
         assert _picked(portfolio[day]) == whole.on(day), day
@@ -329,9 +386,10 @@ def test_golden_vector_of_countback_is_oracles_corrected_one(database: Database,
     last = date(2024, 12, 31)
     sales = {last - timedelta(152): "10999.00", last: "1.00"} | {last - timedelta(153 + n): "75.00" for n in range(30)}
     facts = _sales(sales, due=date(2025, 1, 31))
-    note = p.CreditNoteIssued(
-        customer_id="A", credit_note_id="n", amount=Decimal(13_250 - owed), currency="EUR", issued_on=last - timedelta(152)
-    )
-    database.sink([*as_records([*facts, note]), tick(last)])
+    amount = Decimal(13_250 - owed)
+    oldest = str(last - timedelta(152))  # what is paid of an invoice stays a sale
+    part = p.Allocation(invoice_id=oldest, amount=amount)
+    payment = p.PaymentReceived(customer_id="A", payment_id="n", amount=amount, currency="EUR", paid_on=last, allocations=(part,))
+    database.sink([*as_records([*facts, payment]), tick(last)])
     [row] = database.rows("SELECT * FROM {d}.debtors")
     assert (row["open_amount"], row["dso_countback"]) == (owed, Decimal(days))

@@ -49,7 +49,7 @@ def test_a_new_clock_reads_only_what_the_learner_has_not_applied(
     )
     for number in range(20, 23):
         tick(writer, number, "2" if number == 22 else "1")
-    rows = {POSITIONS: checkpoint.position_row(), CONTEXT: context("1").model_dump_json().encode()}
+    rows = {POSITIONS: checkpoint.position_row(1, "0"), CONTEXT: context("1").model_dump_json().encode()}
     producer = Producer(settings.for_librdkafka())
     for key, value in rows.items():
         producer.produce(full_name(settings.prefix, "learner-state"), value, key, 0)

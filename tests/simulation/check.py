@@ -10,6 +10,7 @@ import orjson
 
 from schemas.base import parse_time
 from schemas.ids import stable_id
+from streams.engine.keys import POSITIONS
 from tests.simulation.broker import Entry
 from tests.simulation.parts import BROKEN, PARTITIONS, SOURCES, fold_event, fold_now
 from tests.simulation.world import World
@@ -71,6 +72,7 @@ def _partition(world: World, partition: int, outputs: list[str], letters: list[t
         rows.update(fold_now(rows.get, now))
         yield from _context(place, slice_, clock)
     yield from _ticks_in_order(partition, ticks, clock)
+    yield from _formats(world, partition)
     stored = world.rows_at(partition, len(slices)) or {}
     if stored != rows:
         yield f"partition {partition}: rows are {stored}, the journal folds to {rows}"
@@ -115,6 +117,17 @@ def _context(place: str, slice_: dict[str, Any], clock: dict[int, Entry]) -> Ite
         yield f"{place}: its context {slice_['context_version']} was not published before"
     elif slice_["tick_offset"] is not None and slice_["context_version"] != versions[-1]:
         yield f"{place}: its context is {slice_['context_version']}, in force is {versions[-1]}"
+
+
+def _formats(world: World, partition: int) -> Iterator[str]:
+    """No older worker writes where a newer one has written."""
+    newest = 0
+    for entry in world.log("debtor-state", partition).committed():
+        if entry.key == POSITIONS.encode():
+            row_format = orjson.loads(entry.value or b"")["format"]
+            if row_format < newest:
+                yield f"partition {partition}: rows of format {row_format} are written over rows of format {newest}"
+            newest = max(newest, row_format)
 
 
 def _ticks_in_order(partition: int, applied: list[int], clock: dict[int, Entry]) -> Iterator[str]:

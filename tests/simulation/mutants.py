@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from streams.engine import apply, slicing
+from streams.engine import apply, partition_task, slicing
 from streams.engine.engine import Engine
 from streams.engine.ownership import Ownership
 from streams.engine.slicing import SliceBuffer
@@ -129,6 +129,11 @@ def wait_for_a_lost_consumer() -> Any:
     return patch.object(parts.SimFetcher, "_renew", lambda _self: None)
 
 
+def write_over_newer_rows() -> Any:
+    """Nobody looks at the format of the rows that are taken over."""
+    return patch.object(partition_task, "require_format", lambda *_: None)
+
+
 MUTANTS: dict[str, Mutant] = {
     mutant.__name__: mutant
     for mutant in (
@@ -143,5 +148,6 @@ MUTANTS: dict[str, Mutant] = {
         apply_twice_after_a_lost_answer,
         read_on_while_paused,
         wait_for_a_lost_consumer,
+        write_over_newer_rows,
     )
 }

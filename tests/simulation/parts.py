@@ -19,6 +19,7 @@ from schemas.events.envelope import Output
 from schemas.events.payments import PaymentReceived
 from schemas.ids import stable_id
 from streams.engine.fetcher import MAX_UNDELIVERED, Fetcher
+from streams.errors import UserError
 from streams.kafka.codec import decode, encode, partition_of
 from streams.kafka.topics import full_name
 from streams.settings import Settings
@@ -31,6 +32,8 @@ WALL = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 TICK_S = 2.5
 WAKES_PER_TICK = 2
 BROKEN = b"{"
+OLD_FORMAT, NEW_FORMAT = 1, 2
+"""Of rows: a worker with the older one may go on where no other has been yet."""
 
 
 def name_of(topic: str) -> str:
@@ -208,8 +211,9 @@ class Silent:
 class SimApp:
     """What the engine and the transport ask of a Faust app."""
 
-    def __init__(self, crashed: Callable[[BaseException], None]) -> None:
-        self._crashed = crashed
+    def __init__(self, crashed: Callable[[BaseException], None], on_shut_down: Callable[[UserError], None]) -> None:
+        self._crashed, self._on_shut_down = crashed, on_shut_down
+        self.shutdown_reason: UserError | None = None
         self.receivers: list[Any] = []
         self.on_partitions_assigned, self.on_partitions_revoked = Signal(), Signal()
         self.on_before_shutdown = Signal()
@@ -220,6 +224,11 @@ class SimApp:
 
     async def crash(self, reason: BaseException) -> None:
         self._crashed(reason)
+
+    def shut_down(self, reason: UserError) -> None:
+        if self.shutdown_reason is None:
+            self.shutdown_reason = reason
+            self._on_shut_down(reason)
 
 
 class SimFetcher(Fetcher):

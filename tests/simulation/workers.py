@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +24,9 @@ SESSION_TIMEOUT_S = 6.0
 class Worker:
     """A process: an app with one engine and a clock."""
 
-    def __init__(self, world: World, name: str, skew_s: float) -> None:
+    def __init__(self, world: World, name: str, skew_s: float, row_format: int) -> None:
         self.world, self.name = world, name
+        self.spec = replace(world.spec, row_format=row_format)
         self.owner = Owner(name)
         world.loop.owners.append(self.owner)
         self.skew = timedelta(seconds=skew_s)
@@ -34,8 +36,11 @@ class Worker:
 
     async def _live(self) -> None:
         world = self.world
-        self.app = SimApp(lambda error: world.violate(f"{self.name} crashes: {type(error).__name__}: {error}"))
-        self.engine = Engine(cast("Any", self.app), world.spec, world.settings, cast("Any", Silent()), Semaphore(64), self._stage)
+        self.app = SimApp(
+            lambda error: world.violate(f"{self.name} crashes: {type(error).__name__}: {error}"),
+            lambda _reason: world.loop.spawn(self.owner, self.leave()),
+        )
+        self.engine = Engine(cast("Any", self.app), self.spec, world.settings, cast("Any", Silent()), Semaphore(64), self._stage)
         cast("Any", self.engine.slices).apply = self.engine.apply
         self.clock = LiveClock(world.settings)
         asyncio.get_running_loop().create_task(self._tick())

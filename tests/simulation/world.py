@@ -48,6 +48,8 @@ from tests.simulation.broker import (
 from tests.simulation.loop import OWNER, SimLoop
 from tests.simulation.parts import (
     BROKEN,
+    NEW_FORMAT,
+    OLD_FORMAT,
     PARTITIONS,
     SOURCES,
     WALL,
@@ -178,7 +180,12 @@ class World:
 
     def _do_start(self, name: str, skew_s: float = 0.0) -> None:
         if self._alive(name) is None:
-            self.workers[name] = Worker(self, name, skew_s)
+            self.workers[name] = Worker(self, name, skew_s, NEW_FORMAT)
+
+    def _do_start_older(self, name: str, skew_s: float = 0.0) -> None:
+        """A worker of before joins, as in an update or when it is rolled back."""
+        if self._alive(name) is None:
+            self.workers[name] = Worker(self, name, skew_s, OLD_FORMAT)
 
     def _do_stop(self, name: str) -> None:
         if (worker := self._alive(name)) and not worker.owner.frozen and hasattr(worker, "clock"):
@@ -273,6 +280,13 @@ class World:
             old = ticks[max(-back, -len(ticks))]
             log.append(old.key, old.value, old.headers, COMMITTED)
 
+    def _do_unreadable_context(self, partition: int) -> None:
+        """A context of a version that nobody here can read."""
+        headers = (("ce_type", b"duewatch.context.set.v2"),)
+        self.log("clock", partition).append(
+            str(partition), b'{"version":"next","policy":"of a form to come"}', headers, COMMITTED
+        )
+
     # -- the run
 
     def run(self, calm_s: float = 90.0) -> World:
@@ -332,7 +346,7 @@ class World:
         for entry in reversed(self.log("debtor-state", partition).entries):
             if entry.state == COMMITTED and entry.key == POSITIONS.encode():
                 return dict(orjson.loads(entry.value or b"{}"))
-        return {"positions": {}, "tick": None, "number": 0}
+        return {"positions": {}, "applied_tick": None, "number": 0}
 
     def _finished(self) -> bool:
         """All that was sent is applied, and a tick that was cut after it."""
@@ -342,7 +356,7 @@ class World:
                 return False
             # A lazy tick waits for records to come with.
             lazy = self.spec.replay and self.spec.order == "arrival"
-            if not lazy and not self._tick_after(partition, expected, checkpoint["tick"]):
+            if not lazy and not self._tick_after(partition, expected, checkpoint["applied_tick"]):
                 return False
         return True
 
@@ -359,7 +373,9 @@ class World:
         parts = []
         for partition, expected in enumerate(self._calm_ends):
             checkpoint = self._checkpoint(partition)
-            parts.append(f"partition {partition} is at {checkpoint['positions']} of {expected}, tick {checkpoint['tick']}")
+            parts.append(
+                f"partition {partition} is at {checkpoint['positions']} of {expected}, tick {checkpoint['applied_tick']}"
+            )
         return "; ".join(parts)
 
 

@@ -6,9 +6,11 @@ from msgspec.structs import replace
 
 from agents.debtor import views
 from agents.debtor.handlers import labels
+from agents.debtor.handlers.table import apply_postponed
 from agents.debtor.keys import HEADER, currency_and_day_of, id_of
 from agents.debtor.payments import decide as payments
-from agents.debtor.payments.state import Item, Payment, SalesDay, SeenMarker
+from agents.debtor.payments.posting import DEFAULT_DAY, next_deadline_of
+from agents.debtor.payments.state import CreditNote, Item, Payment, PostponedFact, SalesDay, SeenMarker
 from agents.debtor.scoring.state import Features
 from agents.debtor.state import Row
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
@@ -18,7 +20,7 @@ def is_forgotten(row: Row | None) -> bool:
     """Whether a row's deadline is the end of the time for which it is remembered: nothing follows from forgetting it."""
     if isinstance(row, Item):
         return not row.open and row.late >= 0 and row.default >= 0 and row.next_deadline >= row.expires
-    return isinstance(row, Payment | SeenMarker) or (isinstance(row, SalesDay) and not row.in_window)
+    return isinstance(row, Payment | CreditNote | SeenMarker) or (isinstance(row, SalesDay) and not row.in_window)
 
 
 def fire(uow: UnitOfWork, deadline: Deadline) -> bool:
@@ -30,6 +32,8 @@ def fire(uow: UnitOfWork, deadline: Deadline) -> bool:
         return _age_sales(uow, deadline.row_key, row)
     elif isinstance(row, Features):
         return labels.follow_up(uow, deadline.row_key, row)
+    elif isinstance(row, PostponedFact):
+        apply_postponed(uow, deadline.row_key, row)
     # The header's own deadlines (a week of bank movements, a review, a hold) are judged by react, whatever the cause.
     return True
 
@@ -37,19 +41,33 @@ def fire(uow: UnitOfWork, deadline: Deadline) -> bool:
 def _age_item(uow: UnitOfWork, row_key: str, item: Item) -> None:
     """Labels that mature, and ageing, of one invoice."""
     day, invoice_id, overdue_days = uow.day, id_of(row_key), uow.policy.alerts.overdue_days
-    due = max(item.due, item.issued)
-    if item.late < 0 and day > due:
-        item = labels.learn_late(uow, invoice_id, item, int(bool(item.open) or item.closed_on > due))
+    if item.late < 0 and day > item.due:
+        item = _learn_late(uow, invoice_id, item)
     was_counted = item.counted_overdue
-    item, balance = payments.age_item(item, uow.balance(item.currency), day, overdue_days)
+    item, balance = payments.age_item(item, uow.balance(item.currency), uow.ledger)
     if item.counted_overdue and not was_counted:
         uow.set(overdue_ids=(*uow.header.overdue_ids, invoice_id)[-3:])
-    if item.default < 0 and day >= item.due + payments.DEFAULT_DAY:
+    if item.default < 0 and day >= item.due + DEFAULT_DAY:
         # At this delay for good and bad alike: were the bad ones learned as soon as they are known, they would outrun the good.
-        is_default = item.defaulted_early or (bool(item.open) and views.is_material(uow, item))
-        item = labels.learn_default(uow, invoice_id, item, int(is_default))
+        is_default = (item.defaulted_early or bool(item.open)) and views.is_material(uow, item)
+        item = (
+            replace(item, default=payments.VOID)
+            if item.disputes
+            else labels.learn_default(uow, invoice_id, item, int(is_default))
+        )
     uow.set_balance(item.currency, balance)
-    uow.put(row_key, replace(item, next_deadline=payments.next_deadline_of(item, day, overdue_days)))
+    uow.put(row_key, replace(item, next_deadline=next_deadline_of(item, day, overdue_days)))
+
+
+def _learn_late(uow: UnitOfWork, invoice_id: str, item: Item) -> Item:
+    """At the end of the due day: late is what is owed beyond unapplied cash and the tolerance; in dispute it teaches nothing."""
+    if item.disputes:
+        return replace(item, late=payments.VOID)
+    if item.open:
+        is_late = payments.uncovered(item, uow.balance(item.currency)) > uow.tolerance(item)
+    else:
+        is_late = item.closed_on > item.due
+    return labels.learn_late(uow, invoice_id, item, int(is_late))
 
 
 def _age_sales(uow: UnitOfWork, row_key: str, sales: SalesDay) -> bool:

@@ -37,6 +37,15 @@ class LimitInputs(NamedTuple):
     """More comes in on the debtor's account than usual."""
     payments_paused: bool = False
     """Payments are not being read: what looks unpaid may be paid."""
+    unpaid: Decimal | None = ZERO
+    """The open part of all invoices: sales that nobody has paid yet raise no limit."""
+
+    @property
+    def paid_sales(self) -> Decimal | None:
+        """Of the sales of the last 90 days what has been paid at least; None where a rate is missing."""
+        if self.sales_90d is None or self.unpaid is None:
+            return None
+        return max(ZERO, self.sales_90d - self.unpaid)
 
 
 class LimitDecision(NamedTuple):
@@ -160,10 +169,11 @@ def _review(limit: Limit, inputs: LimitInputs, rules: LimitRules, day: int) -> L
     if not is_due and not is_settling:
         return None
     target_amount = target(inputs.sales_90d, inputs.band, rules, day - limit.opened)
+    paid_target = target(inputs.paid_sales, inputs.band, rules, day - limit.opened)
     amount = limit.amount
     codes: tuple[str, ...] = ()
-    if target_amount is not None and target_amount > limit.amount * (1 + rules.deadband):
-        amount, codes = _raise(limit, inputs, rules, target_amount, is_settling=is_settling)
+    if paid_target is not None and paid_target > limit.amount * (1 + rules.deadband):
+        amount, codes = _raise(limit, inputs, rules, paid_target, is_settling=is_settling)
     elif target_amount is not None and is_due and not is_settling and target_amount < limit.amount * (1 - rules.deadband):
         amount, codes = _lower(limit, inputs, rules, target_amount)
     reviewed = limit if amount == limit.amount else replace(limit, amount=amount)

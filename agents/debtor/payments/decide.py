@@ -1,184 +1,66 @@
-"""What a fact does to open items and balances. Pure: it reads a ``LedgerView``, and what it changes is a ``Posting``."""
+"""What each fact about invoices, payments and credit notes changes. Pure: what it cannot apply is a ``Rejection``.
+
+``recorded`` is the time at which a fact was recorded, as RFC 3339 text: of two words about the same thing with the same value
+date the later one counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from agents.debtor.keys import item_key, payment_key, pending_key, sales_key
-from agents.debtor.payments.state import ZERO, Balance, Closed, Item, Payment, PendingAllocations, SalesDay
+from agents.debtor.keys import credit_note_key, item_key, payment_key, pending_key
+from agents.debtor.payments.posting import (
+    DEFAULT_DAY,
+    Get,
+    LedgerView,
+    Parts,
+    Posting,
+    merge_parts,
+    move_item,
+    next_deadline_of,
+    parts_of,
+    post_part,
+    post_payment,
+    posting_in,
+    size_in,
+    split,
+    split_anew,
+    splits_of,
+    with_next_deadline,
+)
+from agents.debtor.payments.state import ZERO, Balance, CreditNote, Item, Payment, PendingAllocations, Word
 from schemas.events.envelope import Rejection
 from schemas.events.payments import (
     Allocation,
+    CreditNoteAllocated,
+    CreditNoteCancelled,
     CreditNoteIssued,
+    DisputeClosed,
+    DisputeOpened,
+    InvoiceAmended,
+    InvoiceCancelled,
     InvoiceIssued,
+    InvoiceReinstated,
+    InvoiceWrittenOff,
+    PaymentAllocated,
     PaymentReceived,
     PaymentReturned,
+    RecoveryReceived,
+    WriteOffReversed,
 )
 
-Get = Callable[[str], Any]
-"""Row key -> row or None."""
+__all__ = ["DEFAULT_DAY", "LedgerView", "Posting", "next_deadline_of", "with_next_deadline"]
 
-WINDOW_DAYS = 90
-"""The trailing window of the sales."""
-DEFAULT_DAY = 91
-"""Days after the due day on whose morning 90 days past due are over: the label *default* matures (CRR Art. 178)."""
 VOID = 2
-"""The label of an invoice that was cancelled: it is neither late nor in time, neither a default nor none."""
-MAX_PENDING = 500
-"""So many payments may wait for one invoice that is not known: a row must fit into a message."""
-_NO_PENDING = PendingAllocations(())
-BUCKET_STARTS = (1, 31, 61, 91)
-"""Days past due at which an open item moves on to the next bucket."""
-
-
-class LedgerView(NamedTuple):
-    """What a debtor owes just before a fact is applied, and what postings depend on besides. Days are ordinals."""
-
-    balances: dict[str, Balance]
-    """By currency."""
-    get: Get
-    """The debtor's rows."""
-    day: int
-    """The creditor's day."""
-    overdue_days: int
-    """From so many days past due on an open invoice counts as overdue for the alert."""
-    horizon_days: int
-    """So long facts are remembered."""
-
-
-@dataclass(slots=True)
-class Posting:
-    """What one fact changes in a ledger: the balances of all currencies, and rows by their keys (None = delete)."""
-
-    ledger: LedgerView
-    balances: dict[str, Balance]
-    rows: dict[str, Any] = field(default_factory=dict)
-
-    def get(self, row_key: str) -> Any:
-        """A row as it is by now, or None."""
-        return self.rows.get(row_key) or self.ledger.get(row_key)
-
-    def set_open(self, row_key: str, item: Item, open_amount: Decimal) -> None:
-        """Set the open amount of an item, and move the balance of its currency with it."""
-        ledger, currency = self.ledger, item.currency
-        self.rows[row_key], self.balances[currency] = with_open(
-            item, open_amount, self.balances[currency], ledger.day, ledger.overdue_days
-        )
-
-
-def _posting_in(ledger: LedgerView, currency: str) -> Posting:
-    """A posting of a fact in ``currency``, of which there may be no balance yet."""
-    posting = Posting(ledger, dict(ledger.balances))
-    posting.balances.setdefault(currency, Balance())
-    return posting
-
-
-def bucket_of(days_past_due: int) -> int:
-    """Index of the ageing bucket: 0 not due, 1 = 1-30, 2 = 31-60, 3 = 61-90, 4 = over 90 days past due.
-
-    >>> [bucket_of(d) for d in (-3, 0, 1, 30, 31, 60, 61, 90, 91)]
-    [0, 0, 1, 1, 2, 2, 3, 3, 4]
-    """
-    if days_past_due <= 0:
-        return 0
-    return min(4, (days_past_due - 1) // 30 + 1)
-
-
-def next_deadline_of(item: Item, after: int, overdue_days: int) -> int:
-    """The first day after ``after`` on which something follows for this item: label, bucket, alert, forgetting; 0 = none.
-
-    Deadlines that lie before the item was known are made up for on the next day.
-
-    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
-    >>> next_deadline_of(item, 100, overdue_days=15), next_deadline_of(item, 140, overdue_days=15)
-    (131, 141)
-    """
-    due, first = item.due, 0
-    if item.late < 0:
-        first = max(due, item.issued) + 1
-    elif item.default >= 0 and not item.open:
-        first = item.expires
-    if item.default < 0 and (not first or due + DEFAULT_DAY < first):
-        first = due + DEFAULT_DAY
-    if item.open:
-        if item.bucket < 4 and (not first or due + BUCKET_STARTS[item.bucket] < first):
-            first = due + BUCKET_STARTS[item.bucket]
-        if not item.counted_overdue and (not first or due + overdue_days < first):
-            first = due + overdue_days
-    return max(first, after + 1) if first else 0
-
-
-def with_next_deadline(item: Item, day: int, overdue_days: int) -> Item:
-    """The item with its next deadline; one that is due by ``day`` and has not fired yet stays: it is judged as of its own day.
-
-    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500, next_deadline=131)
-    >>> [with_next_deadline(item, day, overdue_days=15).next_deadline for day in (100, 130, 131, 140)]
-    [131, 131, 131, 131]
-    >>> with_next_deadline(replace(item, late=1, bucket=1, next_deadline=0), 131, overdue_days=15).next_deadline
-    145
-    """
-    if 0 < item.next_deadline <= day:
-        return item
-    return replace(item, next_deadline=next_deadline_of(item, day, overdue_days))
-
-
-def _add_to_bucket(balance: Balance, bucket: int, amount: Decimal) -> Balance:
-    buckets = list(balance.buckets)
-    buckets[bucket] += amount
-    return replace(balance, buckets=tuple(buckets))
-
-
-def with_open(item: Item, open_amount: Decimal, balance: Balance, day: int, overdue_days: int) -> tuple[Item, Balance]:
-    """Set the open amount of an item, and move the balance with it; at zero the item is settled unless it was closed otherwise.
-
-    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
-    >>> item, balance = with_open(item, Decimal(2), Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO)), 120, overdue_days=15)
-    >>> item.open, balance.open_amount
-    (Decimal('2'), Decimal('2.00'))
-    >>> item, balance = with_open(item, ZERO, balance, 125, overdue_days=15)
-    >>> item.closed, item.closed_on, balance.open_amount
-    ('settled', 125, Decimal('0.00'))
-    """
-    balance = _add_to_bucket(balance, item.bucket, open_amount - item.open)
-    if open_amount:
-        bucket = bucket_of(day - item.due)
-        if bucket != item.bucket:
-            balance = _add_to_bucket(_add_to_bucket(balance, item.bucket, -open_amount), bucket, open_amount)
-        item = replace(item, open=open_amount, closed="", closed_on=0, bucket=bucket)
-    else:
-        if item.counted_overdue:
-            balance = replace(balance, overdue_items=balance.overdue_items - 1)
-        item = replace(item, open=ZERO, counted_overdue=False, closed=item.closed or "settled", closed_on=item.closed_on or day)
-    return with_next_deadline(item, day, overdue_days), balance
-
-
-def age_item(item: Item, balance: Balance, day: int, overdue_days: int) -> tuple[Item, Balance]:
-    """Move an open item into the bucket of ``day``, and count it as overdue once it is late enough for an alert.
-
-    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
-    >>> item, balance = age_item(item, Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO)), 145, overdue_days=15)
-    >>> item.bucket, item.counted_overdue, balance.overdue_items, balance.overdue
-    (1, True, 1, Decimal('5.00'))
-    """
-    if item.open:
-        bucket = bucket_of(day - item.due)
-        if bucket != item.bucket:
-            balance = _add_to_bucket(_add_to_bucket(balance, item.bucket, -item.open), bucket, item.open)
-            item = replace(item, bucket=bucket)
-        if not item.counted_overdue and day >= item.due + overdue_days:
-            balance = replace(balance, overdue_items=balance.overdue_items + 1)
-            item = replace(item, counted_overdue=True)
-    return item, balance
+"""The label of an invoice that was cancelled or is in dispute: neither late nor in time, neither a default nor none."""
 
 
 # -- invoices
 def issue_invoice(fact: InvoiceIssued, content: str, ledger: LedgerView) -> Posting:
-    """A new item, its sale, and the settlement by money that had been waiting for it.
+    """A new item, its sale, and what had been stated for it before it was known.
 
     >>> from datetime import date
     >>> days = {"issued_on": date(2026, 3, 2), "due_on": date(2026, 4, 1)}
@@ -186,96 +68,201 @@ def issue_invoice(fact: InvoiceIssued, content: str, ledger: LedgerView) -> Post
     >>> ledger = LedgerView({}, {}.get, date(2026, 3, 2).toordinal(), overdue_days=15, horizon_days=400)
     >>> posting = issue_invoice(fact, "hash of the content", ledger)
     >>> posting.rows["i/I-7"].open, posting.balances["EUR"].open_amount, posting.balances["EUR"].sales_90d
-    (Decimal('100'), Decimal('100.00'), Decimal('100.00'))
+    (Decimal('100.00'), Decimal('100.00'), Decimal('100.00'))
     """
-    currency, issue_day, due = fact.currency, fact.issued_on.toordinal(), fact.due_on.toordinal()
-    day, invoice_id = ledger.day, fact.invoice_id
-    bucket = bucket_of(day - due)
+    invoice_id, currency, issue_day = fact.invoice_id, fact.currency, fact.issued_on.toordinal()
+    posting = posting_in(ledger, currency)
+    pending: PendingAllocations | None = ledger.get(pending_key(invoice_id))
     item = Item(
-        content=content, amount=fact.amount, currency=currency, issued=issue_day, due=due, open=fact.amount,
-        expires=day + ledger.horizon_days, bucket=bucket,
+        content=content, amount=fact.amount, currency=currency, issued=issue_day, due=max(fact.due_on.toordinal(), issue_day),
+        open=fact.amount, expires=ledger.day + ledger.horizon_days,
     )  # fmt: skip
-    item = replace(item, next_deadline=next_deadline_of(item, day, ledger.overdue_days))
-    posting = _posting_in(ledger, currency)
-    balance = _add_to_bucket(posting.balances[currency], bucket, fact.amount)
-    posting.balances[currency] = _record_sale(posting, balance, currency, issue_day, fact.amount)
-    posting.rows[item_key(invoice_id)] = item
-    pending = ledger.get(pending_key(invoice_id))
-    if pending is not None:
-        _apply_pending(posting, invoice_id, pending)
+    if pending is None:
+        posting.put_item(invoice_id, None, item)
+        return posting
+    splits = splits_of(posting, pending.shared)
+    paid, credited = _take_pending(posting, invoice_id, pending, currency)
+    posting.add_unapplied(currency, -paid - credited)
+    posting.put_item(invoice_id, None, replace(item, paid=paid, credited=credited, shared=pending.shared))
+    split_anew(posting, splits)
     return posting
 
 
-def _record_sale(posting: Posting, balance: Balance, currency: str, issue_day: int, amount: Decimal) -> Balance:
-    """Add to the sales of the day of issue, and to the window if that day is still in it."""
-    key, ledger = sales_key(currency, issue_day), posting.ledger
-    sales: SalesDay | None = ledger.get(key)
-    if sales is not None:
-        posting.rows[key] = replace(sales, amount=sales.amount + amount)
-        in_window = sales.in_window
-    else:
-        in_window = issue_day > ledger.day - WINDOW_DAYS
-        deadline = max(issue_day + (WINDOW_DAYS if in_window else ledger.horizon_days), ledger.day + 1)
-        posting.rows[key] = SalesDay(amount=amount, next_deadline=deadline, in_window=in_window)
-    return replace(balance, sales_90d=balance.sales_90d + amount) if in_window else balance
-
-
-def _apply_pending(posting: Posting, invoice_id: str, pending: PendingAllocations) -> None:
-    """Settle a new invoice by the money that waited for it, in the order in which it came."""
-    key = item_key(invoice_id)
-    for payment_id, amount, currency in pending.parts:
-        item: Item = posting.rows[key]
-        if currency != item.currency:
-            continue  # it stays unapplied: money in one currency settles no invoice in another
-        applied, payment_row_key = min(amount, item.open), payment_key(payment_id)
-        payment: Payment | None = posting.get(payment_row_key) if payment_id else None
+def _take_pending(posting: Posting, invoice_id: str, pending: PendingAllocations, currency: str) -> tuple[Decimal, Decimal]:
+    """What was stated for an invoice in its currency, by payments and by credit notes; what is in another one stays."""
+    paid, credited = pending.paid.get(currency, ZERO), pending.credited.get(currency, ZERO)
+    for payment_id, amount, part_currency in pending.parts:  # as version 2 kept them
+        if part_currency != currency:
+            continue
+        if not payment_id:
+            credited += amount
+            continue
+        payment: Payment | None = posting.get(payment_key(payment_id))
         if payment is not None:
-            applied = min(applied, payment.unapplied)  # it may have come back while it waited
-            posting.rows[payment_row_key] = replace(
-                payment, unapplied=payment.unapplied - applied, allocations=(*payment.allocations, (invoice_id, applied))
+            stated = min(amount, payment.unapplied)  # it may have come back while it waited
+            posting.rows[payment_key(payment_id)] = replace(
+                payment,
+                unapplied=payment.unapplied - stated,
+                allocations=merge_parts((*payment.allocations, (invoice_id, stated))),
             )
-            item = replace(item, paid=item.paid + applied)
-        elif not payment_id:
-            item = replace(item, credited=item.credited + applied)
-        else:
-            continue  # forgotten: older than the horizon
-        balance = posting.balances[currency]
-        posting.balances[currency] = replace(balance, unapplied=balance.unapplied - applied)
-        posting.set_open(key, item, item.open - applied)
-    posting.rows[pending_key(invoice_id)] = None
+            paid += stated
+    rest = replace(
+        pending,
+        parts=tuple(part for part in pending.parts if part[2] != currency),
+        paid={c: amount for c, amount in pending.paid.items() if c != currency},
+        credited={c: amount for c, amount in pending.credited.items() if c != currency},
+        shared=(),
+    )
+    posting.rows[pending_key(invoice_id)] = rest if rest.parts or rest.paid or rest.credited else None
+    return paid, credited
 
 
-def close_invoice(invoice_id: str, how: Closed, ledger: LedgerView) -> Posting | Rejection:
-    """Cancel an invoice or write it off: nothing of it stays open; what was paid on a cancelled one is unapplied again.
+def amend_invoice(fact: InvoiceAmended, recorded: str, ledger: LedgerView) -> Posting | Rejection:
+    """Another due day by agreement; a due day before the issue day is the issue day.
 
+    >>> from datetime import date
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
+    >>> sent = {"customer_id": "C-1", "amendment_id": "A-1", "invoice_id": "I-7", "amended_on": date(1, 4, 20)}
+    >>> ledger = LedgerView({"EUR": Balance()}, {"i/I-7": item}.get, 120, overdue_days=15, horizon_days=400)
+    >>> amend_invoice(InvoiceAmended.model_construct(due_on=date(1, 6, 1), **sent), "", ledger).rows["i/I-7"].due
+    152
+    """
+    item = find_invoice(fact.invoice_id, ledger.get)
+    if isinstance(item, Rejection):
+        return item
+    posting = posting_in(ledger, item.currency)
+    word = (fact.amended_on.toordinal(), recorded)
+    if fact.due_on is not None and (item.due_word is None or word > item.due_word):
+        due = max(fact.due_on.toordinal(), item.issued)
+        posting.put_item(fact.invoice_id, item, replace(item, due=due, due_word=word))
+    return posting
+
+
+def void_invoice(fact: InvoiceCancelled | InvoiceReinstated, recorded: str, ledger: LedgerView) -> Posting | Rejection:
+    """Cancel an invoice, or take that back: the last word counts. While it is cancelled, what was stated for it is unapplied.
+
+    >>> from datetime import date
     >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(3), expires=500, paid=Decimal(2))
-    >>> balances = {"EUR": Balance(buckets=(Decimal(3), ZERO, ZERO, ZERO, ZERO))}
+    >>> balances = {"EUR": Balance(buckets=(Decimal(3), ZERO, ZERO, ZERO, ZERO), sales_90d=Decimal(5))}
     >>> ledger = LedgerView(balances, {"i/I-7": item}.get, day=120, overdue_days=15, horizon_days=400)
-    >>> posting = close_invoice("I-7", "cancelled", ledger)
+    >>> fact = InvoiceCancelled.model_construct(customer_id="C-1", invoice_id="I-7", cancelled_on=date(1, 4, 30))
+    >>> posting = void_invoice(fact, "", ledger)
     >>> posting.rows["i/I-7"].closed, posting.balances["EUR"].open_amount, posting.balances["EUR"].unapplied
     ('cancelled', Decimal('0.00'), Decimal('2.00'))
     """
-    key = item_key(invoice_id)
-    item: Item | None = ledger.get(key)
-    if item is None:
-        return Rejection(f"invoice {invoice_id} is not known: send it first", "invoice_id")
-    if item.closed in ("cancelled", "written_off"):
-        return Rejection(f"invoice {invoice_id} is {item.closed.replace('_', ' ')} already", "invoice_id")
-    posting = Posting(ledger, dict(ledger.balances))
-    if how == "cancelled":
-        if item.paid:
-            balance = posting.balances[item.currency]
-            posting.balances[item.currency] = replace(balance, unapplied=balance.unapplied + item.paid)
-            item = replace(item, paid=ZERO)
-        # A void invoice teaches nothing.
-        item = replace(item, late=VOID if item.late < 0 else item.late, default=VOID if item.default < 0 else item.default)
-    posting.set_open(key, replace(item, closed=how), ZERO)
+    item = find_invoice(fact.invoice_id, ledger.get)
+    if isinstance(item, Rejection):
+        return item
+    if isinstance(fact, InvoiceReinstated):
+        if item.closed != "cancelled":
+            return Rejection(f"invoice {fact.invoice_id} is not cancelled: send its cancellation first", "invoice_id")
+        word = (fact.reinstated_on.toordinal(), recorded, 1)
+    else:
+        word = (fact.cancelled_on.toordinal(), recorded, 0)
+    posting = posting_in(ledger, item.currency)
+    if item.void_word is not None and word <= item.void_word:
+        return posting
+    splits = splits_of(posting, item.shared)
+    after = replace(item, void_word=word)
+    if not word[2]:  # a void invoice teaches nothing
+        after = replace(after, late=VOID if item.late < 0 else item.late, default=VOID if item.default < 0 else item.default)
+    elif item.late == VOID and item.due >= ledger.day:
+        after = replace(after, late=-1, default=-1)
+    posting.put_item(fact.invoice_id, item, after)
+    split_anew(posting, splits)
     return posting
 
 
-# -- money
+def write_off_invoice(fact: InvoiceWrittenOff | WriteOffReversed, recorded: str, ledger: LedgerView) -> Posting | Rejection:
+    """Give up the open rest of an invoice, or take that back: the last word counts.
+
+    >>> from datetime import date
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=ZERO, expires=500, paid=Decimal(5), closed="settled")
+    >>> ledger = LedgerView({"EUR": Balance()}, {"i/I-7": item}.get, day=120, overdue_days=15, horizon_days=400)
+    >>> fact = InvoiceWrittenOff.model_construct(customer_id="C-1", invoice_id="I-7", written_off_on=date(1, 4, 30))
+    >>> write_off_invoice(fact, "", ledger).reason
+    'invoice I-7 is settled: nothing of it is left to write off'
+    """
+    item = find_invoice(fact.invoice_id, ledger.get)
+    if isinstance(item, Rejection):
+        return item
+    word: Word
+    if isinstance(fact, WriteOffReversed):
+        if item.closed != "written_off":
+            return Rejection(f"invoice {fact.invoice_id} is not written off: send its write-off first", "invoice_id")
+        word = (fact.reversed_on.toordinal(), recorded, 1)
+    else:
+        if not item.open and item.closed != "written_off":
+            return Rejection(f"invoice {fact.invoice_id} is {item.closed}: nothing of it is left to write off", "invoice_id")
+        word = (fact.written_off_on.toordinal(), recorded, 0)
+    posting = posting_in(ledger, item.currency)
+    if item.loss_word is None or word > item.loss_word:
+        posting.put_item(fact.invoice_id, item, replace(item, loss_word=word))
+    return posting
+
+
+def recover(fact: RecoveryReceived, ledger: LedgerView) -> Posting | Rejection:
+    """Money on a claim that was given up: it settles nothing that is open, and lowers the loss.
+
+    What concerns an invoice that nobody remembers any more is the debtor's alone: it is applied, and changes no invoice.
+
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=ZERO, expires=500, loss_word=(110, "", 0))
+    >>> ledger = LedgerView({"EUR": Balance()}, {"i/I-7": item}.get, day=120, overdue_days=15, horizon_days=400)
+    >>> sent = {"customer_id": "C-1", "recovery_id": "V-1", "invoice_id": "I-7", "amount": Decimal(2), "currency": "EUR"}
+    >>> recover(RecoveryReceived.model_construct(**sent), ledger).rows["i/I-7"].recovered
+    Decimal('2.00')
+    """
+    item: Item | None = ledger.get(item_key(fact.invoice_id))
+    posting = posting_in(ledger, fact.currency)
+    if item is None:
+        return posting
+    if item.loss_word is None:
+        return Rejection(f"invoice {fact.invoice_id} is not written off: send the money as a payment", "invoice_id")
+    if item.currency == fact.currency:
+        posting.put_item(fact.invoice_id, item, replace(item, recovered=item.recovered + fact.amount))
+    return posting
+
+
+def contest(fact: DisputeOpened | DisputeClosed, ledger: LedgerView) -> Posting | Rejection:
+    """Open or close a dispute: while one is open, the invoice is not overdue for alerts, cuts and labels.
+
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
+    >>> ledger = LedgerView({"EUR": Balance()}, {"i/I-7": item}.get, day=120, overdue_days=15, horizon_days=400)
+    >>> posting = contest(DisputeOpened.model_construct(customer_id="C-1", invoice_id="I-7", dispute_id="D-1"), ledger)
+    >>> posting.rows["i/I-7"].disputes, posting.balances["EUR"].disputed_amount
+    (('D-1',), Decimal('5.00'))
+    """
+    item = find_invoice(fact.invoice_id, ledger.get)
+    if isinstance(item, Rejection):
+        return item
+    if isinstance(fact, DisputeOpened):
+        after = replace(item, disputes=(*item.disputes, fact.dispute_id))
+    elif fact.dispute_id not in item.disputes:
+        return Rejection(
+            f"dispute {fact.dispute_id} of invoice {fact.invoice_id} is not open: send its opening first", "dispute_id"
+        )
+    else:
+        after = replace(item, disputes=tuple(d for d in item.disputes if d != fact.dispute_id))
+        if fact.outcome == "upheld":  # the debtor was right not to pay: that teaches nothing about its paying
+            after = replace(after, late=VOID if item.late < 0 else item.late, default=VOID if item.default < 0 else item.default)
+    posting = posting_in(ledger, item.currency)
+    posting.put_item(fact.invoice_id, item, after)
+    return posting
+
+
+def find_invoice(invoice_id: str, get: Get) -> Item | Rejection:
+    """An invoice that must be known.
+
+    >>> find_invoice("RE/2026/001", {}.get).reason
+    'invoice RE/2026/001 is not known: send it first'
+    """
+    item: Item | None = get(item_key(invoice_id))
+    return item if item is not None else Rejection(f"invoice {invoice_id} is not known: send it first", "invoice_id")
+
+
+# -- payments
 def check_allocations(allocations: Sequence[Allocation], currency: str, get: Get) -> Rejection | None:
-    """Why money cannot be allocated: an invoice is in another currency, or too much waits for one that is not known.
+    """Why money cannot be allocated: an invoice is in another currency.
 
     >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
     >>> allocation = Allocation(invoice_id="I-7", amount=Decimal(5))
@@ -285,23 +272,22 @@ def check_allocations(allocations: Sequence[Allocation], currency: str, get: Get
     'allocations'
     """
     for allocation in allocations:
-        invoice_id = allocation.invoice_id
-        item: Item | None = get(item_key(invoice_id))
-        if item is None and len((get(pending_key(invoice_id)) or _NO_PENDING).parts) >= MAX_PENDING:
-            return Rejection(
-                f"{MAX_PENDING} payments wait for invoice {invoice_id}, which is not known: send the invoice first", "allocations"
-            )
+        item: Item | None = get(item_key(allocation.invoice_id))
         if item is not None and item.currency != currency:
             return Rejection(
-                f"invoice {invoice_id} is in {item.currency}, the money in {currency}: "
+                f"invoice {allocation.invoice_id} is in {item.currency}, the money in {currency}: "
                 "send the payment in the invoice's currency, or without the allocation",
                 "allocations",
             )
     return None
 
 
+def _stated(allocations: Sequence[Allocation]) -> Parts:
+    return merge_parts((allocation.invoice_id, allocation.amount) for allocation in allocations)
+
+
 def receive_payment(fact: PaymentReceived, content: str, ledger: LedgerView) -> Posting:
-    """Allocate a payment; what finds no open invoice is unapplied cash, and waits where its invoice is not known yet.
+    """A payment: what it states settles invoices, what it leaves over is unapplied cash.
 
     >>> from datetime import date
     >>> sent = {"customer_id": "C-1", "payment_id": "P-1", "currency": "EUR", "paid_on": date(2026, 3, 2)}
@@ -310,91 +296,69 @@ def receive_payment(fact: PaymentReceived, content: str, ledger: LedgerView) -> 
     >>> balances = {"EUR": Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO))}
     >>> posting = receive_payment(fact, "", LedgerView(balances, {"i/I-7": item}.get, 120, overdue_days=15, horizon_days=400))
     >>> posting.rows["i/I-7"].closed, posting.rows["p/P-1"].unapplied, posting.balances["EUR"].unapplied
-    ('settled', Decimal('2'), Decimal('2.00'))
+    ('settled', Decimal('2.00'), Decimal('2.00'))
     """
-    posting = _posting_in(ledger, fact.currency)
-    allocated: list[tuple[str, Decimal]] = []
-    rest = fact.amount
-    for allocation in fact.allocations:
-        applied = _allocate(posting, allocation, fact.currency, fact.payment_id)
-        if applied:
-            allocated.append((allocation.invoice_id, applied))
-            rest -= applied
-    if rest:
-        balance = posting.balances[fact.currency]
-        posting.balances[fact.currency] = replace(balance, unapplied=balance.unapplied + rest)
-    posting.rows[payment_key(fact.payment_id)] = Payment(
+    posting = posting_in(ledger, fact.currency)
+    payment = Payment(
         content=content,
         amount=fact.amount,
         currency=fact.currency,
-        unapplied=rest,
-        allocations=tuple(allocated),
+        unapplied=ZERO,
+        allocations=_stated(fact.allocations),
         next_deadline=ledger.day + ledger.horizon_days,
     )
+    post_payment(posting, fact.payment_id, payment, None)
     return posting
 
 
-def issue_credit_note(fact: CreditNoteIssued, ledger: LedgerView) -> Posting:
-    """Settle invoices by a credit note. Its unallocated rest lowers the open amount; what finds nothing open is unapplied.
+def allocate_payment(fact: PaymentAllocated, recorded: str, ledger: LedgerView) -> Posting | Rejection:
+    """Another list of what a payment settles; it replaces the one in force unless that was said later.
 
     >>> from datetime import date
-    >>> sent = {"customer_id": "C-1", "credit_note_id": "K-1", "currency": "EUR", "issued_on": date(2026, 3, 2)}
-    >>> fact = CreditNoteIssued(amount=Decimal(7), allocations=(Allocation(invoice_id="I-7", amount=Decimal(6)),), **sent)
-    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
-    >>> balances = {"EUR": Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO))}
-    >>> posting = issue_credit_note(fact, LedgerView(balances, {"i/I-7": item}.get, 120, overdue_days=15, horizon_days=400))
-    >>> posting.rows["i/I-7"].credited, posting.balances["EUR"].credit, posting.balances["EUR"].unapplied
-    (Decimal('5.00'), Decimal('1.00'), Decimal('1.00'))
+    >>> sent = {"customer_id": "C-1", "payment_id": "P-1", "currency": "EUR", "allocation_id": "L-1"}
+    >>> stated = (Allocation(invoice_id="I-7", amount=Decimal(5)),)
+    >>> fact = PaymentAllocated(allocations=stated, allocated_on=date(2026, 3, 9), **sent)
+    >>> rows = {
+    ...     "i/I-7": Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500),
+    ...     "p/P-1": Payment("", Decimal(5), "EUR", Decimal(5), (), next_deadline=500),
+    ... }
+    >>> balances = {"EUR": Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO), unapplied=Decimal(5))}
+    >>> posting = allocate_payment(fact, "", LedgerView(balances, rows.get, 120, overdue_days=15, horizon_days=400))
+    >>> posting.balances["EUR"].open_amount, posting.balances["EUR"].unapplied
+    (Decimal('0.00'), Decimal('0.00'))
     """
-    posting = _posting_in(ledger, fact.currency)
-    unallocated, unapplied = fact.amount, ZERO
-    for allocation in fact.allocations:
-        unallocated -= allocation.amount
-        unapplied += allocation.amount
-        unapplied -= _allocate(posting, allocation, fact.currency)
-    balance = posting.balances[fact.currency]
-    posting.balances[fact.currency] = replace(
-        balance, credit=balance.credit + unallocated, unapplied=balance.unapplied + unapplied
+    payment: Payment | None = ledger.get(payment_key(fact.payment_id))
+    if payment is None:
+        return Rejection(f"payment {fact.payment_id} is not known: send the payment first", "payment_id")
+    stated = _stated(fact.allocations)
+    rejection = _check_list(f"payment {fact.payment_id}", payment, fact, stated) or check_allocations(
+        fact.allocations, fact.currency, ledger.get
     )
+    if rejection is not None:
+        return rejection
+    posting = posting_in(ledger, payment.currency)
+    word = (fact.allocated_on.toordinal(), recorded)
+    if payment.list_word is None or word > payment.list_word:
+        before = split(payment, size_in(posting, payment.currency))
+        deadline = max(payment.next_deadline, ledger.day + ledger.horizon_days)
+        after = replace(payment, allocations=stated, list_word=word, next_deadline=deadline)
+        post_payment(posting, fact.payment_id, after, before)
     return posting
 
 
-def _allocate(posting: Posting, allocation: Allocation, currency: str, payment_id: str = "") -> Decimal:
-    """Settle one invoice as far as it is open; returns what was used. Without ``payment_id`` by a credit note."""
-    key = item_key(allocation.invoice_id)
-    item: Item | None = posting.get(key)
-    if item is None:
-        pending_row_key = pending_key(allocation.invoice_id)
-        pending: PendingAllocations = posting.get(pending_row_key) or _NO_PENDING
-        posting.rows[pending_row_key] = PendingAllocations(_with_part(pending.parts, payment_id, allocation.amount, currency))
-        return ZERO
-    if item.closed == "written_off":
-        # Money on a claim that was given up settles nothing that is open: a recovery.
-        applied = min(allocation.amount, item.amount - item.paid - item.credited)
-        posting.rows[key] = replace(item, paid=item.paid + applied)
-        return applied
-    applied = min(allocation.amount, item.open)
-    if applied:
-        item = replace(item, paid=item.paid + applied) if payment_id else replace(item, credited=item.credited + applied)
-        posting.set_open(key, item, item.open - applied)
-    return applied
-
-
-def _with_part(
-    parts: tuple[tuple[str, Decimal, str], ...], payment_id: str, amount: Decimal, currency: str
-) -> tuple[tuple[str, Decimal, str], ...]:
-    """One more part of what waits for an invoice; what one payment allots to it is one part.
-
-    >>> _with_part((("p", Decimal(3), "EUR"),), "p", Decimal(4), "EUR")
-    (('p', Decimal('7'), 'EUR'),)
-    """
-    if parts and parts[-1][0] == payment_id and parts[-1][2] == currency:
-        return (*parts[:-1], (payment_id, parts[-1][1] + amount, currency))
-    return (*parts, (payment_id, amount, currency))
+def _check_list(
+    name: str, whole: Payment | CreditNote, fact: PaymentAllocated | CreditNoteAllocated, stated: Parts
+) -> Rejection | None:
+    if fact.currency != whole.currency:
+        return Rejection(f"{name} is in {whole.currency}, not {fact.currency}: correct the currency", "currency")
+    total = sum((part for _, part in stated), ZERO)
+    if total > whole.amount:
+        return Rejection(f"the allocations add up to {total}, more than the {whole.amount} of {name}", "allocations")
+    return None
 
 
 def return_payment(fact: PaymentReturned, ledger: LedgerView) -> Posting | Rejection:
-    """Undo a payment: its unapplied rest first, then its allocations, the last first; invoices open again.
+    """Undo a payment: its rest first, then what the return names, then its allocations, the last first; invoices open again.
 
     >>> from datetime import date
     >>> sent = {"customer_id": "C-1", "return_id": "R-1", "currency": "EUR", "returned_on": date(2026, 3, 9)}
@@ -405,11 +369,10 @@ def return_payment(fact: PaymentReturned, ledger: LedgerView) -> Posting | Rejec
     ... }
     >>> balances = {"EUR": Balance(unapplied=Decimal(1))}
     >>> posting = return_payment(fact, LedgerView(balances, rows.get, 120, overdue_days=15, horizon_days=400))
-    >>> posting.rows["i/I-7"].open, posting.rows["p/P-1"].allocations, posting.balances["EUR"].unapplied
-    (Decimal('3.00'), (('I-7', Decimal('2')),), Decimal('0.00'))
+    >>> posting.rows["i/I-7"].open, posting.rows["p/P-1"].returned, posting.balances["EUR"].unapplied
+    (Decimal('3.00'), Decimal('4.00'), Decimal('0.00'))
     """
-    key = payment_key(fact.payment_id)
-    payment: Payment | None = ledger.get(key)
+    payment: Payment | None = ledger.get(payment_key(fact.payment_id))
     if payment is None:
         return Rejection(f"payment {fact.payment_id}, which came back, is not known: send the payment first", "payment_id")
     if fact.currency != payment.currency:
@@ -417,54 +380,144 @@ def return_payment(fact: PaymentReturned, ledger: LedgerView) -> Posting | Rejec
     rest = payment.amount - payment.returned
     if fact.amount > rest:
         return Rejection(f"{fact.amount} came back of payment {fact.payment_id}, of which only {rest} is left", "amount")
-    posting = Posting(ledger, dict(ledger.balances))
-    currency, rest = payment.currency, fact.amount
-    from_cash = min(rest, payment.unapplied)
-    rest -= from_cash
-    allocations = list(payment.allocations)
-    while rest:
-        invoice_id, amount = allocations.pop()
-        undone = min(rest, amount)
-        rest -= undone
-        if undone < amount:
-            allocations.append((invoice_id, amount - undone))
-        from_cash += _reopen(posting, invoice_id, undone)
-    balance = posting.balances[currency]
-    posting.balances[currency] = replace(balance, unapplied=balance.unapplied - from_cash)
-    posting.rows[key] = replace(
+    posting = posting_in(ledger, payment.currency)
+    before = split(payment, size_in(posting, payment.currency))
+    after = replace(
         payment,
-        unapplied=payment.unapplied - min(fact.amount, payment.unapplied),
-        allocations=tuple(allocations),
         returned=payment.returned + fact.amount,
+        named=merge_parts((*payment.named, *_stated(fact.allocations))),
+        next_deadline=max(payment.next_deadline, ledger.day + ledger.horizon_days),
     )
+    post_payment(posting, fact.payment_id, after, before)
     return posting
 
 
-def _reopen(posting: Posting, invoice_id: str, amount: Decimal) -> Decimal:
-    """Open an invoice again by ``amount``; returns what must come out of unapplied cash instead (its invoice was cancelled)."""
-    key = item_key(invoice_id)
-    item: Item | None = posting.get(key)
-    if item is None or item.closed == "cancelled":
-        return amount
-    item = replace(item, paid=item.paid - amount)
-    if item.closed == "written_off":
-        posting.rows[key] = item
-    else:
-        posting.set_open(key, item, item.open + amount)
-    return ZERO
+# -- credit notes
+def issue_credit_note(fact: CreditNoteIssued, content: str, ledger: LedgerView) -> Posting:
+    """A credit note: what it states settles invoices and leaves their turnover; what it leaves over is unapplied.
+
+    >>> from datetime import date
+    >>> sent = {"customer_id": "C-1", "credit_note_id": "K-1", "currency": "EUR", "issued_on": date(2026, 3, 2)}
+    >>> fact = CreditNoteIssued(amount=Decimal(7), allocations=(Allocation(invoice_id="I-7", amount=Decimal(4)),), **sent)
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
+    >>> balances = {"EUR": Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO))}
+    >>> posting = issue_credit_note(fact, "", LedgerView(balances, {"i/I-7": item}.get, 120, overdue_days=15, horizon_days=400))
+    >>> posting.rows["i/I-7"].open, posting.balances["EUR"].unapplied
+    (Decimal('1.00'), Decimal('3.00'))
+    """
+    posting = posting_in(ledger, fact.currency)
+    deadline = ledger.day + ledger.horizon_days
+    note = CreditNote(content, fact.amount, fact.currency, _stated(fact.allocations), next_deadline=deadline)
+    _post_note(posting, fact.credit_note_id, None, note)
+    return posting
+
+
+def allocate_credit_note(fact: CreditNoteAllocated, recorded: str, ledger: LedgerView) -> Posting | Rejection:
+    """Another list of what a credit note settles; it replaces the one in force unless that was said later.
+
+    >>> fact = CreditNoteAllocated.model_construct(credit_note_id="K-1", currency="EUR", allocations=())
+    >>> allocate_credit_note(fact, "", LedgerView({}, {}.get, 120, overdue_days=15, horizon_days=400)).reason
+    'credit note K-1 is not known: send the credit note first'
+    """
+    note = _find_note(fact.credit_note_id, ledger.get)
+    if isinstance(note, Rejection):
+        return note
+    stated = _stated(fact.allocations)
+    rejection = _check_list(f"credit note {fact.credit_note_id}", note, fact, stated) or check_allocations(
+        fact.allocations, fact.currency, ledger.get
+    )
+    if rejection is not None:
+        return rejection
+    posting = posting_in(ledger, note.currency)
+    word = (fact.allocated_on.toordinal(), recorded)
+    if note.list_word is None or word > note.list_word:
+        deadline = max(note.next_deadline, ledger.day + ledger.horizon_days)
+        after = replace(note, allocations=stated, list_word=word, next_deadline=deadline)
+        _post_note(posting, fact.credit_note_id, note, after)
+    return posting
+
+
+def cancel_credit_note(fact: CreditNoteCancelled, ledger: LedgerView) -> Posting | Rejection:
+    """A credit note is void: what it settled is open again.
+
+    >>> fact = CreditNoteCancelled.model_construct(credit_note_id="K-1")
+    >>> cancel_credit_note(fact, LedgerView({}, {}.get, 120, overdue_days=15, horizon_days=400)).field
+    'credit_note_id'
+    """
+    note = _find_note(fact.credit_note_id, ledger.get)
+    if isinstance(note, Rejection):
+        return note
+    posting = posting_in(ledger, note.currency)
+    _post_note(posting, fact.credit_note_id, note, replace(note, is_void=True))
+    return posting
+
+
+def _find_note(credit_note_id: str, get: Get) -> CreditNote | Rejection:
+    note: CreditNote | None = get(credit_note_key(credit_note_id))
+    if note is None:
+        return Rejection(f"credit note {credit_note_id} is not known: send the credit note first", "credit_note_id")
+    return note
+
+
+def _post_note(posting: Posting, credit_note_id: str, before: CreditNote | None, after: CreditNote) -> None:
+    parts, rest = parts_of(after)
+    old_parts, old_rest = parts_of(before) if before is not None else ((), ZERO)
+    old = dict(old_parts)
+    for invoice_id, part in parts:
+        post_part(posting, invoice_id, after.currency, part - old.pop(invoice_id, ZERO), "credited")
+    for invoice_id, part in old.items():
+        post_part(posting, invoice_id, after.currency, -part, "credited")
+    posting.add_unapplied(after.currency, rest - old_rest)
+    posting.rows[credit_note_key(credit_note_id)] = after
+
+
+# -- ageing
+def age_item(item: Item, balance: Balance, ledger: LedgerView) -> tuple[Item, Balance]:
+    """Move an open item into the bucket of the day, and count it as overdue once it is late enough for an alert.
+
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
+    >>> ledger = LedgerView({}, {}.get, 145, overdue_days=15, horizon_days=400)
+    >>> item, balance = age_item(item, Balance(buckets=(Decimal(5), ZERO, ZERO, ZERO, ZERO)), ledger)
+    >>> item.bucket, item.counted_overdue, balance.overdue_items, balance.overdue
+    (1, True, 1, Decimal('5.00'))
+    """
+    return move_item(item, item, balance, ledger) if item.open else (item, balance)
+
+
+def uncovered(item: Item, balance: Balance) -> Decimal:
+    """What is owed of an item that has just become overdue, beyond unapplied cash, which covers the oldest due first.
+
+    ``balance`` has the item among what is not due yet.
+
+    >>> item = Item("", Decimal(5), "EUR", issued=100, due=130, open=Decimal(5), expires=500)
+    >>> older = (Decimal(5), Decimal(2), ZERO, ZERO, ZERO)
+    >>> [uncovered(item, Balance(buckets=older, unapplied=Decimal(cash))) for cash in (0, 3, 7)]
+    [Decimal('5'), Decimal('4.00'), Decimal('0.00')]
+    """
+    _, a, b, c, d = balance.disputed
+    older = balance.overdue - (a + b + c + d) if item.bucket == 0 else balance.overdue - (a + b + c + d) - item.open
+    return min(item.open, max(ZERO, older + item.open - balance.unapplied))
 
 
 def worst_days_past_due(balances: dict[str, Balance]) -> int:
-    """A lower bound of the worst days past due over all currencies: 0, 1, 15, 31, 61 or 91.
+    """A lower bound of the worst days past due over all currencies: 0, 1, 15, 31, 61 or 91; net of dispute and unapplied cash.
 
     >>> worst_days_past_due({"EUR": Balance(buckets=(ZERO, ZERO, Decimal(5), ZERO, ZERO))})
     31
+    >>> worst_days_past_due({"EUR": Balance(buckets=(ZERO, Decimal(1), Decimal(5), ZERO, ZERO), unapplied=Decimal(5))})
+    1
     """
     worst = 0
     for balance in balances.values():
         _, up_to_30, up_to_60, up_to_90, over_90 = balance.buckets
-        if over_90:
-            return 91
-        days = 61 if up_to_90 else 31 if up_to_60 else 15 if balance.overdue_items else 1 if up_to_30 else 0
-        worst = max(worst, days)
+        if not (up_to_30 or up_to_60 or up_to_90 or over_90):
+            continue
+        _, disputed_30, disputed_60, disputed_90, disputed_over = balance.disputed
+        cash = balance.unapplied
+        sums = (over_90 - disputed_over, up_to_90 - disputed_90, up_to_60 - disputed_60, up_to_30 - disputed_30)
+        for days, part in zip((91, 61, 31, 15 if balance.late_items else 1), sums, strict=True):
+            if part > cash:
+                worst = max(worst, days)
+                break
+            cash -= part
     return worst

@@ -15,12 +15,17 @@ ZERO = Decimal("0.00")
 Closed = Literal["", "settled", "cancelled", "written_off"]
 
 
-class Item(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An invoice, open or remembered. Row key ``i/<invoice_id>``.
+Word = tuple[int, str, int]
+"""What was last said of something that can be taken back: value date, recorded time, 1 = taken back. The greatest is in force."""
 
-    amount = open + paid + credited while it is neither cancelled nor written off. ``late`` and ``default`` are the labels,
-    -1 until they mature. ``next_deadline`` is the next day on which something follows from the calendar alone, 0 = none.
-    ``counted_overdue``: it is one of ``Balance.overdue_items``. ``expires``: the day on which it is forgotten once it is closed.
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An invoice, open or remembered: the sums of what was said of it. Row key ``i/<invoice_id>``.
+
+    ``credited``: what credit notes state for it; ``paid``: what payments state for it, after returns. ``open`` follows from them.
+    ``late`` and ``default`` are the labels, -1 until they mature. ``next_deadline`` is the next day on which something follows
+    from the calendar alone, 0 = none. ``counted_overdue``: it is one of ``Balance.overdue_items``. ``expires``: the day on which
+    it is forgotten once it is closed; every fact of it postpones that day.
     """
 
     content: str
@@ -42,10 +47,23 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """Written off, or open when the debtor became insolvent: a default, whatever is paid later; learned when it matures."""
     disputes: tuple[str, ...] = ()
     next_deadline: int = msgspec.field(default=0, name="wake")
+    void_word: Word | None = None
+    """The last cancellation or reinstatement."""
+    loss_word: Word | None = None
+    """The last write-off or reversal of one."""
+    due_word: tuple[int, str] | None = None
+    """Value date and recorded time of the amendment that gave the due day."""
+    recovered: Decimal = ZERO
+    """What came in after the write-off."""
+    shared: tuple[str, ...] = ()
+    """Payments that came back, at least in part, and name this invoice: how they split depends on its amount."""
 
 
 class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A payment and where it went, so that it can be undone. Row key ``p/<payment_id>``."""
+    """A payment and what it states: per invoice, in the order of first mention. Row key ``p/<payment_id>``.
+
+    ``unapplied``: its rest, after returns. ``named``: what its returns name, per invoice.
+    """
 
     content: str
     amount: Decimal
@@ -54,12 +72,43 @@ class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     allocations: tuple[tuple[str, Decimal], ...]
     next_deadline: int = msgspec.field(name="wake")
     returned: Decimal = ZERO
+    named: tuple[tuple[str, Decimal], ...] = ()
+    list_word: tuple[int, str] | None = None
+    """Value date and recorded time of the list of allocations in force, where it replaced the first one."""
+
+
+class CreditNote(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A credit note and what it states, per invoice. Row key ``c/<credit_note_id>``."""
+
+    content: str
+    amount: Decimal
+    currency: str
+    allocations: tuple[tuple[str, Decimal], ...]
+    next_deadline: int = msgspec.field(name="wake")
+    is_void: bool = False
+    list_word: tuple[int, str] | None = None
 
 
 class PendingAllocations(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Money for an invoice that is not known yet. Row key ``w/<invoice_id>``; (payment id, "" for a credit; amount; currency)."""
+    """What is stated for an invoice that is not known yet, by currency; all of it is unapplied. Row key ``w/<invoice_id>``.
 
-    parts: tuple[tuple[str, Decimal, str], ...]
+    ``parts``: rows of version 2 list payments (payment id, "" for a credit; amount; currency), which do not state them yet.
+    """
+
+    parts: tuple[tuple[str, Decimal, str], ...] = ()
+    paid: dict[str, Decimal] = {}
+    credited: dict[str, Decimal] = {}
+    shared: tuple[str, ...] = ()
+
+
+class PostponedFact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fact that counts from a later day on: its type and body as they came. Row key ``d/`` and the key of its own row."""
+
+    content: str
+    type: str
+    data: str
+    recorded: str
+    next_deadline: int = msgspec.field(name="wake")
 
 
 class SalesDay(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,33 +129,56 @@ class SeenMarker(msgspec.Struct, frozen=True, omit_defaults=True):
     next_deadline: int = msgspec.field(name="wake")
 
 
+NO_BUCKETS = (ZERO, ZERO, ZERO, ZERO, ZERO)
+
+
 class Balance(msgspec.Struct, frozen=True, omit_defaults=True):
     """Running sums of one currency, as of the last deadline that fired.
 
-    ``buckets``: open invoices not due, 1-30, 31-60, 61-90 and over 90 days past due. ``credit``: credit notes that belong to no
-    invoice. ``sales_90d``: invoiced in the last 90 days. ``overdue_items``: invoices that are overdue for as long as the policy's
-    alert wants.
+    ``buckets``: open parts of invoices not due, 1-30, 31-60, 61-90 and over 90 days past due; ``disputed``: those among them that
+    are in open dispute. ``unapplied``: rests of payments, unallocated credit, and what is too much on invoices. ``sales_90d``:
+    invoiced in the last 90 days, less what was cancelled or credited. ``overdue_items``, ``overdue_sum``: invoices that are
+    overdue for as long as the policy's alert wants, beyond its tolerance and undisputed. ``credit``: rows of version 2 only.
     """
 
-    buckets: tuple[Decimal, Decimal, Decimal, Decimal, Decimal] = (ZERO, ZERO, ZERO, ZERO, ZERO)
+    buckets: tuple[Decimal, Decimal, Decimal, Decimal, Decimal] = NO_BUCKETS
     unapplied: Decimal = ZERO
     credit: Decimal = ZERO
     sales_90d: Decimal = ZERO
     overdue_items: int = 0
+    disputed: tuple[Decimal, Decimal, Decimal, Decimal, Decimal] = NO_BUCKETS
+    overdue_sum: Decimal = ZERO
 
     @property
     def open_amount(self) -> Decimal:
-        """Open invoices less credit notes."""
+        """The invoices' open parts, never below zero."""
         a, b, c, d, e = self.buckets
-        return a + b + c + d + e - self.credit
+        return a + b + c + d + e
 
     @property
     def overdue(self) -> Decimal:
-        """Open invoices past their due day."""
+        """Open parts of invoices past their due day, gross."""
         _, b, c, d, e = self.buckets
         return b + c + d + e
 
     @property
+    def disputed_amount(self) -> Decimal:
+        """Open parts of invoices in open dispute."""
+        a, b, c, d, e = self.disputed
+        return a + b + c + d + e
+
+    @property
+    def overdue_net(self) -> Decimal:
+        """What is overdue beyond dispute and not covered by unapplied cash, which covers the oldest due first."""
+        _, b, c, d, e = self.disputed
+        return max(ZERO, self.overdue - (b + c + d + e) - self.unapplied)
+
+    @property
+    def late_items(self) -> int:
+        """The items that an overdue alert counts: none where unapplied cash covers all of them."""
+        return self.overdue_items if self.overdue_sum > self.unapplied else 0
+
+    @property
     def exposure(self) -> Decimal:
-        """Open invoices - unapplied cash - credit notes."""
+        """Open parts less unapplied cash and credit."""
         return self.open_amount - self.unapplied

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from agents.debtor.payments.decide import WINDOW_DAYS
+from agents.debtor.payments.posting import WINDOW_DAYS
 from agents.debtor.payments.state import ZERO
 
 CENT = Decimal("0.01")

@@ -1,4 +1,4 @@
-"""Facts as records, and what they add up to by a plain recomputation, day by day, that shares nothing with the SQL."""
+"""Facts as records, and what they add up to by the plain reference, day by day: it shares nothing with the SQL."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import csv
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from agents.debtor.payments.posting import bucket_of
 from schemas.base import Contract, format_time
 from schemas.clickhouse.rows import SinkRecord
 from schemas.events import payments as p
 from schemas.events.clock import Ticked
 from schemas.registry import TOPICS
+from tests.integration.support.dso import countback
+from tests.property.support.ledger_reference import Fact, amounts
 
 ZERO, CENT = Decimal(0), Decimal("0.01")
-NEVER = date(2299, 12, 31)
+RECORDED = datetime(2026, 1, 1, tzinfo=UTC)
+BUCKETS = ("not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90")
 TYPES = {
     contract: name for topic in TOPICS.values() if topic.name != "clock-single" for name, contract in topic.contracts.items()
 }
@@ -31,7 +36,7 @@ def record(
     *,
     topic: str = "payments",
     kind: str | None = None,
-    recorded: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    recorded: datetime = RECORDED,
     key: str | None = None,
     partition: int = 0,
     offset: int = 0,
@@ -62,6 +67,11 @@ def tick(day: date, partition: int = 0, prefix: str = "t") -> SinkRecord:
 
 def as_records(facts: Iterable[Contract], tag: str = "e") -> list[SinkRecord]:
     return [record(fact, f"{tag}{n}", offset=n) for n, fact in enumerate(facts)]
+
+
+def records_of(facts: Iterable[Fact], tag: str = "e") -> list[SinkRecord]:
+    """Facts as they were recorded, in the order in which they are given."""
+    return [record(fact.data, f"{tag}{n}", recorded=fact.recorded, offset=n) for n, fact in enumerate(facts)]
 
 
 def highradius(path: Path) -> Iterator[Contract]:
@@ -138,129 +148,71 @@ def _money_in(rng: random.Random, customer: str, ids: list[str], n: int, on: dat
 
 
 @dataclass
-class _Invoice:
-    amount: Decimal
-    issued: date
-    due: date
-
-
-@dataclass
 class Oracle:
-    """One debtor in one currency."""
+    """One debtor in one currency, as the plain reference has it; sales are net, as they are known on ``last``."""
 
-    invoices: dict[str, _Invoice] = field(default_factory=dict)
-    moves: list[tuple[str, str, date, Decimal]] = field(default_factory=list)
-    """(invoice or empty, payment or credit, day, amount with sign)."""
-    cancelled: dict[str, date] = field(default_factory=dict)
-    written_off: dict[str, date] = field(default_factory=dict)
+    facts: list[Fact]
+    currency: str
+    last: date
+
+    @cached_property
+    def sales(self) -> dict[date, Decimal]:
+        """Net sales by day of issue, restated by what was known on the last day."""
+        return amounts(self.facts, self.currency, self.last).net_sales
 
     def on(self, day: date) -> dict[str, Decimal | None]:
         """The columns of debtor_daily, by name."""
-        buckets = dict.fromkeys(("not_due", "due_1_30", "due_31_60", "due_61_90", "due_over_90"), ZERO)
-        unapplied = ZERO
-        moved: dict[str, list[tuple[str, str, date, Decimal]]] = {name: [] for name in self.invoices}
-        for move in self.moves:
-            moved.setdefault(move[0], []).extend([move] if move[2] <= day else [])
-        for name, moves in moved.items():
-            open_, free, bucket = self._invoice_on(name, day, moves)
-            buckets[bucket] += open_
-            unapplied += free
-        open_amount = sum(buckets.values(), ZERO)
-        overdue = open_amount - buckets["not_due"]
-        sold = sum((i.amount for i in self.invoices.values() if day - timedelta(90) < i.issued <= day), ZERO)
+        now = amounts(self.facts, self.currency, day)
+        buckets = dict.fromkeys(BUCKETS, ZERO)
+        for invoice_id, open_part in now.open.items():
+            buckets[BUCKETS[bucket_of((day - now.due[invoice_id]).days)]] += open_part
+        sold = sum((amount for issued, amount in self.sales.items() if day - timedelta(90) < issued <= day), ZERO)
         return {
-            "exposure": open_amount - unapplied,
-            "open_amount": open_amount,
-            "unapplied": unapplied,
-            "overdue_amount": overdue,
+            "exposure": now.exposure,
+            "open_amount": now.open_amount,
+            "unapplied": now.unapplied,
+            "disputed_amount": now.disputed,
+            "overdue_amount": now.overdue(day),
             **buckets,
             "sales_90d": sold,
-            "dso_standard": _ratio(open_amount, sold),
+            "dso_standard": _ratio(now.open_amount, sold),
             "dso_best_possible": _ratio(buckets["not_due"], sold),
-            "dso_add": _ratio(overdue, sold),
-            "dso_countback": self._countback(open_amount, day) if sold else None,
+            "dso_add": _ratio(now.overdue(day), sold),
+            "dso_countback": self._countback(now.open_amount, day) if sold else None,
         }
 
-    def _invoice_on(self, name: str, day: date, moved: list[tuple[str, str, date, Decimal]]) -> tuple[Decimal, Decimal, str]:
-        paid = sum((m[3] for m in moved if m[1] == "payment"), ZERO)
-        credited = sum((m[3] for m in moved if m[1] == "credit"), ZERO)
-        if name == "":
-            return -credited, paid, "not_due"
-        invoice = self.invoices.get(name)
-        if invoice is None or day < invoice.issued:
-            return ZERO, paid + credited, "not_due"
-        if day >= self.cancelled.get(name, NEVER):
-            return ZERO, paid + max(credited - invoice.amount, ZERO), "not_due"
-        free = max(paid + credited - invoice.amount, ZERO)
-        if day >= self.written_off.get(name, NEVER):
-            return ZERO, free, "not_due"
-        late = (day - invoice.due).days
-        bucket = "not_due" if late <= 0 else "due_1_30" if late <= 30 else "due_31_60" if late <= 60 else "due_61_90"
-        return max(invoice.amount - paid - credited, ZERO), free, "due_over_90" if late > 90 else bucket
-
-    def _countback(self, open_amount: Decimal, day: date) -> Decimal:
-        left, days = open_amount, Decimal(0)
-        if left <= 0:
-            return Decimal("0.00")
-        sales: dict[date, Decimal] = defaultdict(Decimal)
-        for invoice in self.invoices.values():
-            sales[invoice.issued] += invoice.amount
-        while left > sales[day]:
-            left -= sales[day]
-            days += 1
-            day -= timedelta(1)
-        return (days + left / sales[day]).quantize(CENT, ROUND_HALF_UP)
+    def _countback(self, open_amount: Decimal, day: date) -> Decimal | None:
+        first = min(self.sales, default=day)
+        periods = ((1, self.sales.get(day - timedelta(n), ZERO)) for n in range((day - first).days + 1))
+        days = countback(open_amount, periods)
+        return None if days is None else days.quantize(CENT, ROUND_HALF_UP)
 
     @property
     def first(self) -> date:
-        return min([i.issued for i in self.invoices.values()] + [m[2] for m in self.moves])
+        """The first day on which money counts."""
+        return min(fact.day for fact in self.facts if getattr(fact.data, "currency", "") == self.currency and _is_whole(fact))
+
+
+def _is_whole(fact: Fact) -> bool:
+    return isinstance(fact.data, p.InvoiceIssued | p.PaymentReceived | p.CreditNoteIssued)
 
 
 def _ratio(part: Decimal, sales: Decimal) -> Decimal | None:
     return (part * 90 / sales).quantize(CENT, ROUND_HALF_UP) if sales else None
 
 
-def recompute(facts: Iterable[Contract]) -> dict[tuple[str, str], Oracle]:
-    """(customer, currency) -> what is known of it."""
-    facts = list(facts)
-    oracles: dict[tuple[str, str], Oracle] = defaultdict(Oracle)
-    returns = [fact for fact in facts if isinstance(fact, p.PaymentReturned)]
+def as_facts(facts: Iterable[Contract]) -> list[Fact]:
+    """Facts that were all recorded at once, as ``as_records`` sends them."""
+    return [Fact(fact, RECORDED) for fact in facts]
+
+
+def recompute(facts: Iterable[Fact], last: date) -> dict[tuple[str, str], Oracle]:
+    """(customer, currency) -> what is known of it; ``last`` is the day of the last tick."""
+    by_customer = defaultdict[str, list[Fact]](list)
     for fact in facts:
-        if isinstance(fact, p.InvoiceIssued):
-            oracles[fact.customer_id, fact.currency].invoices[fact.invoice_id] = _Invoice(
-                fact.amount, fact.issued_on, fact.due_on
-            )
-        elif isinstance(fact, p.CreditNoteIssued):
-            moves = [(name, "credit", fact.issued_on, amount) for name, amount in _slots(fact)]
-            oracles[fact.customer_id, fact.currency].moves += moves
-        elif isinstance(fact, p.PaymentReceived):
-            oracles[fact.customer_id, fact.currency].moves += _payment_moves(fact, returns)
-    closures = [fact for fact in facts if isinstance(fact, p.InvoiceCancelled | p.InvoiceWrittenOff)]
-    for (customer, _), oracle in oracles.items():
-        for fact in closures:
-            if fact.customer_id == customer and isinstance(fact, p.InvoiceCancelled):
-                oracle.cancelled[fact.invoice_id] = fact.cancelled_on
-            elif fact.customer_id == customer and isinstance(fact, p.InvoiceWrittenOff):
-                oracle.written_off[fact.invoice_id] = fact.written_off_on
-    return oracles
-
-
-def _slots(fact: p.PaymentReceived | p.CreditNoteIssued) -> list[tuple[str, Decimal]]:
-    """The unallocated rest first, then the allocations in their order."""
-    rest = fact.amount - sum((a.amount for a in fact.allocations), ZERO)
-    return [("", rest), *((a.invoice_id, a.amount) for a in fact.allocations)]
-
-
-def _payment_moves(fact: p.PaymentReceived, returns: list[p.PaymentReturned]) -> list[tuple[str, str, date, Decimal]]:
-    slots = _slots(fact)
-    moves = [(name, "payment", fact.paid_on, amount) for name, amount in slots]
-    left = [slots[0], *reversed(slots[1:])]
-    mine = [r for r in returns if (r.customer_id, r.currency, r.payment_id) == (fact.customer_id, fact.currency, fact.payment_id)]
-    for back in sorted(mine, key=lambda r: (r.returned_on, r.return_id)):
-        amount = back.amount
-        for n, (name, there) in enumerate(left):
-            taken = min(there, amount)
-            left[n] = (name, there - taken)
-            amount -= taken
-            moves.append((name, "payment", max(back.returned_on, fact.paid_on), -taken))
-    return moves
+        by_customer[fact.data.customer_id].append(fact)
+    return {
+        (customer, currency): Oracle(own, currency, last)
+        for customer, own in by_customer.items()
+        for currency in sorted({fact.data.currency for fact in own if _is_whole(fact)})
+    }

@@ -83,10 +83,13 @@ class Load(threading.Thread):
         self.join()
 
 
-def toy_worker(settings: Settings, log_path: Path, fail_share: float = 0.0, *, own_port: bool = True) -> Child:
-    """A worker process with the toy brains."""
+def toy_worker(
+    settings: Settings, log_path: Path, fail_share: float = 0.0, *, own_port: bool = True, row_format: int | None = None
+) -> Child:
+    """A worker process with the toy brains; ``row_format``: of the debtors' rows, where it is not this version's."""
     own = settings.changed(web_port=free_port()) if own_port else settings
     argv = [sys.executable, "-m", "tests.integration.support.toy", str(fail_share)]
+    argv += [] if row_format is None else [str(row_format)]
     root = Path(__file__).resolve().parents[3]
     return spawn(argv, {**own.as_environment(), "PYTHONPATH": os.fspath(root)}, log_path, name="worker", cwd=root)
 

@@ -1,11 +1,11 @@
-"""A brain that counts per customer, and a worker with it: `python -m tests.integration.support.toy FAIL_SHARE`."""
+"""A brain that counts per customer, and a worker with it: `python -m tests.integration.support.toy FAIL_SHARE [ROW_FORMAT]`."""
 
 from __future__ import annotations
 
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -124,6 +124,8 @@ def fail_sometimes(share: float) -> object:
 
 
 def main() -> int:
+    from agents.registry import AGENTS
+    from streams.errors import UserError
     from streams.settings import load_settings
     from streams.worker.app import build_app
     from streams.worker.run import run
@@ -131,7 +133,13 @@ def main() -> int:
     settings = load_settings()
     share = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
     stage = fail_sometimes(share) if share else None
-    return run(settings, lambda: build_app(settings, brains={"debtor": ToyBrain, "learner": ToyLearner}, stage=stage))  # type: ignore[arg-type]
+    if len(sys.argv) > 2:
+        AGENTS["debtor"] = replace(AGENTS["debtor"], row_format=int(sys.argv[2]))
+    try:
+        return run(settings, lambda: build_app(settings, brains={"debtor": ToyBrain, "learner": ToyLearner}, stage=stage))  # type: ignore[arg-type]
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -48,16 +48,15 @@ Queues = dict[tuple[str, str], list[TopicEvent]]
 """(customer, topic) -> its events in their order."""
 
 
-def portfolio(rng: Random, debtors: int = 3, *, simple: bool = False) -> Queues:
-    """What happens to some debtors. ``simple``: without what brain and roll-ups are known to book apart (returns; a credit note
-    and a cancellation for one invoice)."""
+def portfolio(rng: Random, debtors: int = 3) -> Queues:
+    """What happens to some debtors."""
     queues: Queues = {}
     for number in range(debtors):
         customer = f"c-{number}"
         facts = tangled(rng.randrange(1 << 30), customer, DAYS)
-        money = [_record_late(rng, fact, _day_of(fact)) for fact in (_simple(facts) if simple else facts)]
+        money = [_record_late(rng, fact, _day_of(fact)) for fact in facts]
         for topic, events in (
-            ("payments", money if simple else money + _around(rng, customer, facts)),
+            ("payments", money + _around(rng, customer, facts)),
             ("bank-transactions", _bank(rng, customer)),
             ("insolvency-events", _notices(rng, customer)),
             ("customers", _master(rng, customer)),
@@ -67,15 +66,6 @@ def portfolio(rng: Random, debtors: int = 3, *, simple: bool = False) -> Queues:
             events.sort(key=lambda e: e.recorded + timedelta(days=rng.choice((0, 0, 0, 0, 9))))
             queues[customer, topic] = [TopicEvent(topic, entry) for entry in events]
     return queues
-
-
-def _simple(facts: list[Contract]) -> list[Contract]:
-    credited = {a.invoice_id for f in facts if isinstance(f, p.CreditNoteIssued) for a in f.allocations}
-    return [
-        f
-        for f in facts
-        if not isinstance(f, p.PaymentReturned) and not (isinstance(f, p.InvoiceCancelled) and f.invoice_id in credited)
-    ]
 
 
 def _day_of(fact: Any) -> int:

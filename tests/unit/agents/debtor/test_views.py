@@ -12,10 +12,11 @@ from agents.debtor import views
 from agents.debtor.alerts.state import Alert
 from agents.debtor.bank.state import Bank
 from agents.debtor.insolvency.state import Insolvency, Notice
+from agents.debtor.keys import ROW_VERSION
 from agents.debtor.limits.state import Limit
 from agents.debtor.payments.state import ZERO, Balance, Item
 from agents.debtor.scoring.state import LastScore
-from agents.debtor.state import ROW_VERSION, Header, Master
+from agents.debtor.state import Header, Master
 from agents.debtor.unit_of_work import Deadline, UnitOfWork
 from schemas.outputs.scores import Band
 from tests.support.builders import START, context
@@ -97,15 +98,23 @@ def test_the_score_sees_cash_flow_and_terms() -> None:
             {"exposure": D("230.00"), "sales_90d": D("900.00"), "is_overdue": False}, id="overdue, but not for long enough",
         ),
         pytest.param(
-            {"balances": {"EUR": balance(overdue="100.00", overdue_items=1)}}, {"is_overdue": True},
+            {"balances": {"EUR": balance(overdue="100.00", overdue_items=1, overdue_sum=D("100.00"))}}, {"is_overdue": True},
             id="for long enough",
         ),
         pytest.param(
-            {"balances": {"EUR": balance(overdue="99.99", overdue_items=1)}}, {"is_overdue": False},
+            {"balances": {"EUR": balance(overdue="150.00", overdue_items=1, overdue_sum=D("150.00"), unapplied=D("50.01"))}},
+            {"is_overdue": False}, id="too little beyond the cash that is not allocated",
+        ),
+        pytest.param(
+            {"balances": {"EUR": balance(overdue="150.00", disputed=(ZERO, D("150.00"), ZERO, ZERO, ZERO))}},
+            {"exposure": D("150.00"), "is_overdue": False}, id="in dispute",
+        ),
+        pytest.param(
+            {"balances": {"EUR": balance(overdue="99.99", overdue_items=1, overdue_sum=D("99.99"))}}, {"is_overdue": False},
             id="but too little",
         ),
         pytest.param(
-            {"balances": {"USD": balance(overdue="1.00", overdue_items=1)}},
+            {"balances": {"USD": balance(overdue="1.00", overdue_items=1, overdue_sum=D("1.00"))}},
             {"exposure": None, "sales_90d": None, "is_overdue": True}, id="a missing rate hides nothing",
         ),
         pytest.param({"insolvency": Insolvency(stage="petition")}, {"stage": "petition", "is_insolvent": False}, id="a petition"),
@@ -140,7 +149,10 @@ SETTLED = Limit(action="act", generation=1, amount=D("5000.00"), band="medium", 
         pytest.param({"limit": replace(SETTLED, follows_until=DAY + 1)}, False, id="it follows the sales"),
         pytest.param({"limit": replace(SETTLED, hold=True)}, False, id="a hold"),
         pytest.param({"last": last_score("weak")}, False, id="a fall into the weak band"),
-        pytest.param({"balances": {"EUR": balance(overdue_items=1)}}, False, id="an overdue invoice"),
+        pytest.param({"balances": {"EUR": balance(overdue_items=1, overdue_sum=D(9))}}, False, id="an overdue invoice"),
+        pytest.param(
+            {"balances": {"EUR": balance(overdue_items=1, overdue_sum=D(9), unapplied=D(9))}}, True, id="one that cash covers"
+        ),
         pytest.param({"bank": Bank(shock=True)}, False, id="a shock"),
         pytest.param({"insolvency": Insolvency(stage="closed")}, False, id="any stage of a proceeding"),
     ],
@@ -152,12 +164,13 @@ def test_when_no_limit_rule_has_anything_to_say(header: dict[str, Any], quiet: b
 # -- alerts
 def test_what_alert_rules_see() -> None:
     case = case_of(
-        balances={"EUR": balance("100.00", "150.00", overdue_items=2)}, last=last_score(p_late=0.6, average=0.2), limit=SETTLED,
-        bank=Bank(shock=True), insolvency=Insolvency(stage="petition", possible="plan"),
+        balances={"EUR": balance("100.00", "150.00", overdue_items=2, overdue_sum=D("120.00"), unapplied=D("30.00"))},
+        last=last_score(p_late=0.6, average=0.2), limit=SETTLED, bank=Bank(shock=True),
+        insolvency=Insolvency(stage="petition", possible="plan"),
     )  # fmt: skip
     inputs = views.alert_inputs(case)
     assert inputs == inputs._replace(
-        exposure=D("250.00"), limit=D("5000.00"), exposure_grew=False, overdue_items=2, overdue_amount=D("150.00"), p_late=0.6,
+        exposure=D("220.00"), limit=D("5000.00"), exposure_grew=False, overdue_items=2, overdue_amount=D("120.00"), p_late=0.6,
         p_late_slow=0.2, ready=True, shock=True, stage_alarm=True, possible_alarm=False,
     )  # fmt: skip
 
@@ -186,7 +199,10 @@ def test_the_details_of_an_alert_are_those_of_bank_and_register() -> None:
     [
         pytest.param({}, False, id="a debtor nobody knows"),
         pytest.param({"balances": {"EUR": balance("900.00")}, "last": last_score("weak", 0.9)}, False, id="nothing is new"),
-        pytest.param({"balances": {"EUR": balance(overdue_items=1)}}, True, id="an overdue invoice"),
+        pytest.param({"balances": {"EUR": balance(overdue_items=1, overdue_sum=D(9))}}, True, id="an overdue invoice"),
+        pytest.param(
+            {"balances": {"EUR": balance(overdue_items=1, overdue_sum=D(9), unapplied=D(9))}}, False, id="one that cash covers"
+        ),
         pytest.param({"bank": Bank(shock=True)}, True, id="a shock"),
         pytest.param({"insolvency": Insolvency(stage="closed")}, True, id="any stage"),
         pytest.param({"insolvency": Insolvency(possible="petition")}, True, id="a possible match"),
@@ -231,13 +247,29 @@ def test_what_bears_on_decisions(change: dict[str, Any], bears: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("open_amount", "currency", "material"),
+    ("unpaid", "currency", "material"),
     [
         pytest.param("500.00", "EUR", True, id="the policy's amount"),
         pytest.param("499.99", "EUR", False, id="a cent less"),
-        pytest.param("0.01", "USD", True, id="any amount where a rate is missing"),
+        pytest.param("90.01", "USD", True, id="more than the share where a rate is missing"),
+        pytest.param("90.00", "USD", False, id="no more than the share of the invoice"),
     ],
 )
-def test_what_is_large_enough_to_be_a_default(open_amount: str, currency: str, material: bool) -> None:
-    item = Item(content="", amount=D(9000), currency=currency, issued=1, due=1, open=D(open_amount), expires=1)
+def test_what_is_large_enough_to_be_a_default(unpaid: str, currency: str, material: bool) -> None:
+    """A written-off invoice has nothing open any more: what was never paid of it counts."""
+    item = Item(content="", amount=D(9000), currency=currency, issued=1, due=1, open=ZERO, expires=1, paid=D(9000) - D(unpaid))
+    assert views.is_material(case_of(), item) is material
+
+
+@pytest.mark.parametrize(
+    ("unpaid", "material"),
+    [
+        pytest.param("600.00", False, id="one hundredth of the invoice is not enough, however much it is"),
+        pytest.param("600.01", True, id="a cent more"),
+    ],
+)
+def test_of_a_large_invoice_the_share_decides(unpaid: str, material: bool) -> None:
+    item = Item(
+        content="", amount=D(60_000), currency="EUR", issued=1, due=1, open=D(unpaid), expires=1, credited=60_000 - D(unpaid)
+    )
     assert views.is_material(case_of(), item) is material

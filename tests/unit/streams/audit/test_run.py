@@ -24,8 +24,17 @@ from streams.recompute.journal import RecomputedSlice
 from streams.settings import Settings
 from tests.support.builders import context
 
-OWES = Header(balances={"EUR": Balance(buckets=(Decimal("80.00"), Decimal("20.00"), *(Decimal("0.00"),) * 3))})
-TOLD = {"exposure": "100", "open_amount": "100", "unapplied": "0", "overdue_amount": "20"}
+ZERO = Decimal("0.00")
+OWES = Header(
+    balances={
+        "EUR": Balance(
+            buckets=(Decimal("80.00"), Decimal("20.00"), ZERO, ZERO, ZERO),
+            disputed=(Decimal("15.00"), ZERO, ZERO, ZERO, ZERO),
+            unapplied=Decimal("30.00"),
+        )
+    }
+)
+TOLD = {"exposure": "70", "open_amount": "100", "unapplied": "30", "disputed_amount": "15.000", "overdue_amount": "20"}
 
 
 def test_rows_are_compared_field_by_field() -> None:
@@ -52,11 +61,12 @@ def test_bytes_that_are_no_json_are_shown() -> None:
 
 
 def test_what_a_debtor_owes_is_compared_by_currency() -> None:
-    text = {("c-1", "EUR"): TOLD | {"exposure": "99.5"}, ("c-1", "USD"): TOLD}
+    text = {("c-1", "EUR"): TOLD | {"exposure": "69.5", "disputed_amount": "14"}, ("c-1", "USD"): TOLD}
 
     differences = list(amounts.compare_amounts("c-1", OWES, text, {"EUR", "USD"}))
 
-    assert Difference("clickhouse", "c-1", "debtors EUR", "exposure", "100.00", "99.50") in differences
+    assert Difference("clickhouse", "c-1", "debtors EUR", "exposure", "70.00", "69.50") in differences
+    assert Difference("clickhouse", "c-1", "debtors EUR", "disputed_amount", "15.00", "14.00") in differences
     assert {d.where for d in differences} == {"debtors EUR", "debtors USD"}
     assert not list(amounts.compare_amounts("c-1", OWES, {("c-1", "EUR"): TOLD}, {"EUR"}))
 
