@@ -239,6 +239,14 @@ class UnitOfWork:
         return self._sums
 
     @property
+    def is_rate_missing(self) -> bool:
+        """Whether the exposure is unknown because a rate is missing."""
+        balances = self.header.balances
+        if not balances or (len(balances) == 1 and self.policy.currency in balances):
+            return False
+        return self.sums.exposure is None
+
+    @property
     def exposure_grew(self) -> bool:
         """Whether the cause, an event or other rates, has raised the exposure; false where a rate is missing."""
         before, after = self.header_before.balances, self.header.balances

@@ -99,7 +99,15 @@ def limit_evidence(uow: UnitOfWork) -> LimitEvidence:
 def is_limit_quiet(uow: UnitOfWork) -> bool:
     """Whether no limit rule can have anything to say: so it is after most events, and nobody has to add up and compare."""
     header = uow.header
-    return limits.is_quiet(header.limit, _band(header), uow.overdue_items, header.bank.shock, header.insolvency.stage, uow.day)
+    return limits.is_quiet(
+        header.limit,
+        _band(header),
+        uow.overdue_items,
+        header.bank.shock,
+        header.insolvency.stage,
+        uow.day,
+        is_rate_missing=uow.is_rate_missing,
+    )
 
 
 def _band(header: Header) -> str:

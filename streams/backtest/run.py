@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import IO, Any, Self
 
+import click
 import orjson
 
 from agents.version import CODE_VERSION
@@ -29,7 +30,7 @@ from streams.errors import make_folder
 from streams.kafka.codec import to_structured
 from streams.process.garbage import tune_for_many_rows
 from streams.recompute.pipeline import Fold
-from streams.replay.context import replay_context
+from streams.replay.context import replay_context, unstated_currency
 from streams.replay.sources import read_sources
 from streams.replay.steps import Step, cut_into_weeks
 from streams.terminal.progress import progress_bar
@@ -58,6 +59,8 @@ def run_backtest(
     start = time.perf_counter()
     records = read_sources(sources, mapping, until)
     context = replay_context(records, policy)
+    if note := unstated_currency(context, policy):
+        click.echo(note, err=True)
     weeks = list(cut_into_weeks(records, until))
     reading_s = time.perf_counter() - start
     history = History()

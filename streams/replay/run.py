@@ -30,7 +30,7 @@ from streams.kafka.embedded import EmbeddedBroker
 from streams.kafka.topics import create_topics
 from streams.logs import LIBRDKAFKA
 from streams.replay.clock import Ends, ReplayClock
-from streams.replay.context import replay_context
+from streams.replay.context import replay_context, unstated_currency
 from streams.replay.local_stack import Stack
 from streams.replay.sources import read_sources, sources_hash
 from streams.replay.steps import Step, cut_into_weeks
@@ -87,7 +87,10 @@ class Source:
     def read(self) -> Input:
         """Read the files. Raises UserError with what to fix."""
         records: list[Record] = read_sources(self.paths, self.mapping, self.until)
-        return Input(replay_context(records, self.policy), list(cut_into_weeks(records, self.until)), len(records))
+        context = replay_context(records, self.policy)
+        if note := unstated_currency(context, self.policy):
+            click.echo(note, err=True)
+        return Input(context, list(cut_into_weeks(records, self.until)), len(records))
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def open_limit(
         amount, codes = ZERO, (*codes, "insolvency")
     if inputs.exposure is None:
         codes = (*codes, "rate_missing")
+    is_held = inputs.exposure is None and not inputs.is_insolvent
     opened = previous.opened or day
     limit = replace(
         previous.without_episodes(),
@@ -89,6 +90,9 @@ def open_limit(
         follows_until=opened + SETTLING_DAYS,
         review=day + rules.review_days,
         stage_acted=inputs.stage if inputs.is_insolvent else "none",
+        hold=is_held,
+        hold_until=day + rules.hold_days if is_held else 0,
+        rate_acted=is_held,
     )
     return LimitDecision(limit, codes)
 

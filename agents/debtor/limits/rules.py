@@ -123,6 +123,16 @@ def _payments_paused(limit: Limit, inputs: LimitInputs, rules: LimitRules, day: 
     return LimitDecision(replace(_hold(limit, rules, day), paused_acted=True), ("payments_paused",))
 
 
+def _rate_missing(limit: Limit, inputs: LimitInputs, rules: LimitRules, day: int) -> LimitDecision | None:
+    """While nobody knows the exposure, a person looks at what would raise it."""
+    is_missing = inputs.exposure is None
+    if limit.hold or is_missing == limit.rate_acted:
+        return None
+    if is_missing:
+        return LimitDecision(replace(_hold(limit, rules, day), rate_acted=True), ("rate_missing",))
+    return LimitDecision(replace(limit, rate_acted=False))
+
+
 def _hold(limit: Limit, rules: LimitRules, day: int) -> Limit:
     return replace(limit, hold=True, hold_until=day + rules.hold_days)
 
@@ -315,6 +325,16 @@ RULES: tuple[LimitRule, ...] = (
         ),
     ),
     LimitRule(
+        _rate_missing,
+        (
+            LimitReason(
+                "rate_missing",
+                "An exchange rate is missing: the exposure is unknown, a person must look.",
+                "Ein Wechselkurs fehlt: das Obligo ist unbekannt, ein Mensch muss nachsehen.",
+            ),
+        ),
+    ),
+    LimitRule(
         _overdue,
         (
             LimitReason(
@@ -388,11 +408,6 @@ _OTHER_REASONS = (
         ("action",),
     ),
     LimitReason(
-        "rate_missing",
-        "An exchange rate is missing: the exposure is unknown, a person must look.",
-        "Ein Wechselkurs fehlt: das Obligo ist unbekannt, ein Mensch muss nachsehen.",
-    ),
-    LimitReason(
         "hold_rejected",
         "A person found no reason for concern: the hold ends.",
         "Ein Mensch hat keinen Grund zur Sorge gefunden: die Sperre endet.",
@@ -415,7 +430,9 @@ REASONS: dict[str, LimitReason] = {
 }
 
 
-def is_quiet(limit: Limit, band: str, overdue_items: int, shock: bool, stage: str, day: int) -> bool:
+def is_quiet(
+    limit: Limit, band: str, overdue_items: int, shock: bool, stage: str, day: int, *, is_rate_missing: bool = False
+) -> bool:
     """Whether no rule can have anything to say, by what costs nothing to know; so it is after most events.
 
     >>> is_quiet(Limit(band="strong", follows_until=90, review=120), "strong", 0, False, "none", 100)
@@ -424,7 +441,7 @@ def is_quiet(limit: Limit, band: str, overdue_items: int, shock: bool, stage: st
     return (
         limit.follows_until <= day < limit.review
         and not (limit.hold or limit.override_until or shock or limit.shock_acted or overdue_items or limit.overdue_acted)
-        and not limit.paused_acted
+        and not (limit.paused_acted or limit.rate_acted or is_rate_missing)
         and stage == limit.stage_acted == "none"
         and (band != "weak" or limit.band == "weak")
     )

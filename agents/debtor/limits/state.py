@@ -42,6 +42,8 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
     stage_acted: Stage = "none"
     paused_acted: bool = msgspec.field(name="blind_acted", default=False)
     """A cut was held back, and a person asked, because payments are not being read."""
+    rate_acted: bool = False
+    """A person was asked, because the exposure is unknown while a rate is missing."""
     effective: int = 0
     """From this day on what was announced last is in force; the next change is so never before it."""
 
@@ -67,4 +69,5 @@ class Limit(msgspec.Struct, frozen=True, omit_defaults=True):
             shock_acted=False,
             stage_acted="none",
             paused_acted=False,
+            rate_acted=False,
         )

@@ -85,7 +85,6 @@ CASES_OF_A_QUIET_DEBTOR = [
     pytest.param({}, {"sales_90d": D(90000)}, None, {}, id="much more business waits for the review"),
     pytest.param({}, {"sales_90d": D(100)}, None, {}, id="much less business waits for the review"),
     pytest.param({}, {"band": "strong"}, None, {}, id="a better band waits for the review"),
-    pytest.param({}, {"exposure": None, "sales_90d": None}, None, {}, id="a rate that is missing moves nothing"),
     pytest.param({}, {"exposure": D(99999)}, None, {}, id="an exposure above the limit is an alert and no reason to change it"),
 ]
 
@@ -172,6 +171,16 @@ CASES_OF_HOLDS = [
         id="a cash-flow shock holds for a week",
     ),
     pytest.param({"shock_acted": True}, {"shock": True}, None, {}, id="the same shock holds once"),
+    pytest.param(
+        {}, {"exposure": None, "sales_90d": None}, ("rate_missing",), {**HELD, "rate_acted": True},
+        id="a rate that is missing holds for a week, and moves no amount",
+    ),
+    pytest.param({"rate_acted": True}, {"exposure": None, "sales_90d": None}, None, {}, id="the same gap holds once"),
+    pytest.param({"rate_acted": True}, {}, (), {"rate_acted": False}, id="a rate that is there again may be missed again"),
+    pytest.param(
+        {"hold": True, "hold_until": DAY}, {"exposure": None, "sales_90d": None}, None, {},
+        id="a missing rate waits while a person looks anyway",
+    ),
     pytest.param({"shock_acted": True}, {"shock": False}, (), {"shock_acted": False}, id="a shock that is over may hold again"),
     pytest.param(
         {}, {"stage": "petition", "shock": True}, ("petition",), {**HELD, "stage_acted": "petition"},
@@ -479,8 +488,13 @@ CASES_OF_AN_OPENING = [
         id="a petition holds afterwards, by its own rule",
     ),
     pytest.param(
-        {}, {"exposure": None}, ("opening_limit", "rate_missing"), {"amount": D("10000.00")},
-        id="a missing rate is named",
+        {}, {"exposure": None}, ("opening_limit", "rate_missing"),
+        {"amount": D("10000.00"), "hold": True, "hold_until": DAY + 7, "rate_acted": True},
+        id="a missing rate is named, and holds",
+    ),
+    pytest.param(
+        {}, {"exposure": None, "stage": "opened"}, ("opening_limit", "insolvency", "rate_missing"),
+        {"amount": D("0.00"), "hold": False, "rate_acted": False}, id="there is nothing to hold of an insolvent debtor",
     ),
     pytest.param(
         {"action": "observe", "generation": 1, "amount": D("7300.00"), "currency": "EUR", "opened": 50}, {}, ("generation",),
@@ -492,10 +506,11 @@ CASES_OF_AN_OPENING = [
     ),
     pytest.param(
         {"generation": 1, "hold": True, "hold_until": DAY + 5, "override_until": DAY + 5, "overdue_acted": True,
-         "shock_acted": True, "stage_acted": "petition", "paused_acted": True},
+         "shock_acted": True, "stage_acted": "petition", "paused_acted": True,
+         "rate_acted": True},
         {}, ("generation",),
         {"hold": False, "hold_until": 0, "override_until": 0, "overdue_acted": False, "shock_acted": False, "stage_acted": "none",
-         "paused_acted": False},
+         "paused_acted": False, "rate_acted": False},
         id="a new generation has acted on nothing yet",
     ),
 ]  # fmt: skip
@@ -675,7 +690,7 @@ def test_every_reason_has_a_code_of_its_own_and_words_in_both_languages() -> Non
     assert (
         len({reason.text for reason in REASONS.values()}) == len({reason.text_de for reason in REASONS.values()}) == len(REASONS)
     )
-    assert sum(len(rule.reasons) for rule in RULES) + 6 == len(REASONS), "a code twice"
+    assert sum(len(rule.reasons) for rule in RULES) + 5 == len(REASONS), "a code twice"
     for reason in REASONS.values():
         assert reason.text.endswith(".") and reason.text_de.endswith(".") and reason.text != reason.text_de
 
@@ -712,6 +727,7 @@ LIMITS = st.builds(
     shock_acted=st.booleans(),
     stage_acted=STAGES,
     paused_acted=st.booleans(),
+    rate_acted=st.booleans(),
 )
 INPUTS = st.builds(
     inputs_of,
@@ -738,10 +754,25 @@ def test_the_rules_come_to_an_end_and_give_only_their_own_reasons(limit: Limit, 
 @given(LIMITS, INPUTS)
 def test_what_is_quiet_has_no_rule_that_would_speak(limit: Limit, inputs: LimitInputs) -> None:
     calm = replace(
-        limit, hold=False, override_until=0, overdue_acted=False, shock_acted=False, stage_acted="none", paused_acted=False
+        limit,
+        hold=False,
+        override_until=0,
+        overdue_acted=False,
+        shock_acted=False,
+        stage_acted="none",
+        paused_acted=False,
+        rate_acted=False,
     )
     for candidate in (limit, calm):
-        if is_quiet(candidate, inputs.band, 1 if inputs.is_overdue else 0, inputs.shock, inputs.stage, DAY):
+        if is_quiet(
+            candidate,
+            inputs.band,
+            1 if inputs.is_overdue else 0,
+            inputs.shock,
+            inputs.stage,
+            DAY,
+            is_rate_missing=inputs.exposure is None,
+        ):
             assert decide(candidate, inputs, RULES_OF_THE_CASES, DAY) is None
 
 

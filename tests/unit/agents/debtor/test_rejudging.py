@@ -81,6 +81,23 @@ def test_an_exposure_that_becomes_known_is_judged() -> None:
     assert over_limit(life.until(3)) == ["c-1"]
 
 
+def test_a_rate_that_is_missing_from_now_on_opens_a_review_and_holds_and_one_that_is_back_ends_none() -> None:
+    life = Life(under("0.50"))
+    life.tell(invoice("i1", 1, amount="1000.00", due=300, currency="USD"), invoice("i1", 1, customer="home"), now=at(2))
+    life.context = under(None)
+    life.until(3)
+    change = life.bodies("limit-changes")[-1]
+    assert (change.customer_id, change.hold, [r.code for r in change.reasons]) == ("c-1", True, ["rate_missing"])
+    assert change.new_limit == change.previous_limit, "never a guess"
+    count = len(life.outputs)
+    life.context = under("0.50")
+    life.until(4)
+    assert len(life.outputs) == count
+    assert life.row("").limit.hold, "it stays until a person answers, or it lapses"
+    life.until(12)
+    assert (life.row("").limit.hold, life.row("").limit.rate_acted) == (False, False)
+
+
 def test_two_changes_on_one_day_are_two_causes() -> None:
     life = a_life()
     causes = []

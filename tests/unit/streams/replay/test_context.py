@@ -12,7 +12,7 @@ from agents.clock.context import compose
 from schemas.events.models import ModelPublished
 from streams.connectors.records import Record, record_of
 from streams.errors import UsageError
-from streams.replay.context import replay_context, with_published
+from streams.replay.context import replay_context, unstated_currency, with_published
 
 DAY = date(2024, 3, 4)
 
@@ -31,6 +31,26 @@ def test_a_replay_acts_from_the_start_in_the_currency_of_most_invoices() -> None
     context = replay_context([invoice("USD"), invoice("EUR"), invoice("USD"), invoice("nonsense")])
 
     assert (context.policy.action, context.policy.currency, context.live_from) == ("act", "USD", None)
+
+
+def rates(base: str, **worth: str) -> Record:
+    return record("rates", "duewatch.rates.published.v1", base=base, valid_from="2024-03-01", rates=worth)
+
+
+def test_a_policy_reckons_in_the_currency_into_which_the_rates_convert_most_invoices() -> None:
+    assert replay_context([invoice("JPY"), rates("EUR", JPY="0.006")]).policy.currency == "EUR"
+    assert replay_context([invoice("JPY"), rates("EUR", USD="0.92")]).policy.currency == "JPY"
+
+
+def test_amounts_that_are_taken_to_be_in_an_unusual_currency_are_told(tmp_path: Path) -> None:
+    note = unstated_currency(replay_context([invoice("JPY")]), None)
+    assert note is not None and "a first limit of 10000" in note and "in JPY, the currency of most invoices" in note
+    stated, silent = tmp_path / "stated.json", tmp_path / "silent.json"
+    stated.write_text('{"version": "ours-1", "currency": "JPY"}')
+    silent.write_text('{"version": "ours-1", "default_amount": "80000"}')
+    assert unstated_currency(replay_context([invoice("JPY")], stated), stated) is None
+    assert "defaults from 80000" in (unstated_currency(replay_context([invoice("JPY")], silent), silent) or "")
+    assert unstated_currency(replay_context([invoice("EUR")]), None) is None
 
 
 def test_a_policy_of_ones_own_is_taken_as_it_is(tmp_path: Path) -> None:
