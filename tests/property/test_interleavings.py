@@ -298,7 +298,7 @@ def test_a_change_of_flags_after_a_numbered_change_keeps_the_number() -> None:
         new_limit=Decimal(500), currency="EUR", expires_on=day(40),
     )  # fmt: skip
     life.tell(notice(1, "petition"), now=at(1))
-    life.tell(notice(20, "none"), event(override, 21), now=at(1))
+    life.tell(notice(20, "dismissed"), event(override, 21), now=at(1))
     assert [change.sequence for change in life.bodies("limit-changes")] == [1, 2, 3, 4]
 
 

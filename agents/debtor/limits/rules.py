@@ -99,7 +99,7 @@ def _petition(limit: Limit, inputs: LimitInputs, rules: LimitRules, day: int) ->
         return None
     if inputs.stage == "petition" and limit.stage_acted == "none":
         return LimitDecision(replace(_hold(limit, rules, day), stage_acted="petition"), ("petition",))
-    if inputs.stage == "none" and limit.stage_acted == "petition":
+    if inputs.stage in NO_PROCEEDING and limit.stage_acted == "petition":
         return LimitDecision(replace(limit, stage_acted="none"))
     return None
 

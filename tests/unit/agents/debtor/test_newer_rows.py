@@ -18,7 +18,7 @@ from agents.debtor.store.row_store import RowStore
 from agents.registry import AGENTS
 from tests.support.builders import Life, at, invoice, payment, received_events
 
-STORED = {2: "0e3473cbcca2b7fe"}
+STORED = {2: "0e3473cbcca2b7fe", 3: "75856a6cd1241ceb"}
 """Version of the rows -> a hash of what is stored in them."""
 
 

@@ -45,10 +45,10 @@ def test_a_policy_reckons_in_the_currency_into_which_the_rates_convert_most_invo
 def test_amounts_that_are_taken_to_be_in_an_unusual_currency_are_told(tmp_path: Path) -> None:
     note = unstated_currency(replay_context([invoice("JPY")]), None)
     assert note is not None and "a first limit of 10000" in note and "in JPY, the currency of most invoices" in note
-    stated, silent = tmp_path / "stated.json", tmp_path / "silent.json"
-    stated.write_text('{"version": "ours-1", "currency": "JPY"}')
+    currency_stated, silent = tmp_path / "currency_stated.json", tmp_path / "silent.json"
+    currency_stated.write_text('{"version": "ours-1", "currency": "JPY"}')
     silent.write_text('{"version": "ours-1", "default_amount": "80000"}')
-    assert unstated_currency(replay_context([invoice("JPY")], stated), stated) is None
+    assert unstated_currency(replay_context([invoice("JPY")], currency_stated), currency_stated) is None
     assert "defaults from 80000" in (unstated_currency(replay_context([invoice("JPY")], silent), silent) or "")
     assert unstated_currency(replay_context([invoice("EUR")]), None) is None
 
