@@ -1,8 +1,8 @@
 """The table of alert types: when each is raised, what it says, what a person should do, and what else depends on the type.
 
 To add one: its rule and its words here, a row in ``ALERT_TYPES``, its code in the contract (``schemas/outputs/alerts.py``); if it
-looks at something new, a field of ``AlertInputs`` that ``agents/debtor/views.py`` fills; and ``may_alert`` there must not pass it by.
-A type that goes keeps its row, with a rule that is never the case, until the last of its alerts has been cleared.
+looks at something new, a field of ``AlertInputs`` that ``agents/debtor/views.py`` fills, and ``may_alert`` there must not pass it
+by. A type that goes keeps its row, with a rule that is never the case, until the last of its alerts has been cleared.
 """
 
 from __future__ import annotations
