@@ -199,7 +199,7 @@ def test_a_wrong_password_is_told_with_the_address(server: Gateway) -> None:
 def test_over_http_a_question_writes_nothing_and_reads_no_file(server: Gateway, client: Client, database: str) -> None:
     migrate(client, database)
     for sql in (f"INSERT INTO {database}.ticks (prefix) VALUES ('a')", f"DROP TABLE {database}.ticks"):  # noqa: S608
-        with pytest.raises(ClickHouseError, match="only questions are answered here"):
+        with pytest.raises(ClickHouseError, match="only reading queries are answered here"):
             query(sql, clickhouse=server.dsn, format="TSV", database=database)
     assert one_value(client, f"SELECT count() FROM {database}.ticks") == 0  # noqa: S608
     assert READ_ONLY == {"readonly": 2}

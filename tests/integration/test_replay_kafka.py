@@ -49,7 +49,7 @@ def test_a_stopped_driver_goes_on_where_the_clock_stands(
     assert have_ended(started)
     if how == signal.SIGINT:
         assert status == 130, output
-        assert "goes on where this one stopped" in output
+        assert "continues where this one stopped" in output
 
     status, output = start_replay(source, data, "--kafka", kafka.bootstrap).ended()
 
@@ -69,7 +69,7 @@ def test_a_killed_part_is_started_again_and_nothing_is_lost_or_doubled(
     status, output = replay.ended()
 
     assert status == 0, output
-    assert "starting it again (1 of 5)" in output
+    assert "restarting it (1 of 5)" in output
     assert sunk(data) == expected
 
 
