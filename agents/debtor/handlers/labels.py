@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agents.debtor.keys import CELL_PREFIX, features_key, id_of, item_key
 from agents.debtor.outputs import examples
-from agents.debtor.payments import decide as payments
+from agents.debtor.payments.posting import with_next_deadline
 from agents.debtor.payments.state import Item
 from agents.debtor.scoring import cell_model, hazard
 from agents.debtor.scoring import decide as scoring
@@ -114,4 +114,4 @@ def learn_default(uow: UnitOfWork, invoice_id: str, item: Item, label: int) -> I
             uow.put(features_key(invoice_id), replace(features, owed=unpaid, next_deadline=uow.day + scoring.WORKOUT_DAYS))
         elif item.late >= 0:
             uow.put(features_key(invoice_id), None)
-    return payments.with_next_deadline(replace(item, default=label), uow.day, uow.policy.alerts.overdue_days)
+    return with_next_deadline(replace(item, default=label), uow.day, uow.policy.alerts.overdue_days)

@@ -13,14 +13,12 @@ from msgspec.structs import replace
 
 from agents.debtor.keys import credit_note_key, item_key, payment_key, pending_key
 from agents.debtor.payments.posting import (
-    DEFAULT_DAY,
     Get,
     LedgerView,
     Parts,
     Posting,
     merge_parts,
     move_item,
-    next_deadline_of,
     parts_of,
     post_part,
     post_payment,
@@ -29,7 +27,6 @@ from agents.debtor.payments.posting import (
     split,
     split_anew,
     splits_of,
-    with_next_deadline,
 )
 from agents.debtor.payments.state import ZERO, Balance, CreditNote, Item, Payment, PendingAllocations, Word
 from schemas.events.envelope import Rejection
@@ -51,8 +48,6 @@ from schemas.events.payments import (
     RecoveryReceived,
     WriteOffReversed,
 )
-
-__all__ = ["DEFAULT_DAY", "LedgerView", "Posting", "next_deadline_of", "with_next_deadline"]
 
 VOID = 2
 """The label of an invoice that was cancelled or is in dispute: neither late nor in time, neither a default nor none."""

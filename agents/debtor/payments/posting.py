@@ -358,12 +358,12 @@ def post_part(posting: Posting, invoice_id: str, currency: str, change: Decimal,
 
 def splits_of(posting: Posting, payment_ids: Iterable[str]) -> dict[str, tuple[Payment, tuple[Parts, Decimal]]]:
     """How payments split before an invoice that they share changes its amount."""
-    found = {}
+    splits = {}
     for payment_id in payment_ids:
         payment: Payment | None = posting.get(payment_key(payment_id))
         if payment is not None and payment.returned:
-            found[payment_id] = (payment, split(payment, size_in(posting, payment.currency)))
-    return found
+            splits[payment_id] = (payment, split(payment, size_in(posting, payment.currency)))
+    return splits
 
 
 def split_anew(posting: Posting, splits: Mapping[str, tuple[Payment, tuple[Parts, Decimal]]]) -> None:
